@@ -1,0 +1,70 @@
+"""Processes of the sandbox, as /proc shows them to its first process."""
+
+import time
+from posix import kill, listdir, sysconf
+
+SIGKILL, SIGSTOP, SIGTERM = 9, 19, 15
+_TICKS = sysconf("SC_CLK_TCK")
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""  # the process ended in between
+
+
+def _stat_fields(pid):
+    # The command name may hold spaces and brackets: fields are counted from its closing bracket.
+    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+
+
+def boot_ticks():
+    """Now, in the unit in which /proc states start times."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
+
+
+def catches(pid, signal_number):
+    """Whether a process has a handler of its own for a signal."""
+    for line in _read(f"/proc/{pid}/status").splitlines():
+        if line.startswith(b"SigCgt:"):
+            return bool(int(line[7:], 16) >> (signal_number - 1) & 1)
+    return False
+
+
+def is_exiting(pid):
+    """Whether a process is past the point of no return (PF_EXITING), so that its own exit status stands."""
+    fields = _stat_fields(pid)
+    return len(fields) < 7 or bool(int(fields[6]) & 4)
+
+
+def started_since(ticks, spare):
+    """Pids of the processes started at or after a moment, but for those in `spare` and zombies."""
+    pids = []
+    for name in listdir("/proc"):
+        if name.isdigit() and int(name) not in spare and int(name) != 1:
+            fields = _stat_fields(name)
+            if len(fields) > 19 and fields[0] != b"Z" and int(fields[19]) >= ticks:
+                pids.append(int(name))
+    return pids
+
+
+def send(pid, signal_number):
+    try:
+        kill(pid, signal_number)
+    except ProcessLookupError:
+        pass  # it ended by itself
+
+
+def kill_since(ticks, spare):
+    """Ends every process started since a moment; one that forks as fast as it dies takes all others with it."""
+    for _ in range(20):
+        pids = started_since(ticks, spare)
+        if not pids:
+            return
+        for pid in pids:
+            send(pid, SIGSTOP)  # a stopped process cannot fork
+        for pid in pids:
+            send(pid, SIGKILL)
+    send(-1, SIGKILL)

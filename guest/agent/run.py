@@ -1,0 +1,54 @@
+"""The run in progress: its output, its time limit and the ladder by which it is ended."""
+
+import time
+
+import processes
+from output import STREAMS, OutputPipe
+
+SIGINT, SIGTERM, SIGKILL = 2, 15, 9
+# Seconds that the program has after each rung before the next.
+AFTER_SIGTERM, AFTER_INTERRUPT, AFTER_CHILDREN = 1.0, 0.5, 0.5
+
+
+class Run:
+    def __init__(self, header):
+        self.id = header["run"]
+        self.started = time.monotonic()
+        self.started_ticks = processes.boot_ticks()
+        self.deadline = self.started + header["timeout_ms"] / 1000
+        self.keep_files = header["keep_files"]
+        self.cause = None  # the first of: timed_out, interrupted
+        self.pipes = [OutputPipe(stream, header["output_bytes"]) for stream in STREAMS]
+        self._rungs = None
+
+    def dropped(self):
+        return {pipe.stream: pipe.dropped for pipe in self.pipes if pipe.dropped}
+
+    def end(self, cause, kernel):
+        """Begins to end the run; a second cause changes nothing."""
+        if self.cause is None:
+            self.cause = cause
+            self._rungs = self._ladder(kernel)
+            self.climb()
+
+    def climb(self):
+        """Takes the next rung, and sets the time for the one after it."""
+        self.deadline = time.monotonic() + next(self._rungs)
+
+    def kill_children(self, kernel):
+        processes.kill_since(self.started_ticks, {kernel.pid})
+
+    def _ladder(self, kernel):
+        """Polite first: a program with a SIGTERM handler may save its progress, any other is interrupted."""
+        if processes.catches(kernel.pid, SIGTERM):
+            kernel.signal(SIGTERM)
+            yield AFTER_SIGTERM
+        kernel.signal(SIGINT)
+        yield AFTER_INTERRUPT
+        self.kill_children(kernel)
+        kernel.signal(SIGINT)
+        yield AFTER_CHILDREN
+        while True:
+            kernel.signal(SIGKILL)
+            self.kill_children(kernel)
+            yield AFTER_CHILDREN

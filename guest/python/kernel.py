@@ -1,0 +1,251 @@
+"""The Python kernel: executes one program after another in the session's namespace, as the agent asks for them."""
+
+import _ast
+import _signal
+import builtins
+import io
+import os
+import sys
+
+from display import Results
+from environment import Environment, track
+from kernel_process import receive_run
+from matplotlib_support import figure_to_png, install
+from wire import encode_frame, to_json
+from workspace_modules import WorkspaceModules
+
+PARSE_ONLY, TOP_LEVEL_AWAIT = 0x400, 0x2000
+COROUTINE = 0x80
+MAX_MESSAGE, MAX_TRACEBACK = 4096, 65536
+MAX_SOURCES = 2_000
+OOM_PREFERENCE = b"900"
+USER_SITE = "/root/.local/lib/python3.13/site-packages"
+SITES = [USER_SITE, "/usr/local/lib/python3.13/dist-packages", "/usr/lib/python3/dist-packages", "/opt/era/site"]
+
+
+class Descriptor(io.FileIO):
+    """A file on a descriptor of the process; writes go out at once and whole."""
+
+    def __init__(self, number):
+        super().__init__(number, "w", closefd=False)
+
+    def write(self, data):
+        view = memoryview(data).cast("B")
+        sent = 0
+        while sent < len(view):
+            sent += os.write(self.fileno(), view[sent:])
+        return sent
+
+
+class Kernel:
+    def __init__(self, line):
+        self.line = line
+        self.pid = os.getpid()
+        self.interruptible = False
+        self.loop = None
+        self.sources = {}
+        self.environment = Environment()
+        self.modules = WorkspaceModules()
+        self.results = Results(figure_to_png)
+        self.namespace = self._new_main()
+        self._prepare_process()
+
+    def _new_main(self):
+        main = type(sys)("__main__")
+        main.__builtins__ = builtins
+        sys.modules["__main__"] = main
+        return vars(main)
+
+    def _prepare_process(self):
+        os.setsid()
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(OOM_PREFERENCE)
+        os.register_at_fork(after_in_child=self.line.close)
+        os.chdir("/workspace")
+        track()
+        install()
+        import _sitebuiltins
+
+        builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+        builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
+        builtins.help = _sitebuiltins._Helper()
+        builtins.display = self._display
+        sys.dont_write_bytecode = True
+        sys.argv = [""]
+        sys.path[:] = ["/workspace", *(entry for entry in sys.path if not entry.startswith("/opt/era")), *SITES]
+        if os.path.isdir(USER_SITE):
+            import site
+
+            site.addsitedir(USER_SITE)  # for its .pth files
+
+    def _display(self, *values):
+        """Adds each value to the run's results, in the richest form that it offers."""
+        for value in values:
+            self.results.add(value)
+
+    def serve(self):
+        while (request := receive_run(self.line)) is not None:
+            header, code, descriptors = request
+            reply = self.run(header, code.decode("utf-8", "surrogateescape"), descriptors)
+            if os.getpid() != self.pid:
+                os._exit(reply["exit_code"])  # a child that the program forked came to the program's end
+            reply["run"] = header["run"]
+            results = to_json(self.results.items) if self.results.items else b""
+            self.results.clear()
+            self.modules.note()
+            self.line.sendall(encode_frame(reply, results))
+
+    def run(self, header, code, descriptors):
+        self._attach(descriptors)
+        self.environment.reset(header["env"])
+        self._enter_workspace()
+        self.modules.refresh(self.namespace)
+        self._remember_source(header["name"], code)
+        _signal.signal(_signal.SIGINT, self._on_interrupt)
+        try:
+            try:
+                self.interruptible = True
+                self._execute(code, header["name"])
+            finally:
+                self.interruptible = False
+            return {"outcome": "ok", "exit_code": 0, "error": None}
+        except SystemExit as request:
+            return {"outcome": "exited", "exit_code": _exit_code(request.code), "error": None}
+        except BaseException as error:
+            self.interruptible = False
+            return {"outcome": "raised", "exit_code": 1, "error": self._report(error)}
+        finally:
+            self.interruptible = False
+            self._flush()
+
+    def _remember_source(self, name, code):
+        """Kept for tracebacks and inspect.getsource, oldest forgotten first."""
+        self.sources[name] = code
+        if len(self.sources) > MAX_SOURCES:
+            del self.sources[next(iter(self.sources))]
+        if (linecache := sys.modules.get("linecache")) is not None:
+            linecache.cache[name] = _source_lines(name, code)
+
+    def _attach(self, descriptors):
+        for target, source in zip((1, 2), descriptors, strict=True):
+            os.dup2(source, target, inheritable=True)
+            os.close(source)
+        sys.stdout = sys.__stdout__ = self._text(1)
+        sys.stderr = sys.__stderr__ = self._text(2)
+        if sys.stdin is None or sys.stdin is not sys.__stdin__ or sys.stdin.closed:
+            sys.stdin = sys.__stdin__ = open(os.open("/dev/null", os.O_RDONLY))
+
+    @staticmethod
+    def _text(number):
+        # Unbuffered: what a program prints is on its way before its next statement, also without a newline.
+        return io.TextIOWrapper(Descriptor(number), "utf-8", "backslashreplace", write_through=True)
+
+    @staticmethod
+    def _enter_workspace():
+        try:
+            os.getcwd()
+        except OSError:
+            os.chdir("/workspace")  # the program removed the folder it was in
+
+    def _on_interrupt(self, _number, _frame):
+        if self.interruptible:
+            raise KeyboardInterrupt
+
+    def _execute(self, code, name):
+        flags = PARSE_ONLY | TOP_LEVEL_AWAIT
+        tree = compile(code, name, "exec", flags, True)
+        body = tree.body
+        last = body.pop() if body and type(body[-1]) is _ast.Expr else None
+        self._evaluate(compile(tree, name, "exec", TOP_LEVEL_AWAIT, True))
+        if last is not None:
+            expression = _ast.Expression(last.value)
+            value = self._evaluate(compile(expression, name, "eval", TOP_LEVEL_AWAIT, True))
+            if value is not None:
+                self.results.add(value, main=True)
+
+    def _evaluate(self, code):
+        if code.co_flags & COROUTINE:
+            return self._event_loop().run_until_complete(eval(code, self.namespace))
+        return eval(code, self.namespace)
+
+    def _event_loop(self):
+        """One loop for the session, so that what one run opened on it can be awaited in the next."""
+        import asyncio
+
+        if self.loop is None or self.loop.is_closed():
+            self.loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self.loop)
+        return self.loop
+
+    def _report(self, error):
+        """Prints the traceback without the kernel's frames, as the interpreter would, and answers it as data."""
+        import linecache
+        import traceback
+
+        trace = error.__traceback__
+        while trace is not None and not trace.tb_frame.f_code.co_filename.startswith("<run "):
+            trace = trace.tb_next
+        for name, code in self.sources.items():
+            linecache.cache.setdefault(name, _source_lines(name, code))
+        try:
+            summary = traceback.TracebackException(type(error), error, trace)
+            _hide_kernel_frames(summary)
+            text = "".join(summary.format())
+        except Exception as failure:
+            text = f"{type(error).__name__} (its traceback cannot be shown: {type(failure).__name__})\n"
+        self._flush()
+        _print_error(text)
+        return {"name": type(error).__name__, "message": _message_of(error), "traceback": text[-MAX_TRACEBACK:]}
+
+    @staticmethod
+    def _flush():
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                pass  # the program put something else there; what it kept back is its own loss
+
+
+def _hide_kernel_frames(summary):
+    """Leaves the program's own frames, also in the exceptions that led to this one."""
+    seen = set()
+    pending = [summary]
+    while pending:
+        part = pending.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith("/opt/era/")]
+        pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
+
+
+def _source_lines(name, code):
+    return len(code), None, code.splitlines(keepends=True), name
+
+
+def _print_error(text):
+    """Straight to the descriptor: the program may have replaced sys.stderr."""
+    try:
+        Descriptor(2).write(text.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # the program closed it; the text is in the answer too
+
+
+def _message_of(error):
+    try:
+        return str(error)[:MAX_MESSAGE]
+    except Exception:
+        return ""
+
+
+def _exit_code(code):
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    _print_error(f"{code}\n")
+    return 1
+
+
+def serve(line):
+    Kernel(line).serve()

@@ -1,0 +1,53 @@
+"""matplotlib in a session: figures become results, and the font list comes from the image.
+
+plt.show() hands each open figure to the run's results and closes it. The font list takes seconds to build; it is put
+into the session's cache when matplotlib is first imported.
+"""
+
+import os
+import sys
+
+FONT_LISTS = "/usr/share/era/matplotlib"
+CACHE = "/root/.cache/matplotlib"
+
+
+def figure_to_png(value):
+    """The PNG of a matplotlib figure or of the figure of its axes; None for any other object."""
+    if "matplotlib.figure" not in sys.modules:
+        return None
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    figure = value.get_figure() if isinstance(value, Axes) else value
+    if not isinstance(figure, Figure):
+        return None
+    import io
+
+    content = io.BytesIO()
+    figure.savefig(content, format="png", bbox_inches="tight")
+    return content.getvalue()
+
+
+class FontListSeed:
+    """Sits in front of the import system and acts once, when matplotlib is asked for."""
+
+    def find_spec(self, name, _path=None, _target=None):
+        if name == "matplotlib":
+            sys.meta_path.remove(self)
+            _seed()
+        return None
+
+
+def _seed():
+    try:
+        os.makedirs(CACHE, exist_ok=True)
+        for name in os.listdir(FONT_LISTS):
+            target = os.path.join(CACHE, name)
+            if not os.path.lexists(target):
+                os.symlink(os.path.join(FONT_LISTS, name), target)
+    except OSError:
+        pass  # matplotlib then builds its own
+
+
+def install():
+    sys.meta_path.insert(0, FontListSeed())

@@ -1,0 +1,81 @@
+"""Modules imported from the workspace: forgotten when their file changed, so that the next import runs the new text."""
+
+import os
+import sys
+
+WORKSPACE = "/workspace/"
+
+
+class WorkspaceModules:
+    def __init__(self):
+        self._signatures = {}
+
+    def note(self):
+        """After a run: remembers what each workspace module's file looked like."""
+        known = self._signatures
+        for name, module in list(sys.modules.items()):
+            if name not in known and (path := _file_of(module)):
+                known[name] = (path, _signature(path))
+
+    def refresh(self, namespace):
+        """Before a run: re-imports under their names in the session the modules whose files changed, and their users."""
+        finder = sys.path_importer_cache
+        for entry in list(finder):
+            if (entry + "/").startswith(WORKSPACE) and hasattr(finder[entry], "invalidate_caches"):
+                finder[entry].invalidate_caches()
+        changed = {name for name, (path, seen) in self._signatures.items() if _signature(path) != seen}
+        if changed:
+            self._forget(_with_users(changed, self._signatures), namespace)
+
+    def _forget(self, names, namespace):
+        stale = {}
+        for name in names:
+            self._signatures.pop(name, None)
+            module = sys.modules.pop(name, None)
+            if module is not None:
+                stale[id(module)] = (name, module)
+        for variable, value in list(namespace.items()):
+            if id(value) in stale:
+                self._import_again(variable, *stale[id(value)], namespace)
+
+    @staticmethod
+    def _import_again(variable, name, module, namespace):
+        try:
+            __import__(name)
+            namespace[variable] = sys.modules[name]
+        except BaseException as error:
+            sys.modules.setdefault(name, module)
+            text = f"{name} changed but cannot be imported again, its earlier version stays: {error!r}\n"
+            os.write(2, text.encode(errors="backslashreplace"))
+
+
+def _file_of(module):
+    path = getattr(module, "__file__", None)
+    return path if type(path) is str and path.startswith(WORKSPACE) else None
+
+
+def _signature(path):
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_ino, info.st_mtime_ns, info.st_size
+
+
+def _with_users(changed, known):
+    """The changed modules and, transitively, the workspace modules that took something from them."""
+    names = set(changed)
+    while True:
+        users = {name for name in known if name not in names and _takes_from(sys.modules.get(name), names)}
+        if not users:
+            return names
+        names |= users
+
+
+def _takes_from(module, names):
+    for value in list(vars(module).values()) if module is not None else ():
+        if isinstance(value, type(sys)) and value.__name__ in names:
+            return True
+        if getattr(value, "__module__", None) in names:
+            return True
+    return False

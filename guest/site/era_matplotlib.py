@@ -1,0 +1,19 @@
+"""The matplotlib backend of a session (MPLBACKEND=module://era_matplotlib): Agg, with show() as a result of the run."""
+
+from builtins import display
+
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.backend_bases import FigureManagerBase, _Backend
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+
+@_Backend.export
+class _BackendEra(_Backend):
+    FigureCanvas = FigureCanvasAgg
+    FigureManager = FigureManagerBase
+
+    @staticmethod
+    def show(*_args, **_kwargs):
+        for manager in Gcf.get_all_fig_managers():
+            display(manager.canvas.figure)
+        Gcf.destroy_all()

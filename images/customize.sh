@@ -1,0 +1,20 @@
+#!/bin/sh
+# Last step of the image's build, run by mmdebstrap with the root file system as its only argument.
+set -eu
+root=$1
+
+# Where the sandbox mounts the session's folders and the guest programs.
+mkdir -p "$root/workspace" "$root/opt/era" "$root/usr/share/era/matplotlib"
+
+# The font list takes matplotlib seconds to build: it is built once, here, and linked into each session's cache.
+chroot "$root" env HOME=/tmp MPLBACKEND=agg MPLCONFIGDIR=/tmp/mpl python3 -c 'import matplotlib.font_manager'
+cp "$root"/tmp/mpl/fontlist-*.json "$root/usr/share/era/matplotlib/"
+rm -rf "$root/tmp/mpl"
+
+# Nothing of the machine that built it.
+rm -f "$root/etc/resolv.conf" "$root/etc/apt/sources.list" "$root"/etc/apt/sources.list.d/* "$root/etc/machine-id"
+rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*
+echo era >"$root/etc/hostname"
+printf '127.0.0.1 localhost era\n::1 localhost\n' >"$root/etc/hosts"
+touch "$root/etc/resolv.conf"
+chmod 755 "$root"

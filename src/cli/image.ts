@@ -1,0 +1,77 @@
+/** `era image build | list | prune`, and the step of `up` that makes sure that there is one. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Config } from "../config.ts";
+import { ensureImage } from "../image/build.ts";
+import { findImage, type Image, imagesDir, listImages } from "../image/find.ts";
+import { imageName, readRecipe } from "../image/recipe.ts";
+import { removeTree } from "../lib/remove-tree.ts";
+import { createProgress } from "./progress.ts";
+
+/** The image of the current recipe: built, with visible progress, when there is none. */
+export async function obtainImage(config: Config, signal: AbortSignal): Promise<Image> {
+  const recipe = readRecipe(config.imagePackages);
+  const found = findImage(config.home, imageName(recipe));
+  if (found !== null) return found;
+  const progress = createProgress("Building the image (once)", process.stderr);
+  const image = await ensureImage(recipe, {
+    home: config.home,
+    debianMirror: config.debianMirror,
+    onProgress: progress.report,
+    signal,
+  });
+  progress.done(image.name);
+  return image;
+}
+
+export async function imageCommand(
+  args: readonly string[],
+  config: Config,
+  signal: AbortSignal,
+): Promise<number> {
+  const current = imageName(readRecipe(config.imagePackages));
+  switch (args[0]) {
+    case "build":
+      console.log((await obtainImage(config, signal)).rootfs);
+      return 0;
+    case "list":
+      for (const { name, builtAt } of await listImages(config.home)) {
+        console.log(`${name}  ${builtAt}${name === current ? "  current" : ""}`);
+      }
+      return 0;
+    case "prune":
+      await prune(config, current);
+      return 0;
+    default:
+      console.error("usage: era image build | list | prune");
+      return 2;
+  }
+}
+
+/** Removes images that neither the recipe asks for nor a sandbox stands on. */
+async function prune(config: Config, current: string): Promise<void> {
+  const mounted = mountedPaths();
+  for (const image of await listImages(config.home)) {
+    if (image.name === current) continue;
+    if (mounted.includes(image.rootfs)) {
+      console.log(`${image.name}  in use`);
+      continue;
+    }
+    await removeTree(join(imagesDir(config.home), image.name));
+    console.log(`${image.name}  removed`);
+  }
+}
+
+/** The mounts of every process that can be looked at, as one text. */
+function mountedPaths(): string {
+  let text = "";
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      text += readFileSync(`/proc/${name}/mountinfo`, "utf8");
+    } catch {
+      // it ended, or belongs to somebody else
+    }
+  }
+  return text;
+}

@@ -1,0 +1,127 @@
+/** `era run`: runs a program on a server, streams what it prints, and ends with its exit status. */
+import { readFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { z } from "zod";
+import type { Config } from "../config.ts";
+import { randomBase36 } from "../lib/random-id.ts";
+import type { Logger } from "../log.ts";
+import { obtainImage } from "./image.ts";
+import { startServer } from "./start-server.ts";
+
+const USAGE =
+  "usage: era run FILE | -c CODE  [--language L] [--session ID] [--timeout SECONDS] [--server URL]";
+const HEALTH_TIMEOUT_MS = 1_000;
+
+const event = z.object({
+  type: z.enum(["stdout", "stderr", "done", "error"]),
+  content: z.string().optional(),
+  exit_code: z.number().optional(),
+  error: z.unknown().optional(),
+});
+
+type Target = { url: string; headers: Record<string, string> };
+
+export async function run(
+  args: readonly string[],
+  config: Config,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      code: { type: "string", short: "c" },
+      language: { type: "string", short: "l", default: "python" },
+      session: { type: "string", short: "s" },
+      timeout: { type: "string", short: "t" },
+      server: { type: "string" },
+    },
+  });
+  const file = positionals[0];
+  if ((values.code === undefined) === (file === undefined) || positionals.length > 1) {
+    console.error(USAGE);
+    return 2;
+  }
+  const code = values.code ?? (await readFile(file === "-" ? "/dev/stdin" : String(file), "utf8"));
+  await using stack = new AsyncDisposableStack();
+  const target = await findServer(values.server, config, log, signal, stack);
+  const id = values.session ?? `run-${randomBase36(12)}`;
+  if (values.session === undefined)
+    stack.defer(() => request(target, `/api/sessions/${id}`, "DELETE").then(() => undefined));
+  const body = {
+    code,
+    language: values.language,
+    ...(values.timeout === undefined ? {} : { timeout: Number(values.timeout) }),
+  };
+  const response = await request(target, `/api/sessions/${id}/stream`, "POST", body, signal);
+  if (!response.ok || response.body === null) {
+    console.error((await response.text()).trim());
+    return 1;
+  }
+  return await relay(response.body);
+}
+
+/** The server asked for, else the one on the configured port, else a private one on the same data. */
+async function findServer(
+  asked: string | undefined,
+  config: Config,
+  log: Logger,
+  signal: AbortSignal,
+  stack: AsyncDisposableStack,
+): Promise<Target> {
+  const headers: Record<string, string> =
+    config.apiKey === undefined ? {} : { authorization: `Bearer ${config.apiKey}` };
+  if (asked !== undefined) return { url: asked.replace(/\/+$/, ""), headers };
+  const url = `http://${config.host}:${config.port}`;
+  if (await isServer(url)) return { url, headers };
+  const image = await obtainImage(config, signal);
+  const server = stack.use(
+    await startServer({ ...config, host: "127.0.0.1", port: 0, pool: new Map() }, image, log),
+  );
+  return { url: server.url, headers };
+}
+
+async function isServer(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS) });
+    const body = (await response.json()) as { isolation?: unknown };
+    return response.ok && body.isolation !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+function request(
+  target: Target,
+  path: string,
+  method: string,
+  body?: object,
+  signal?: AbortSignal,
+): Promise<Response> {
+  return fetch(target.url + path, {
+    method,
+    headers: target.headers,
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+async function relay(body: ReadableStream<Uint8Array>): Promise<number> {
+  let pending = "";
+  for await (const text of body.pipeThrough(
+    new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>,
+  )) {
+    const lines = (pending + text).split("\n");
+    pending = lines.pop() ?? "";
+    for (const line of lines) {
+      if (!line.startsWith("data: ")) continue;
+      const { type, content, exit_code, error } = event.parse(JSON.parse(line.slice("data: ".length)));
+      if (type === "stdout") process.stdout.write(content ?? "");
+      else if (type === "stderr") process.stderr.write(content ?? "");
+      else if (type === "done") return exit_code ?? 1;
+      else console.error(String(error));
+    }
+  }
+  return 1;
+}

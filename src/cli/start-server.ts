@@ -1,0 +1,139 @@
+/**
+ * The composition root: makes every part of a server in order, and takes all of it down in the reverse order. What a
+ * part needs is passed to it here and nowhere else.
+ */
+import { createHash } from "node:crypto";
+import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
+import { dirname, join } from "node:path";
+import { type Config, ConfigError } from "../config.ts";
+import { createHttpServer } from "../http/server.ts";
+import type { Image } from "../image/find.ts";
+import { ensureRuntime } from "../image/runtime.ts";
+import type { Logger } from "../log.ts";
+import { openCgroupTree } from "../sandbox/cgroup.ts";
+import { CA_PATH } from "../sandbox/policy.ts";
+import { type Facility, unacceptable } from "../sandbox/probe.ts";
+import { seccompPolicy } from "../sandbox/seccomp.ts";
+import { UidRange } from "../sandbox/uids.ts";
+import { DiskMonitor } from "../session/disk-quota.ts";
+import { checkSocketPath, removeUnowned, sessionsDir } from "../session/folder.ts";
+import type { SandboxHost } from "../session/live-sandbox.ts";
+import { OneShots } from "../session/one-shot.ts";
+import { SandboxPool } from "../session/pool.ts";
+import { probeHost } from "../session/probe-host.ts";
+import { SessionRegistry } from "../session/registry.ts";
+import { openSqliteStore } from "../store/sqlite/open.ts";
+import type { Store } from "../store/store.ts";
+
+export type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facility[] };
+
+const LOST_BY_RESTART = "The server was restarted";
+
+export async function startServer(config: Config, image: Image, log: Logger): Promise<RunningServer> {
+  await using stack = new AsyncDisposableStack();
+  const { host, store } = await openHost(config, image, log, stack);
+  const facilities = await probeHost(host);
+  refuseUnsafe(facilities, config);
+
+  const disk = stack.use(
+    new DiskMonitor(config.dataDir, { bytes: config.limits.diskBytes, files: config.limits.diskFiles }, log),
+  );
+  const pool = stack.use(new SandboxPool(host));
+  const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
+  const oneShots = stack.use(new OneShots(pool, disk, config.outputBytes, onError));
+  const registry = new SessionRegistry({ host, store, pool, disk });
+  await pool.fill();
+
+  const health = { version: readVersion(), facilities, image: image.name, pool };
+  const app = createHttpServer({ config, log, store, registry, oneShots, health });
+  // Together: requests in progress end when their runs do, and runs are ended by the registry.
+  stack.defer(async () => {
+    await Promise.all([registry[Symbol.asyncDispose](), app.close()]);
+  });
+  await app.listen({ host: config.host, port: config.port });
+  const { port } = app.server.address() as AddressInfo;
+  const owned = stack.move();
+  const address = config.host.includes(":") ? `[${config.host}]` : config.host;
+  return { url: `http://${address}:${port}`, facilities, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+/** Everything that a sandbox is made with, after what an earlier server left behind was removed. */
+export async function openHost(
+  config: Config,
+  image: Image,
+  log: Logger,
+  stack: AsyncDisposableStack,
+): Promise<{ host: SandboxHost; store: Store }> {
+  const asRoot = process.getuid?.() === 0;
+  checkSocketPath(config.dataDir);
+  await mkdir(sessionsDir(config.dataDir), { recursive: true, mode: 0o711 });
+  if (asRoot) for (const path of [config.dataDir, image.rootfs]) checkReachable(path);
+  const runtime = await ensureRuntime(config.home, image, seccompPolicy());
+  const store = stack.use(openStore(config));
+  const cgroups = openCgroupTree(instanceOf(config.dataDir));
+  stack.defer(() => cgroups?.dispose());
+  await cgroups?.clear();
+  const folders = await store.listFolders();
+  const removed = await removeUnowned(config.dataDir, new Set(folders.map(({ key }) => key)));
+  const lost = await store.markInterrupted(LOST_BY_RESTART);
+  log.info(
+    { removed_folders: removed, sessions_without_variables: lost },
+    "cleaned up after the last server",
+  );
+  const uids = stack.use(
+    new UidRange(
+      config.uidBase,
+      folders.map(({ uid }) => uid),
+    ),
+  );
+  return { host: { config, log, image, runtime, caBundle: findCaBundle(), cgroups, uids, asRoot }, store };
+}
+
+function openStore(config: Config): Store {
+  try {
+    return openSqliteStore({ path: join(config.dataDir, "era.db"), keepRuns: config.keepRuns });
+  } catch (cause) {
+    if (!String(cause).includes("locked")) throw cause;
+    throw new ConfigError(`Cannot use the data folder '${config.dataDir}': another server is using it`, {
+      cause,
+    });
+  }
+}
+
+function refuseUnsafe(facilities: readonly Facility[], config: Config): void {
+  const missing = unacceptable(facilities, config.allowWeak);
+  if (missing.length === 0) return;
+  const list = missing.map(({ name, detail }) => `${name} (${detail})`).join(", ");
+  throw new ConfigError(
+    `Cannot isolate sessions on this host: ${list}. ERA_ALLOW_WEAK=NAME starts without, at your risk`,
+  );
+}
+
+/** Sandboxes enter as users of their own: each folder above must let others pass. */
+function checkReachable(path: string): void {
+  for (let folder = path; folder !== "/"; folder = dirname(folder)) {
+    if ((statSync(folder).mode & constants.S_IXOTH) !== 0) continue;
+    throw new ConfigError(
+      `Cannot use '${path}': sandboxes have users of their own, and '${folder}' lets no other user pass`,
+    );
+  }
+}
+
+function findCaBundle(): string | null {
+  if (!existsSync(CA_PATH)) return null;
+  accessSync(CA_PATH, constants.R_OK);
+  return CA_PATH;
+}
+
+/** Tells servers with different data folders on one host apart. */
+function instanceOf(dataDir: string): string {
+  return createHash("sha256").update(dataDir).digest("hex").slice(0, 10);
+}
+
+export function readVersion(): string {
+  return (
+    JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }
+  ).version;
+}

@@ -1,0 +1,55 @@
+/** `era test [NAME...]`: every check of the project, or those named, in an order that fails early. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { Config } from "../config.ts";
+import { obtainImage } from "./image.ts";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const BIN = `${ROOT}node_modules/.bin/`;
+const NODE_FLAGS = ["--disable-warning=ExperimentalWarning", "--test", "--test-timeout=600000"];
+const suite = (glob: string, width: number) => [
+  process.execPath,
+  ...NODE_FLAGS,
+  `--test-concurrency=${width}`,
+  glob,
+];
+const script = (name: string) => [process.execPath, `scripts/${name}.ts`];
+
+/** Suites that start servers run one file at a time: they share two cores with what they measure. */
+const CHECKS: Readonly<Record<string, string[]>> = {
+  lint: [`${BIN}biome`, "ci", "--error-on-warnings", "."],
+  types: [`${BIN}tsc`, "-p", "."],
+  imports: script("check-imports"),
+  documents: script("check-documents"),
+  exports: [`${BIN}knip`],
+  unit: suite("src/**/*.test.ts", 2),
+  integration: suite("test/integration/**/*.test.ts", 1),
+  e2e: suite("test/e2e/**/*.test.ts", 1),
+  conformance: suite("test/conformance/**/*.test.ts", 1),
+  security: suite("test/security/**/*.test.ts", 1),
+};
+
+export async function test(names: readonly string[], config: Config, signal: AbortSignal): Promise<number> {
+  const unknown = names.find((name) => !(name in CHECKS));
+  if (unknown !== undefined) {
+    console.error(`Cannot run '${unknown}': the checks are ${Object.keys(CHECKS).join(", ")}`);
+    return 2;
+  }
+  await obtainImage(config, signal);
+  const failed: string[] = [];
+  for (const [name, argv] of Object.entries(CHECKS)) {
+    if (names.length > 0 && !names.includes(name)) continue;
+    console.log(`\n== ${name}`);
+    if ((await runCheck(argv)) !== 0) failed.push(name);
+    if (signal.aborted) break;
+  }
+  console.log(failed.length === 0 ? "\nAll checks passed" : `\nFailed: ${failed.join(", ")}`);
+  return failed.length === 0 && !signal.aborted ? 0 : 1;
+}
+
+async function runCheck([file = "", ...args]: string[]): Promise<number> {
+  const child = spawn(file, args, { cwd: ROOT, stdio: ["ignore", "inherit", "inherit"] });
+  const [code] = (await once(child, "exit")) as [number | null];
+  return code ?? 1;
+}

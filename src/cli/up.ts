@@ -1,0 +1,23 @@
+/** `era up`: serves until it is told to stop. */
+import type { Config } from "../config.ts";
+import type { Logger } from "../log.ts";
+import { obtainImage } from "./image.ts";
+import { startServer } from "./start-server.ts";
+
+export async function up(config: Config, log: Logger, signal: AbortSignal): Promise<number> {
+  const image = await obtainImage(config, signal);
+  await using server = await startServer(config, image, log);
+  const weak = server.facilities.filter(({ state }) => state !== "enforced").map(({ name }) => name);
+  const note = weak.length === 0 ? "" : `  (weaker here: ${weak.join(", ")}; see ./era doctor)`;
+  console.log(
+    `ERA Agent listens on ${server.url}${note}  try: ${exampleFor(server.url, config.apiKey !== undefined)}`,
+  );
+  if (!signal.aborted)
+    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  return 0;
+}
+
+function exampleFor(url: string, withKey: boolean): string {
+  const key = withKey ? ` -H "Authorization: Bearer $ERA_API_KEY"` : "";
+  return `curl -s ${url}/api/sessions/demo/run${key} -d '{"code":"x = 41; print(x + 1)"}'`;
+}

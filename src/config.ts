@@ -1,0 +1,160 @@
+/** Settings: environment variables, read once, checked. The README's table is compared with this list by a test. */
+import { existsSync } from "node:fs";
+import { availableParallelism, homedir, totalmem } from "node:os";
+import { join, resolve } from "node:path";
+import { z } from "zod";
+import { LANGUAGES, type Language } from "./protocol/language.ts";
+
+const MIB = 1 << 20;
+const integer = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
+const flag = z.enum(["true", "false", "1", "0"]).transform((value) => value === "true" || value === "1");
+
+const environment = z.object({
+  ERA_HOST: z.string().min(1).default("127.0.0.1"),
+  ERA_PORT: integer(0, 65_535).optional(),
+  PORT: integer(0, 65_535).optional(),
+  ERA_HOME: z.string().min(1).optional(),
+  ERA_DATA_DIR: z.string().min(1).optional(),
+  ERA_API_KEY: z.string().min(8).optional(),
+  ERA_POOL: z.string().default("python=2"),
+  ERA_MEMORY_MIB: integer(64, 1 << 20).default(512),
+  ERA_CPUS: z.coerce.number().min(0.1).max(1024).default(1),
+  ERA_PIDS: integer(16, 32_768).default(128),
+  ERA_OPEN_FILES: integer(64, 1 << 20).default(1024),
+  ERA_TMP_MIB: integer(1, 65_536).default(64),
+  ERA_DISK_MIB: integer(16, 1 << 24).default(1024),
+  ERA_DISK_FILES: integer(1_000, 100_000_000).default(200_000),
+  ERA_OUTPUT_KIB: integer(1, 16_384).default(1024),
+  ERA_BODY_MIB: integer(1, 64).default(10),
+  ERA_QUEUE: integer(1, 100_000).default(64),
+  ERA_MAX_LIVE: integer(1, 100_000).optional(),
+  ERA_KEEP_RUNS: integer(1, 100_000).default(200),
+  ERA_AUTO_CREATE: flag.default(true),
+  ERA_UID_BASE: integer(65_536, 4_200_000_000).default(1_900_000_000),
+  ERA_IMAGE_PACKAGES: z.string().default(""),
+  ERA_DEBIAN_MIRROR: z.string().optional(),
+  ERA_ALLOW_WEAK: z.string().default(""),
+  ERA_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
+});
+
+export const SETTING_NAMES: readonly string[] = Object.keys(environment.shape);
+
+export type Config = {
+  host: string;
+  port: number;
+  home: string;
+  dataDir: string;
+  apiKey: string | undefined;
+  pool: ReadonlyMap<Language, number>;
+  limits: {
+    memoryBytes: number;
+    cpus: number;
+    pids: number;
+    openFiles: number;
+    tmpBytes: number;
+    diskBytes: number;
+    diskFiles: number;
+  };
+  /** What one session may ask for at most. */
+  maxMemoryMib: number;
+  maxCpus: number;
+  outputBytes: number;
+  bodyBytes: number;
+  queueLength: number;
+  maxLive: number;
+  keepRuns: number;
+  autoCreate: boolean;
+  uidBase: number;
+  imagePackages: readonly string[];
+  debianMirror: string | undefined;
+  /** Facilities that may be missing although they weaken isolation, by the names that `doctor` prints. */
+  allowWeak: ReadonlySet<string>;
+  logLevel: "debug" | "info" | "warn" | "error" | "silent";
+};
+
+/** A setting is wrong. The message names it and what it may be. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+export function parseConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const given = Object.fromEntries(
+    Object.entries(env).filter(([name, value]) => name in environment.shape && value !== ""),
+  );
+  const parsed = environment.safeParse(given);
+  if (!parsed.success) throw new ConfigError(describeIssues(parsed.error));
+  const settings = parsed.data;
+  if (!isLoopback(settings.ERA_HOST) && settings.ERA_API_KEY === undefined) {
+    throw new ConfigError(
+      `Cannot listen on '${settings.ERA_HOST}': an address that others reach needs ERA_API_KEY`,
+    );
+  }
+  const home = resolve(settings.ERA_HOME ?? defaultHome());
+  return {
+    host: settings.ERA_HOST,
+    port: settings.ERA_PORT ?? settings.PORT ?? 8787,
+    home,
+    dataDir: resolve(settings.ERA_DATA_DIR ?? join(home, "data")),
+    apiKey: settings.ERA_API_KEY,
+    pool: parsePool(settings.ERA_POOL),
+    limits: {
+      memoryBytes: settings.ERA_MEMORY_MIB * MIB,
+      cpus: settings.ERA_CPUS,
+      pids: settings.ERA_PIDS,
+      openFiles: settings.ERA_OPEN_FILES,
+      tmpBytes: settings.ERA_TMP_MIB * MIB,
+      diskBytes: settings.ERA_DISK_MIB * MIB,
+      diskFiles: settings.ERA_DISK_FILES,
+    },
+    maxMemoryMib: Math.max(settings.ERA_MEMORY_MIB, Math.floor(totalmem() / 2 / MIB)),
+    maxCpus: Math.max(settings.ERA_CPUS, availableParallelism()),
+    outputBytes: settings.ERA_OUTPUT_KIB * 1024,
+    bodyBytes: settings.ERA_BODY_MIB * MIB,
+    queueLength: settings.ERA_QUEUE,
+    maxLive: settings.ERA_MAX_LIVE ?? defaultMaxLive(),
+    keepRuns: settings.ERA_KEEP_RUNS,
+    autoCreate: settings.ERA_AUTO_CREATE,
+    uidBase: settings.ERA_UID_BASE,
+    imagePackages: words(settings.ERA_IMAGE_PACKAGES).sort(),
+    debianMirror: settings.ERA_DEBIAN_MIRROR,
+    allowWeak: new Set(words(settings.ERA_ALLOW_WEAK)),
+    logLevel: settings.ERA_LOG_LEVEL,
+  };
+}
+
+function describeIssues(error: z.ZodError): string {
+  return error.issues.map((issue) => `Cannot use ${issue.path.join(".")}: ${issue.message}`).join("\n");
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function words(text: string): string[] {
+  return text.split(/[\s,]+/).filter((word) => word !== "");
+}
+
+function defaultHome(): string {
+  if (process.getuid?.() === 0) return "/var/lib/era";
+  const data = process.env.XDG_DATA_HOME;
+  return join(data !== undefined && existsSync(data) ? data : join(homedir(), ".local/share"), "era");
+}
+
+/** An idle session takes about 12 MiB, a busy one up to its limit: 64 MiB each is a fair mean to plan with. */
+function defaultMaxLive(): number {
+  return Math.max(4, Math.floor((totalmem() * 0.8) / (64 * MIB)));
+}
+
+function parsePool(text: string): Map<Language, number> {
+  const pool = new Map<Language, number>();
+  for (const word of words(text)) {
+    const [name, count] = word.split("=");
+    const language = LANGUAGES.find((known) => known === name);
+    const size = Number(count);
+    if (language === undefined || !Number.isInteger(size) || size < 0 || size > 1000) {
+      throw new ConfigError(`Cannot use ERA_POOL '${text}': each item is LANGUAGE=COUNT, e.g. python=4`);
+    }
+    pool.set(language, size);
+  }
+  return pool;
+}

@@ -1,0 +1,56 @@
+/**
+ * Reads a tree that a guest may be changing at the same moment. Every folder is opened relative to its parent's
+ * descriptor (by way of /proc/self/fd) and without following a link, so that no swap of names leads out of the tree.
+ */
+import { constants } from "node:fs";
+import { type FileHandle, lstat, open, readdir } from "node:fs/promises";
+
+export type FileEntry = { path: string; sizeBytes: number; modifiedAt: Date };
+export type Tree = { files: FileEntry[]; count: number; totalBytes: number };
+
+/** Names at the top of a workspace that belong to the server, not to the user. */
+const INTERNAL = new Set([".session_data.json", ".session_data.json.new"]);
+const MAX_DEPTH = 100;
+const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+
+/** Regular files below a folder, counted in all and listed up to `maxListed`, in the order of their paths. */
+export async function walkFiles(root: string, maxListed: number): Promise<Tree> {
+  const tree: Tree = { files: [], count: 0, totalBytes: 0 };
+  const top = await openFolder(root);
+  if (top !== null) await walk(top, "", 0, tree, maxListed);
+  tree.files.sort((a, b) => (a.path < b.path ? -1 : 1));
+  return tree;
+}
+
+async function walk(
+  folder: FileHandle,
+  prefix: string,
+  depth: number,
+  tree: Tree,
+  maxListed: number,
+): Promise<void> {
+  try {
+    const here = `/proc/self/fd/${folder.fd}`;
+    for (const entry of await readdir(here, { withFileTypes: true })) {
+      if (prefix === "" && INTERNAL.has(entry.name)) continue;
+      if (entry.isFile()) await addFile(`${here}/${entry.name}`, prefix + entry.name, tree, maxListed);
+      if (!entry.isDirectory() || depth >= MAX_DEPTH) continue;
+      const child = await openFolder(`${here}/${entry.name}`);
+      if (child !== null) await walk(child, `${prefix}${entry.name}/`, depth + 1, tree, maxListed);
+    }
+  } finally {
+    await folder.close();
+  }
+}
+
+async function addFile(at: string, path: string, tree: Tree, maxListed: number): Promise<void> {
+  const info = await lstat(at).catch(() => null); // removed in between
+  if (info === null || !info.isFile()) return;
+  tree.count += 1;
+  tree.totalBytes += info.size;
+  if (tree.files.length < maxListed) tree.files.push({ path, sizeBytes: info.size, modifiedAt: info.mtime });
+}
+
+async function openFolder(path: string): Promise<FileHandle | null> {
+  return open(path, FOLDER).catch(() => null); // removed, or something else by now
+}

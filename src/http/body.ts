@@ -1,0 +1,55 @@
+/** Bodies: JSON whatever the content type says, with a message that points at the place where it is not. */
+import type { FastifyInstance } from "fastify";
+import { type ParseError, parseTree, printParseErrorCode } from "jsonc-parser";
+import type { z } from "zod";
+import { AppError } from "../protocol/errors.ts";
+
+export function acceptJsonBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "buffer" }, async (_request: unknown, body: string | Buffer) =>
+    parseJson(body),
+  );
+}
+
+function parseJson(body: string | Buffer): unknown {
+  let text: string;
+  try {
+    text = typeof body === "string" ? body : new TextDecoder("utf-8", { fatal: true }).decode(body);
+  } catch (cause) {
+    throw new AppError("invalid_json", "Cannot read the body: it is not UTF-8", { cause });
+  }
+  if (text.trim() === "") return {};
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new AppError("invalid_json", describeFault(text), { cause });
+  }
+}
+
+function describeFault(text: string): string {
+  const errors: ParseError[] = [];
+  parseTree(text, errors, { disallowComments: true, allowTrailingComma: false });
+  const first = errors[0];
+  if (first === undefined) return "Cannot read the body: it is not JSON";
+  const before = text.slice(0, first.offset).split("\n");
+  const found = text.slice(first.offset, first.offset + 1);
+  const what = found === "" ? "the end of the text" : JSON.stringify(found);
+  const name = printParseErrorCode(first.error);
+  const place = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
+  return `Cannot read the body: it is not JSON at ${place}, at ${what} (${name})`;
+}
+
+/** A body or query as its schema describes it, or `invalid_request` naming the first field that is not. */
+export function parseInput<T extends z.ZodType>(schema: T, input: unknown): z.infer<T> {
+  const parsed = schema.safeParse(input ?? {});
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.map((issue) => ({
+    field: issue.path.join("."),
+    problem: issue.message,
+  }));
+  const first = issues[0];
+  const field = first?.field === undefined || first.field === "" ? "the body" : `'${first.field}'`;
+  throw new AppError("invalid_request", `Cannot use ${field}: ${first?.problem ?? "it is not valid"}`, {
+    details: issues,
+  });
+}

@@ -1,0 +1,85 @@
+/**
+ * A run as server-sent events. Each has the output's sequence number as its id, so that a broken stream goes on from
+ * `Last-Event-ID` with GET /api/runs/{run_id}/stream:
+ *
+ *     id: 3                       event: stdout | stderr          data: {"type", "content", "run_id"}
+ *     (last)                      event: done                     data: {"type", "exit_code", "duration", ...}
+ *     (instead, if it never ran)  event: error                    data: {"type", "error", "code"}
+ */
+import { once } from "node:events";
+import type { PassThrough } from "node:stream";
+import { formatGoDuration } from "../lib/duration.ts";
+import { AppError } from "../protocol/errors.ts";
+import type { Run } from "../session/run.ts";
+import type { RunRow } from "../store/store.ts";
+
+/** A run in progress, or the record of one that has ended. */
+type Source = Run | { row: RunRow };
+
+/** Writes events until the run has ended or the reader is gone; never rejects. */
+export async function writeEvents(stream: PassThrough, source: Source, after: number): Promise<void> {
+  const gone = new AbortController();
+  stream.once("close", () => gone.abort());
+  try {
+    if ("row" in source) await writeRecord(stream, source.row, after, gone.signal);
+    else await writeLive(stream, source, after, gone.signal);
+  } catch (error) {
+    if (gone.signal.aborted) return;
+    const known = error instanceof AppError ? error : new AppError("internal", "The run failed to begin");
+    await write(stream, "error", { error: known.message, code: known.code }, null, gone.signal).catch(
+      () => undefined,
+    );
+  } finally {
+    stream.end();
+  }
+}
+
+async function writeLive(stream: PassThrough, run: Run, after: number, signal: AbortSignal): Promise<void> {
+  for await (const { seq, stream: name, text } of run.log.read(after, signal)) {
+    await write(stream, name, { content: text, run_id: run.runId }, seq, signal);
+  }
+  await writeDone(stream, (await run.result).row, signal);
+}
+
+async function writeRecord(
+  stream: PassThrough,
+  row: RunRow,
+  after: number,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const [at, event] of row.output.entries()) {
+    if (at >= after)
+      await write(stream, event.stream, { content: event.text, run_id: row.runId }, at + 1, signal);
+  }
+  if (row.summary === null)
+    throw new AppError("run_not_found", "Cannot read the run to its end: it was lost");
+  await writeDone(stream, row, signal);
+}
+
+async function writeDone(stream: PassThrough, row: RunRow, signal: AbortSignal): Promise<void> {
+  const { summary } = row;
+  const end = {
+    content: "",
+    run_id: row.runId,
+    exit_code: summary?.outcome.exitCode ?? 1,
+    duration: formatGoDuration(summary?.elapsedUs ?? 0),
+    execution_time_ms: (summary?.elapsedUs ?? 0) / 1000,
+    outcome: summary?.outcome.kind ?? "lost",
+    error: summary?.outcome.error ?? null,
+    results: summary?.results ?? [],
+    state: summary?.state ?? null,
+  };
+  await write(stream, "done", end, null, signal);
+}
+
+async function write(
+  stream: PassThrough,
+  type: string,
+  fields: object,
+  id: number | null,
+  signal: AbortSignal,
+): Promise<void> {
+  const head = id === null ? "" : `id: ${id}\n`;
+  const room = stream.write(`${head}event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n`);
+  if (!room) await once(stream, "drain", { signal });
+}

@@ -1,0 +1,25 @@
+/** POST /api/execute: one program in a sandbox of its own. */
+import type { FastifyInstance } from "fastify";
+import { executeBody, timeoutMsOf } from "../protocol/http.ts";
+import { parseLanguage } from "../protocol/language.ts";
+import type { OneShots } from "../session/one-shot.ts";
+import { DEFAULT_TIMEOUT_MS } from "../session/run.ts";
+import { parseInput } from "./body.ts";
+import type { Idempotency } from "./idempotency.ts";
+import { viewOneShot } from "./views.ts";
+
+export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency: Idempotency): void {
+  app.post("/api/execute", (request, reply) => {
+    const body = parseInput(executeBody, request.body);
+    const language = parseLanguage(body.language);
+    return idempotency.reply(request, reply, "/api/execute", async () => {
+      const result = await oneShots.run({
+        code: body.code,
+        timeoutMs: timeoutMsOf(body) ?? DEFAULT_TIMEOUT_MS,
+        env: { ...body.envs, ...body.env },
+        files: new Map(Object.entries(body.files ?? {})),
+      });
+      return { status: 200, body: viewOneShot(result, language) };
+    });
+  });
+}

@@ -1,0 +1,111 @@
+/** POST …/run and …/stream, POST …/interrupt, and runs as records that can be read again. */
+import { PassThrough } from "node:stream";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { AppError } from "../protocol/errors.ts";
+import { pageQuery, type RunBody, runBody, timeoutMsOf } from "../protocol/http.ts";
+import { parseLanguage } from "../protocol/language.ts";
+import type { SessionRegistry } from "../session/registry.ts";
+import type { RunRequest } from "../session/run.ts";
+import type { Store } from "../store/store.ts";
+import { parseInput } from "./body.ts";
+import { writeEvents } from "./events.ts";
+import type { Idempotency } from "./idempotency.ts";
+import { type IdParams, parseId } from "./sessions.ts";
+import { viewRun, viewRunResult } from "./views.ts";
+
+export type RunRoutes = { registry: SessionRegistry; store: Store; idempotency: Idempotency };
+type RunParams = { Params: { run_id: string } };
+
+const DEFAULT_LIMIT = 100;
+const EVENT_ID = /^\d{1,9}$/;
+
+export function addRuns(app: FastifyInstance, { registry, store, idempotency }: RunRoutes): void {
+  app.post<IdParams>("/api/sessions/:id/run", (request, reply) => {
+    const id = parseId(request.params.id);
+    const body = parseInput(runBody, request.body);
+    return idempotency.reply(request, reply, id, async () => {
+      const { run, created } = await begin(registry, id, body, request);
+      const result = viewRunResult(await run.result);
+      return { status: 200, body: created ? { ...result, created } : result };
+    });
+  });
+
+  app.post<IdParams>("/api/sessions/:id/stream", async (request, reply) => {
+    const id = parseId(request.params.id);
+    const { run } = await begin(registry, id, parseInput(runBody, request.body), request);
+    return sendEvents(reply, run, 0);
+  });
+
+  app.post<IdParams>("/api/sessions/:id/interrupt", async (request) => {
+    const session = await registry.get(parseId(request.params.id));
+    const runId = session.currentRun;
+    return { success: true, interrupted: runId !== null && session.interrupt(runId) ? runId : null };
+  });
+
+  app.get<IdParams>("/api/sessions/:id/runs", async (request) => {
+    const session = await registry.get(parseId(request.params.id));
+    const { limit, cursor } = parseInput(pageQuery, request.query);
+    const page = await store.listRuns(session.row.id, {
+      limit: limit ?? DEFAULT_LIMIT,
+      cursor: cursor ?? null,
+    });
+    const runs = page.items.map((row) =>
+      viewRun(session.findRun(row.runId) === null ? row : { ...row, state: "running" }, null),
+    );
+    return { runs, count: runs.length, next_cursor: page.cursor };
+  });
+
+  app.get<RunParams>("/api/runs/:run_id", async (request) => {
+    const { row, run } = await findRun(registry, store, request.params.run_id);
+    return viewRun(run === null ? row : { ...row, state: "running" }, run?.log.events ?? row.output);
+  });
+
+  app.get<RunParams>("/api/runs/:run_id/stream", async (request, reply) => {
+    const { row, run } = await findRun(registry, store, request.params.run_id);
+    const last = String(request.headers["last-event-id"] ?? "0");
+    if (!EVENT_ID.test(last))
+      throw new AppError("invalid_request", "Cannot use the header 'Last-Event-ID': it is not a number");
+    return sendEvents(reply, run ?? { row }, Number(last));
+  });
+}
+
+async function begin(registry: SessionRegistry, id: string, body: RunBody, request: FastifyRequest) {
+  if (body.code === undefined) {
+    await registry.get(id);
+    throw new AppError("no_code", "Cannot run: code is required, in the request or stored in the session");
+  }
+  const { session, created } = await registry.getOrCreate(id, parseLanguage(body.language ?? "python"));
+  const asked: RunRequest = {
+    code: body.code,
+    timeoutMs: timeoutMsOf(body),
+    env: { ...body.envs, ...body.env },
+    updateData: body.update_data ?? null,
+    baseUrl: `${request.protocol}://${request.host}`,
+  };
+  return { run: await session.start(asked), created };
+}
+
+async function findRun(registry: SessionRegistry, store: Store, runId: string) {
+  const row = await store.findRun(runId);
+  if (row === null)
+    throw new AppError("run_not_found", `Cannot find the run ${JSON.stringify(runId.slice(0, 80))}`);
+  const session = await registry.find(row.sessionId);
+  return { row, run: session?.findRun(runId) ?? null };
+}
+
+/** The reader's pace is its own: events wait in the run's log, at most one socket buffer of them here. */
+function sendEvents(
+  reply: FastifyReply,
+  source: Parameters<typeof writeEvents>[1],
+  after: number,
+): FastifyReply {
+  const stream = new PassThrough();
+  void writeEvents(stream, source, after);
+  return reply
+    .header("content-type", "text/event-stream; charset=utf-8")
+    .header("cache-control", "no-cache")
+    .header("connection", "keep-alive")
+    .header("access-control-allow-origin", "*")
+    .header("x-accel-buffering", "no")
+    .send(stream);
+}

@@ -1,0 +1,44 @@
+/** The HTTP server: rules for all requests here, one file for each resource beside it. */
+import Fastify, { type FastifyInstance } from "fastify";
+import type { Config } from "../config.ts";
+import type { Logger } from "../log.ts";
+import type { OneShots } from "../session/one-shot.ts";
+import type { SessionRegistry } from "../session/registry.ts";
+import type { Store } from "../store/store.ts";
+import { requireKey } from "./auth.ts";
+import { acceptJsonBodies } from "./body.ts";
+import { mapErrors } from "./errors.ts";
+import { addExecute } from "./execute.ts";
+import { addHealth, type HealthInfo } from "./health.ts";
+import { Idempotency } from "./idempotency.ts";
+import { addRuns } from "./runs.ts";
+import { addSessions } from "./sessions.ts";
+
+export type HttpDependencies = {
+  config: Config;
+  log: Logger;
+  store: Store;
+  registry: SessionRegistry;
+  oneShots: OneShots;
+  health: HealthInfo;
+};
+
+const MAX_PARAM_CHARS = 512;
+
+export function createHttpServer(deps: HttpDependencies): FastifyInstance {
+  const { config, registry, store } = deps;
+  const app = Fastify({
+    bodyLimit: config.bodyBytes,
+    forceCloseConnections: "idle",
+    routerOptions: { maxParamLength: MAX_PARAM_CHARS, ignoreTrailingSlash: true },
+  });
+  acceptJsonBodies(app);
+  mapErrors(app, deps.log);
+  requireKey(app, config.apiKey);
+  const idempotency = new Idempotency(store);
+  addHealth(app, deps.health);
+  addExecute(app, deps.oneShots, idempotency);
+  addSessions(app, { registry, idempotency, config });
+  addRuns(app, { registry, store, idempotency });
+  return app;
+}

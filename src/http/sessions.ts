@@ -1,0 +1,147 @@
+/** /api/sessions and /api/sessions/{id}: create, list, look at, change, delete. */
+import type { FastifyInstance } from "fastify";
+import type { z } from "zod";
+import type { Config } from "../config.ts";
+import { walkFiles } from "../files/walk.ts";
+import { AppError } from "../protocol/errors.ts";
+import { createBody, pageQuery, patchBody, sessionId } from "../protocol/http.ts";
+import { parseLanguage } from "../protocol/language.ts";
+import { type CreateRequest, DEFAULTS, type SessionRegistry } from "../session/registry.ts";
+import type { Session } from "../session/session.ts";
+import type { SessionRow } from "../store/store.ts";
+import { parseInput } from "./body.ts";
+import type { Idempotency } from "./idempotency.ts";
+import { type FileCounts, viewFile, viewSession, viewSessionRow } from "./views.ts";
+
+const DEFAULT_LIMIT = 1000;
+const MAX_LISTED_FILES = 1000;
+
+export type SessionRoutes = { registry: SessionRegistry; idempotency: Idempotency; config: Config };
+export type IdParams = { Params: { id: string } };
+
+export function addSessions(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {
+  app.post("/api/sessions", (request, reply) => {
+    const wanted = parseCreate(parseInput(createBody, request.body), config);
+    return idempotency.reply(request, reply, "/api/sessions", async () => {
+      const session = await registry.create(wanted);
+      return { status: 201, body: await view(session) };
+    });
+  });
+
+  app.get("/api/sessions", async (request) => {
+    const { limit, cursor } = parseInput(pageQuery, request.query);
+    const page = await registry.list({ limit: limit ?? DEFAULT_LIMIT, cursor: cursor ?? null });
+    const sessions = [];
+    for (const row of page.items) sessions.push(viewSessionRow(row, await countsOf(row, registry)));
+    return { sessions, count: sessions.length, next_cursor: page.cursor };
+  });
+
+  app.delete("/api/sessions", async () => {
+    const ids = await registry.deleteAll();
+    return {
+      success: true,
+      deleted_count: ids.length,
+      deleted_sessions: ids,
+      deleted_at: new Date().toISOString(),
+    };
+  });
+
+  app.get<IdParams>("/api/sessions/:id", async (request) =>
+    view(await registry.get(parseId(request.params.id)), true),
+  );
+
+  app.patch<IdParams>("/api/sessions/:id", async (request) => {
+    const session = await registry.get(parseId(request.params.id));
+    const change = parsePatch(request.body);
+    await session.update({
+      ...(change.default_timeout === undefined ? {} : { defaultTimeout: change.default_timeout }),
+      ...(change.allowInternetAccess === undefined
+        ? {}
+        : { allowInternetAccess: change.allowInternetAccess }),
+      ...(change.allowPublicAccess === undefined ? {} : { allowPublicAccess: change.allowPublicAccess }),
+      ...(change.metadata === undefined ? {} : { metadata: change.metadata }),
+    });
+    return {
+      success: true,
+      id: session.row.id,
+      metadata: await view(session),
+      updated_at: new Date().toISOString(),
+    };
+  });
+
+  app.delete<IdParams>("/api/sessions/:id", async (request) => {
+    const id = parseId(request.params.id);
+    await registry.delete(id);
+    return { success: true, id, deleted: id, deleted_at: new Date().toISOString() };
+  });
+}
+
+export function parseId(text: string): string {
+  const parsed = sessionId.safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new AppError(
+    "invalid_session_id",
+    `Cannot use ${JSON.stringify(text.slice(0, 140))} as a session's id`,
+  );
+}
+
+function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRequest {
+  const id = body.session_id ?? body.id;
+  const { maxMemoryMib, maxCpus } = config;
+  if ((body.memory_mib ?? 0) > maxMemoryMib) {
+    throw new AppError(
+      "invalid_request",
+      `Cannot use 'memory_mib' ${body.memory_mib}: at most ${maxMemoryMib} on this host`,
+    );
+  }
+  if ((body.cpu_count ?? 0) > maxCpus) {
+    throw new AppError(
+      "invalid_request",
+      `Cannot use 'cpu_count' ${body.cpu_count}: at most ${maxCpus} on this host`,
+    );
+  }
+  return {
+    id: id === undefined ? null : parseId(id),
+    language: parseLanguage(body.language),
+    persistent: body.persistent ?? DEFAULTS.persistent,
+    metadata: body.metadata ?? {},
+    data: body.data ?? {},
+    allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,
+    allowPublicAccess: body.allowPublicAccess ?? DEFAULTS.allowPublicAccess,
+    defaultTimeout: body.default_timeout || null,
+    memoryMib: body.memory_mib ?? null,
+    cpuCount: body.cpu_count ?? null,
+  };
+}
+
+/** The documentation promises `error` and `message` for a bad timeout. */
+function parsePatch(body: unknown): z.infer<typeof patchBody> {
+  try {
+    return parseInput(patchBody, body);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    throw new AppError(error.code, error.message, { ...error.options, extra: { message: error.message } });
+  }
+}
+
+async function view(session: Session, withFiles = false) {
+  const { row } = session;
+  const tree =
+    session.workspace === null ? EMPTY : await walkFiles(session.workspace, withFiles ? MAX_LISTED_FILES : 0);
+  return {
+    ...viewSession(row, { files: tree.count, bytes: tree.totalBytes }),
+    status: session.state,
+    ...(withFiles ? { files: tree.files.map(viewFile) } : {}),
+  };
+}
+
+const EMPTY = { files: [], count: 0, totalBytes: 0 };
+
+/** As the last run left them; counted now where a run leaves too many to count. */
+async function countsOf(row: SessionRow, registry: SessionRegistry): Promise<FileCounts> {
+  if (row.fileCounts !== null) return row.fileCounts;
+  const session = await registry.find(row.id);
+  if (session === null || session.workspace === null) return { files: 0, bytes: 0 };
+  const tree = await walkFiles(session.workspace, 0);
+  return { files: tree.count, bytes: tree.totalBytes };
+}

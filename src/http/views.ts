@@ -1,0 +1,115 @@
+/** Sessions, runs and outcomes as clients see them: the contract's field names. */
+
+import type { FileEntry } from "../files/walk.ts";
+import { formatGoDuration } from "../lib/duration.ts";
+import type { OneShotResult } from "../session/one-shot.ts";
+import type { RunResult } from "../session/run.ts";
+import type { Dropped, OutputEvent, RunRow, SessionRow } from "../store/store.ts";
+
+export type FileCounts = { files: number; bytes: number };
+
+const milliseconds = (us: number) => us / 1000;
+const truncation = (dropped: Dropped) =>
+  dropped.stdout === undefined && dropped.stderr === undefined ? {} : { truncated: dropped };
+const textOf = (output: readonly OutputEvent[], stream: OutputEvent["stream"]) =>
+  output
+    .filter((event) => event.stream === stream)
+    .map((event) => event.text)
+    .join("");
+
+/** The row of a list. */
+export function viewSessionRow(row: SessionRow, counts: FileCounts) {
+  return {
+    id: row.id,
+    session_id: row.id,
+    created_at: row.createdAt,
+    last_run_at: row.lastRunAt,
+    language: row.language,
+    persistent: row.persistent,
+    file_count: counts.files,
+    total_size_bytes: counts.bytes,
+  };
+}
+
+export function viewSession(row: SessionRow, counts: FileCounts) {
+  return {
+    ...viewSessionRow(row, counts),
+    metadata: row.metadata,
+    data: row.data,
+    allowInternetAccess: row.allowInternetAccess,
+    allowPublicAccess: row.allowPublicAccess,
+    ...(row.defaultTimeout === null ? {} : { default_timeout: row.defaultTimeout }),
+    ...(row.memoryMib === null ? {} : { memory_mib: row.memoryMib }),
+    ...(row.cpuCount === null ? {} : { cpu_count: row.cpuCount }),
+  };
+}
+
+export const viewFile = (file: FileEntry) => ({
+  path: file.path,
+  size: file.sizeBytes,
+  modified_at: file.modifiedAt.toISOString(),
+});
+
+export function viewRunResult({ row, log, data }: RunResult) {
+  const summary = row.summary;
+  return {
+    exit_code: summary?.outcome.exitCode ?? 1,
+    stdout: log.text("stdout"),
+    stderr: log.text("stderr"),
+    duration: formatGoDuration(summary?.elapsedUs ?? 0),
+    execution_time_ms: milliseconds(summary?.elapsedUs ?? 0),
+    session_id: row.sessionId,
+    run_id: row.runId,
+    data,
+    files_modified: summary?.filesModified ?? null,
+    outcome: summary?.outcome.kind ?? "lost",
+    error: summary?.outcome.error ?? null,
+    results: summary?.results ?? [],
+    state: summary?.state ?? null,
+    ...truncation(summary?.truncated ?? {}),
+  };
+}
+
+/** A run as a record: without its output in lists, with it alone. */
+export function viewRun(row: RunRow, output: readonly OutputEvent[] | null) {
+  return {
+    run_id: row.runId,
+    session_id: row.sessionId,
+    number: row.number,
+    status: row.state,
+    created_at: row.createdAt,
+    ended_at: row.endedAt,
+    exit_code: row.summary?.outcome.exitCode ?? null,
+    outcome: row.summary?.outcome.kind ?? null,
+    error: row.summary?.outcome.error ?? null,
+    duration: row.summary === null ? null : formatGoDuration(row.summary.elapsedUs),
+    execution_time_ms: row.summary === null ? null : milliseconds(row.summary.elapsedUs),
+    ...(output === null
+      ? {}
+      : {
+          stdout: textOf(output, "stdout"),
+          stderr: textOf(output, "stderr"),
+          late_output: row.lateOutput,
+          results: row.summary?.results ?? [],
+          state: row.summary?.state ?? null,
+          ...truncation(row.summary?.truncated ?? {}),
+        }),
+  };
+}
+
+export function viewOneShot(result: OneShotResult, language: string) {
+  return {
+    exit_code: result.outcome.exitCode,
+    stdout: result.stdout,
+    stderr: result.stderr,
+    duration: formatGoDuration(result.elapsedUs),
+    execution_time_ms: milliseconds(result.elapsedUs),
+    language,
+    vm_id: result.id,
+    session_id: result.id,
+    outcome: result.outcome.kind,
+    error: result.outcome.error,
+    results: result.results,
+    ...truncation(result.truncated),
+  };
+}

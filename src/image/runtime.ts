@@ -1,0 +1,85 @@
+/**
+ * The guest programs as a sandbox mounts them: a copy of guest/ compiled to bytecode by the image's own Python, and
+ * the system call filter compiled by the image's libseccomp. Made once for each content, beside the images.
+ */
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { cp, mkdir, readdir, readFile, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { removeTree } from "../lib/remove-tree.ts";
+import { runCommand } from "../lib/run-command.ts";
+import type { SeccompPolicy } from "../sandbox/seccomp.ts";
+import type { Image } from "./find.ts";
+import { IMAGES_DIR } from "./recipe.ts";
+
+export type GuestRuntime = { dir: string; seccompPath: string };
+
+const GUEST_DIR = fileURLToPath(new URL("../../guest/", import.meta.url));
+const COMPILE_SECCOMP = join(IMAGES_DIR, "compile-seccomp.py");
+const TIMEOUT_MS = 60_000;
+
+export async function ensureRuntime(
+  home: string,
+  image: Image,
+  policy: SeccompPolicy,
+): Promise<GuestRuntime> {
+  const hash = await contentHash([image.name, JSON.stringify(policy)], [GUEST_DIR, COMPILE_SECCOMP]);
+  const base = join(home, "runtime");
+  const root = join(base, hash);
+  const runtime = { dir: join(root, "guest"), seccompPath: join(root, "seccomp.bpf") };
+  if (existsSync(root)) return runtime;
+  await mkdir(base, { recursive: true, mode: 0o755 });
+  const staging = join(base, `.making-${hash}-${process.pid}`);
+  await mkdir(staging, { mode: 0o755 });
+  try {
+    await make(staging, image, policy);
+    await rename(staging, root);
+  } catch (error) {
+    await removeTree(staging);
+    // Another server may have made the same in the meantime: then the rename found it in its place.
+    if (!existsSync(root)) throw error;
+  }
+  return runtime;
+}
+
+async function make(staging: string, image: Image, policy: SeccompPolicy): Promise<void> {
+  await cp(GUEST_DIR, join(staging, "guest"), {
+    recursive: true,
+    filter: (path) => !path.includes("__pycache__"),
+  });
+  await cp(COMPILE_SECCOMP, join(staging, "compile-seccomp.py"));
+  const inImage = (command: string[], stdin?: string) => inImageOnce(image, staging, command, stdin);
+  // Hashes instead of times, never checked again: the mount is read-only, and a copy has new times.
+  await inImage(["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/era/guest"]);
+  await inImage(["/opt/era/compile-seccomp.py", "/opt/era/seccomp.bpf"], JSON.stringify(policy));
+}
+
+/** Runs the image's Python on our own programs (not a guest's), with the folder in the making at /opt/era. */
+async function inImageOnce(image: Image, folder: string, command: string[], stdin = ""): Promise<void> {
+  const argv = [
+    ...["bwrap", "--ro-bind", image.rootfs, "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"],
+    ...["--bind", folder, "/opt/era", "--unshare-pid", "--unshare-net", "--die-with-parent", "--clearenv"],
+    ...["--", "/usr/bin/python3", "-I", ...command],
+  ];
+  const { code, stderr } = await runCommand(argv, { timeoutMs: TIMEOUT_MS, stdin });
+  if (code !== 0)
+    throw new Error(`Cannot prepare the guest programs: '${command.join(" ")}' failed\n${stderr}`);
+}
+
+async function contentHash(texts: string[], paths: string[]): Promise<string> {
+  const hash = createHash("sha256").update(JSON.stringify(texts));
+  for (const path of paths) {
+    for (const file of await filesBelow(path)) hash.update(JSON.stringify(file)).update(await readFile(file));
+  }
+  return hash.digest("hex").slice(0, 16);
+}
+
+async function filesBelow(path: string): Promise<string[]> {
+  if (!path.endsWith("/")) return [path];
+  const entries = await readdir(path, { withFileTypes: true, recursive: true });
+  return entries
+    .filter((entry) => entry.isFile() && !entry.parentPath.includes("__pycache__"))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+}

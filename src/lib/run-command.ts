@@ -1,0 +1,78 @@
+/** Runs one program of the host to its end. argv arrays only, output bounded, always under a time limit. */
+import { type ChildProcess, spawn } from "node:child_process";
+
+export type CommandResult = {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+};
+
+export type CommandOptions = {
+  timeoutMs: number;
+  cwd?: string;
+  env?: Record<string, string>;
+  stdin?: string;
+  signal?: AbortSignal;
+  /** Called with each line of either stream as it comes. */
+  onLine?: (line: string) => void;
+};
+
+const MAX_OUTPUT_CHARS = 1 << 20;
+
+/** Resolves when the program has ended and its output was read, whatever its status; rejects if it cannot start. */
+export function runCommand(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
+  const [file, ...args] = argv;
+  if (file === undefined) throw new TypeError("an empty command");
+  const child = spawn(file, args, {
+    cwd: options.cwd,
+    env: options.env ?? process.env,
+    stdio: ["pipe", "pipe", "pipe"],
+    // Its own group, so that a cancelled build takes its children with it.
+    detached: true,
+  });
+  const stdout = collect(child.stdout, options.onLine);
+  const stderr = collect(child.stderr, options.onLine);
+  child.stdin.on("error", () => undefined); // a program that does not read its input is no failure
+  child.stdin.end(options.stdin ?? "");
+  return new Promise((resolve, reject) => {
+    const stop = () => killGroup(child);
+    const timer = setTimeout(stop, options.timeoutMs);
+    options.signal?.addEventListener("abort", stop, { once: true });
+    const settle = () => {
+      clearTimeout(timer);
+      options.signal?.removeEventListener("abort", stop);
+    };
+    child.once("error", (error) => {
+      settle();
+      reject(error);
+    });
+    child.once("close", (code, signal) => {
+      settle();
+      resolve({ code, signal, stdout: stdout(), stderr: stderr() });
+    });
+  });
+}
+
+function killGroup(child: ChildProcess): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // it ended by itself
+  }
+}
+
+function collect(stream: NodeJS.ReadableStream, onLine: ((line: string) => void) | undefined): () => string {
+  let text = "";
+  let pending = "";
+  stream.setEncoding("utf8");
+  stream.on("data", (chunk: string) => {
+    if (text.length < MAX_OUTPUT_CHARS) text += chunk;
+    if (onLine === undefined) return;
+    const lines = (pending + chunk).split(/[\r\n]+/);
+    pending = lines.pop() ?? "";
+    for (const line of lines) onLine(line);
+  });
+  return () => text;
+}

@@ -1,0 +1,63 @@
+/** The command line: which subcommand, with which settings, and what ends it. */
+import { doctor } from "./cli/doctor.ts";
+import { imageCommand } from "./cli/image.ts";
+import { run } from "./cli/run.ts";
+import { test } from "./cli/test.ts";
+import { up } from "./cli/up.ts";
+import { type Config, ConfigError, parseConfig } from "./config.ts";
+import { createLogger, type Logger } from "./log.ts";
+import { AppError } from "./protocol/errors.ts";
+
+type Command = { summary: string; run: (args: string[], context: Context) => Promise<number> };
+type Context = { config: Config; log: Logger; signal: AbortSignal };
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  up: { summary: "serve", run: (_args, { config, log, signal }) => up(config, log, signal) },
+  run: {
+    summary: "run a program and print what it prints",
+    run: (args, { config, log, signal }) => run(args, config, log, signal),
+  },
+  doctor: {
+    summary: "what this host enforces, and what it cannot",
+    run: (_args, { config, log }) => doctor(config, log),
+  },
+  image: {
+    summary: "build | list | prune",
+    run: (args, { config, signal }) => imageCommand(args, config, signal),
+  },
+  test: {
+    summary: "run every check, or those named",
+    run: (args, { config, signal }) => test(args, config, signal),
+  },
+};
+
+async function main([name = "help", ...args]: string[]): Promise<number> {
+  const command = COMMANDS[name];
+  if (command === undefined) {
+    for (const [known, { summary }] of Object.entries(COMMANDS))
+      console.log(`  ./era ${known.padEnd(8)} ${summary}`);
+    return name === "help" || name === "--help" ? 0 : 2;
+  }
+  const config = parseConfig(process.env);
+  return command.run(args, { config, log: createLogger(config.logLevel), signal: stopSignal() });
+}
+
+/** Fires on the first SIGINT or SIGTERM; a second one does not wait for the orderly end. */
+function stopSignal(): AbortSignal {
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      if (stop.signal.aborted) process.exit(1);
+      stop.abort(new Error(`stopped by ${signal}`));
+    });
+  }
+  return stop.signal;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const expected = error instanceof ConfigError || error instanceof AppError;
+  console.error(expected ? error.message : error);
+  process.exitCode = 1;
+}

@@ -1,0 +1,83 @@
+/**
+ * Every refusal that a client can get: code, status, whether the same request may succeed later, and the next step.
+ * docs/errors.md lists the same codes; a test compares the two.
+ */
+
+type Entry = { status: number; retryable: boolean; hint?: string };
+
+export const ERROR_CATALOGUE = {
+  invalid_json: { status: 400, retryable: false, hint: "Send one JSON object in UTF-8" },
+  invalid_request: { status: 400, retryable: false },
+  invalid_session_id: {
+    status: 400,
+    retryable: false,
+    hint: "Use 1 to 128 letters, digits, '-', '_' or ':'",
+  },
+  unknown_language: { status: 400, retryable: false },
+  no_code: { status: 400, retryable: false, hint: "Send the program in the field 'code'" },
+  unauthorized: { status: 401, retryable: false, hint: "Send the header 'Authorization: Bearer <key>'" },
+  forbidden_origin: {
+    status: 403,
+    retryable: false,
+    hint: "Set ERA_API_KEY and send it, to let web pages of other origins in",
+  },
+  session_not_found: { status: 404, retryable: false, hint: "Create it with POST /api/sessions" },
+  run_not_found: { status: 404, retryable: false },
+  route_not_found: { status: 404, retryable: false },
+  method_not_allowed: { status: 405, retryable: false },
+  session_exists: { status: 409, retryable: false, hint: "Choose another id, or delete the session first" },
+  idempotency_mismatch: { status: 409, retryable: false, hint: "Use a new key for a different request" },
+  session_deleted: { status: 410, retryable: false },
+  body_too_large: { status: 413, retryable: false },
+  queue_full: { status: 429, retryable: true, hint: "Wait for runs of this session to end" },
+  internal: { status: 500, retryable: false, hint: "The request id finds the cause in the server's log" },
+  sandbox_failed: { status: 500, retryable: true },
+  no_slot: {
+    status: 503,
+    retryable: true,
+    hint: "Delete sessions that are no longer needed, or raise ERA_MAX_LIVE",
+  },
+  shutting_down: { status: 503, retryable: true },
+} as const satisfies Record<string, Entry>;
+
+export type ErrorCode = keyof typeof ERROR_CATALOGUE;
+
+type AppErrorOptions = { details?: unknown; hint?: string; extra?: Record<string, unknown>; cause?: unknown };
+
+/** An expected refusal. `message` is one sentence for a person; programs branch on `code`. */
+export class AppError extends Error {
+  readonly code: ErrorCode;
+  readonly options: AppErrorOptions;
+
+  constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
+    super(message, { cause: options.cause });
+    this.name = "AppError";
+    this.code = code;
+    this.options = options;
+  }
+
+  get status(): number {
+    return ERROR_CATALOGUE[this.code].status;
+  }
+
+  get retryable(): boolean {
+    return ERROR_CATALOGUE[this.code].retryable;
+  }
+
+  toBody(): Record<string, unknown> {
+    const entry: Entry = ERROR_CATALOGUE[this.code];
+    const hint = this.options.hint ?? entry.hint;
+    return {
+      error: this.message,
+      code: this.code,
+      ...(hint === undefined ? {} : { hint }),
+      ...(this.options.details === undefined ? {} : { details: this.options.details }),
+      ...this.options.extra,
+    };
+  }
+}
+
+/** A state that the code rules out: always our own mistake. */
+export class BugError extends Error {
+  override readonly name = "BugError";
+}

@@ -1,0 +1,28 @@
+/** How a run ended. Guest code that fails is data, never an exception of the server. */
+
+/** One value that a run showed: each format is text, PNG and JPEG in base64. Shapes: guest/python/display.py. */
+export type RichResult = { main: boolean; text: string; omitted?: string[]; [format: string]: unknown };
+
+export type OutcomeKind =
+  | "ok"
+  | "raised"
+  | "exited"
+  | "signalled"
+  | "timed_out"
+  | "out_of_memory"
+  | "disk_full"
+  | "interrupted"
+  | "lost";
+
+export type RunError = { name: string; message: string; traceback: string };
+
+export type Outcome = {
+  kind: OutcomeKind;
+  /** As a shell would report it: 124 after a timeout, 128 + number after a signal. */
+  exitCode: number;
+  error: RunError | null;
+};
+
+export const EXIT_TIMED_OUT = 124;
+export const EXIT_INTERRUPTED = 130;
+export const EXIT_KILLED = 137;

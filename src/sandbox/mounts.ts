@@ -1,0 +1,24 @@
+/** What a guest sees of files: the image read-only, its own two folders, small memory file systems, nothing else. */
+import { CA_PATH, type SandboxPolicy } from "./policy.ts";
+
+/** Arguments of bubblewrap, in order: a later mount may lie inside an earlier one. */
+export function planMounts(policy: SandboxPolicy): string[] {
+  const size = String(policy.limits.tmpBytes);
+  const { workspace, home, run } = policy.folders;
+  return [
+    ...["--ro-bind", policy.rootfs, "/"],
+    ...["--proc", "/proc"],
+    ...["--dev", "/dev"],
+    ...["--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"],
+    // Device nodes stay usable; but nobody can fill the memory file system that they lie on.
+    ...["--remount-ro", "/dev"],
+    ...["--size", size, "--perms", "1777", "--tmpfs", "/tmp"],
+    ...["--ro-bind", policy.guestDir, "/opt/era"],
+    // Read-only: a guest can dial the socket but not put another one in its place.
+    ...["--size", "65536", "--tmpfs", "/run", "--ro-bind", run, "/run/era", "--remount-ro", "/run"],
+    ...["--bind", workspace, "/workspace"],
+    ...["--bind", home, "/root"],
+    ...(policy.caBundle === null ? [] : ["--ro-bind", policy.caBundle, CA_PATH]),
+    ...["--chdir", "/workspace"],
+  ];
+}

@@ -1,0 +1,52 @@
+/** From a policy to the command line of one sandbox. Pure: tests read what would be started. */
+import { fileURLToPath } from "node:url";
+import { planMounts } from "./mounts.ts";
+import { planNetwork } from "./network.ts";
+import type { SandboxPolicy } from "./policy.ts";
+import { planUser } from "./user.ts";
+
+const LAUNCH_SCRIPT = fileURLToPath(new URL("launch.sh", import.meta.url));
+/** The number under which bubblewrap finds the compiled system call filter: see launch.ts. */
+export const SECCOMP_FD = 3;
+const FILE_BLOCK_BYTES = 512;
+
+export type LaunchPlan = { argv: string[]; needsUserNamespace: boolean };
+
+export type PlanHost = { asRoot: boolean; cgroupFolders: readonly string[] };
+
+/**
+ * In the order in which containment happens: limits and cgroup on the host, the user namespace, then bubblewrap, which
+ * makes the other namespaces, mounts, drops capabilities, forbids new privileges, and filters system calls last.
+ */
+export function planLaunch(policy: SandboxPolicy, host: PlanHost): LaunchPlan {
+  const user = planUser(host.asRoot);
+  const fileBlocks = Math.floor(policy.limits.fileBytes / FILE_BLOCK_BYTES);
+  return {
+    needsUserNamespace: host.asRoot,
+    argv: [
+      ...[
+        "/bin/sh",
+        LAUNCH_SCRIPT,
+        String(policy.limits.openFiles),
+        String(fileBlocks),
+        ...host.cgroupFolders,
+        "--",
+      ],
+      ...user.enter,
+      "bwrap",
+      ...user.bwrap,
+      ...["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"],
+      ...planNetwork(),
+      ...["--hostname", "era"],
+      // The agent is process 1: nothing inside can signal it, and when it ends, so does all else.
+      "--as-pid-1",
+      ...planMounts(policy),
+      "--clearenv",
+      ...Object.entries(policy.env).flatMap(([name, value]) => ["--setenv", name, value]),
+      ...["--cap-drop", "ALL"],
+      ...["--seccomp", String(SECCOMP_FD)],
+      "--",
+      ...policy.command,
+    ],
+  };
+}

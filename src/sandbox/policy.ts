@@ -1,0 +1,57 @@
+/** What one sandbox may see and use. Pure data: the facilities beside this file turn it into a launch plan. */
+
+export type Limits = {
+  memoryBytes: number;
+  cpus: number;
+  pids: number;
+  openFiles: number;
+  /** Size of each of /tmp and /dev/shm; both also count as memory. */
+  tmpBytes: number;
+  /** The largest single file; the whole session's disk is bounded by session/disk-quota. */
+  fileBytes: number;
+};
+
+/** Host folders of one session. `workspace` and `home` are written by the guest, `run` holds the agent's socket. */
+export type SessionFolders = { workspace: string; home: string; run: string };
+
+export type SandboxPolicy = {
+  rootfs: string;
+  /** The guest programs, compiled; mounted at /opt/era. */
+  guestDir: string;
+  folders: SessionFolders;
+  /** The host's bundle of certificate authorities, when it has one. */
+  caBundle: string | null;
+  limits: Limits;
+  env: Readonly<Record<string, string>>;
+  /** Program and arguments of the first process. */
+  command: readonly string[];
+};
+
+export const CA_PATH = "/etc/ssl/certs/ca-certificates.crt";
+
+/** The whole environment of a guest, but for what a run adds. */
+export function guestEnvironment(cpus: number): Record<string, string> {
+  const threads = String(Math.max(1, Math.ceil(cpus)));
+  return {
+    PATH: "/root/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    HOME: "/root",
+    USER: "root",
+    LANG: "C.UTF-8",
+    TMPDIR: "/tmp",
+    SSL_CERT_FILE: CA_PATH,
+    REQUESTS_CA_BUNDLE: CA_PATH,
+    CURL_CA_BUNDLE: CA_PATH,
+    NODE_EXTRA_CA_CERTS: CA_PATH,
+    GIT_SSL_CAINFO: CA_PATH,
+    PIP_CERT: CA_PATH,
+    PIP_USER: "1",
+    PIP_BREAK_SYSTEM_PACKAGES: "1",
+    PIP_ROOT_USER_ACTION: "ignore",
+    PIP_DISABLE_PIP_VERSION_CHECK: "1",
+    PYTHONUNBUFFERED: "1",
+    PYTHONDONTWRITEBYTECODE: "1",
+    MPLBACKEND: "module://era_matplotlib",
+    OMP_NUM_THREADS: threads,
+    OPENBLAS_NUM_THREADS: threads,
+  };
+}

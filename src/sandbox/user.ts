@@ -1,0 +1,56 @@
+/**
+ * The guest's user. As root, the server makes one user namespace for each host uid of its range, whose only mapping is
+ * `0 <uid> 1`, and bubblewrap enters it; otherwise bubblewrap makes a namespace that maps the server's own user.
+ * A namespace is kept alive by an open descriptor, so that a later sandbox with the same uid need not make it again.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { createInterface } from "node:readline";
+
+/** The number under which a launched command finds the namespace: see launch.ts. */
+export const USER_NS_FD = 4;
+
+/** Arguments before bubblewrap's own name, and those after it. */
+export function planUser(asRoot: boolean): { enter: string[]; bwrap: string[] } {
+  if (asRoot) {
+    return {
+      enter: ["nsenter", `--user=/proc/self/fd/${USER_NS_FD}`, "-S", "0", "-G", "0", "--"],
+      bwrap: [],
+    };
+  }
+  return { enter: [], bwrap: ["--unshare-user", "--uid", "0", "--gid", "0", "--die-with-parent"] };
+}
+
+// Inside the new namespace it has all capabilities: enough to forbid further namespaces below, which stays in force.
+const HOLD_SCRIPT =
+  "echo unshared; read -r _; echo 0 >/proc/sys/user/max_user_namespaces; echo ready; read -r _";
+const TIMEOUT_MS = 10_000;
+
+/** Makes the namespace of a host uid and answers an open descriptor of it, which the caller closes. */
+export async function openUserNamespace(uid: number): Promise<FileHandle> {
+  const child = spawn("unshare", ["--user", "--keep-caps", "sh", "-c", HOLD_SCRIPT], {
+    stdio: ["pipe", "pipe", "inherit"],
+    timeout: TIMEOUT_MS,
+    killSignal: "SIGKILL",
+  });
+  const ended = once(child, "exit");
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const expect = async (word: string) => {
+    const { value } = await lines.next();
+    if (value !== word)
+      throw new Error(`Cannot make a user namespace for uid ${uid}: it ended before '${word}'`);
+  };
+  try {
+    await expect("unshared");
+    writeFileSync(`/proc/${child.pid}/gid_map`, `0 ${uid} 1\n`);
+    writeFileSync(`/proc/${child.pid}/uid_map`, `0 ${uid} 1\n`);
+    child.stdin.write("\n");
+    await expect("ready");
+    return await open(`/proc/${child.pid}/ns/user`, "r");
+  } finally {
+    child.stdin.end();
+    await ended;
+  }
+}

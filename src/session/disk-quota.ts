@@ -1,0 +1,135 @@
+/**
+ * Keeps sessions within their disk quota without file system quotas. A cheap question to the file system (how much is
+ * used in all) says whether anything grew; only then are the live sessions measured, in one `du` that follows no link.
+ * A single large file never gets that far: it is bounded by RLIMIT_FSIZE.
+ */
+import { statfs } from "node:fs/promises";
+import { runCommand } from "../lib/run-command.ts";
+import type { Logger } from "../log.ts";
+
+export type DiskUsage = { bytes: number; files: number };
+
+/** A session that the monitor looks at while its sandbox lives. */
+export type Watched = {
+  /** Folders that the guest can write. */
+  paths: readonly string[];
+  /** What it used when it was last found over its quota: it may shrink or stay, but not grow from there. */
+  excess: DiskUsage | null;
+  /** Called when the session is over its quota and growing: stops what it is doing. */
+  onExceeded: (message: string) => void;
+};
+
+const INTERVAL_MS = 200;
+const GROWTH_BYTES = 4 << 20;
+const GROWTH_FILES = 1_000;
+const SLACK_BYTES = 1 << 20;
+const SLACK_FILES = 100;
+const MEASURE_TIMEOUT_MS = 20_000;
+const MIB = 1 << 20;
+
+export class DiskMonitor {
+  readonly #path: string;
+  readonly #limits: DiskUsage;
+  readonly #log: Logger;
+  readonly #watched = new Set<Watched>();
+  readonly #timer: NodeJS.Timeout;
+  #seen: DiskUsage | null = null;
+  #busy: Promise<void> | null = null;
+
+  constructor(path: string, limits: DiskUsage, log: Logger) {
+    this.#path = path;
+    this.#limits = limits;
+    this.#log = log;
+    this.#timer = setInterval(() => this.#tick(), INTERVAL_MS);
+    this.#timer.unref();
+  }
+
+  watch(session: Watched): void {
+    this.#watched.add(session);
+  }
+
+  unwatch(session: Watched): void {
+    this.#watched.delete(session);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#busy;
+  }
+
+  #tick(): void {
+    if (this.#busy !== null || this.#watched.size === 0) return;
+    this.#busy = this.#check()
+      .catch((error: unknown) => this.#log.error({ err: error }, "cannot measure disk use"))
+      .finally(() => {
+        this.#busy = null;
+      });
+  }
+
+  async #check(): Promise<void> {
+    const total = await usageOfFileSystem(this.#path);
+    const grown =
+      this.#seen === null ||
+      total.bytes - this.#seen.bytes > GROWTH_BYTES ||
+      total.files - this.#seen.files > GROWTH_FILES;
+    if (!grown) {
+      // Space that was freed must be used again before it counts as growth.
+      if (this.#seen !== null) this.#seen = smaller(this.#seen, total);
+      return;
+    }
+    this.#seen = total;
+    const sessions = [...this.#watched];
+    const usages = await measure(sessions.map((session) => session.paths));
+    for (const [at, session] of sessions.entries()) {
+      const usage = usages[at];
+      if (usage !== undefined && this.#watched.has(session)) this.#judge(session, usage);
+    }
+  }
+
+  #judge(session: Watched, usage: DiskUsage): void {
+    const before = session.excess;
+    const over = usage.bytes > this.#limits.bytes || usage.files > this.#limits.files;
+    session.excess = over ? smaller(usage, before ?? usage) : null;
+    if (!over) return;
+    const grew =
+      before === null || usage.bytes > before.bytes + SLACK_BYTES || usage.files > before.files + SLACK_FILES;
+    if (grew) session.onExceeded(describeExcess(usage, this.#limits));
+  }
+}
+
+function smaller(a: DiskUsage, b: DiskUsage): DiskUsage {
+  return { bytes: Math.min(a.bytes, b.bytes), files: Math.min(a.files, b.files) };
+}
+
+function describeExcess(usage: DiskUsage, limits: DiskUsage): string {
+  if (usage.bytes > limits.bytes) {
+    return `The session stores ${Math.ceil(usage.bytes / MIB)} MiB, more than its quota of ${limits.bytes / MIB} MiB: delete files`;
+  }
+  return `The session stores ${usage.files} files, more than its quota of ${limits.files}: delete some`;
+}
+
+async function usageOfFileSystem(path: string): Promise<DiskUsage> {
+  const { blocks, bfree, bsize, files, ffree } = await statfs(path);
+  return { bytes: (blocks - bfree) * bsize, files: files - ffree };
+}
+
+/** Disk use of each session's folders, in the order given. */
+async function measure(sessions: readonly (readonly string[])[]): Promise<DiskUsage[]> {
+  const paths = sessions.flat();
+  const [bytes, files] = await Promise.all([du(["--block-size=1"], paths), du(["--inodes"], paths)]);
+  return sessions.map((folders) => ({
+    bytes: folders.reduce((sum, path) => sum + (bytes.get(path) ?? 0), 0),
+    files: folders.reduce((sum, path) => sum + (files.get(path) ?? 0), 0),
+  }));
+}
+
+async function du(flags: string[], paths: string[]): Promise<Map<string, number>> {
+  const argv = ["du", "--summarize", "--one-file-system", "--no-dereference", ...flags, "--", ...paths];
+  const { stdout } = await runCommand(argv, { timeoutMs: MEASURE_TIMEOUT_MS });
+  const sizes = new Map<string, number>();
+  for (const line of stdout.split("\n")) {
+    const [size, path] = line.split("\t");
+    if (size !== undefined && path !== undefined) sizes.set(path, Number(size));
+  }
+  return sizes;
+}

@@ -1,0 +1,147 @@
+/** A sandbox with its agent on the line: started, greeted, ready to run. */
+import type { Config } from "../config.ts";
+import { GuestChannel } from "../guest/channel.ts";
+import type { Image } from "../image/find.ts";
+import type { GuestRuntime } from "../image/runtime.ts";
+import { removeTree } from "../lib/remove-tree.ts";
+import type { Logger } from "../log.ts";
+import { AppError } from "../protocol/errors.ts";
+import type { Cgroup, CgroupTree } from "../sandbox/cgroup.ts";
+import { launchSandbox, type Sandbox } from "../sandbox/launch.ts";
+import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
+import { guestEnvironment, type Limits } from "../sandbox/policy.ts";
+import type { UidRange } from "../sandbox/uids.ts";
+import { clearRun, createFolder, type Folder } from "./folder.ts";
+
+/** What every sandbox of this server is made with. */
+export type SandboxHost = {
+  config: Config;
+  log: Logger;
+  image: Image;
+  runtime: GuestRuntime;
+  caBundle: string | null;
+  cgroups: CgroupTree | null;
+  uids: UidRange;
+  asRoot: boolean;
+};
+
+export type LiveSandbox = {
+  folder: Folder;
+  sandbox: Sandbox;
+  channel: GuestChannel;
+  /** Whether the kernel of the host ended a process for lack of memory since this was last asked. */
+  hasNewOomKills(): boolean;
+  /** Ends the sandbox and the line; the folder stays. */
+  end(reason: Error): Promise<void>;
+};
+
+const START_TIMEOUT_MS = 30_000;
+const AGENT = ["/usr/bin/python3.13", "-E", "-s", "-S", "/opt/era/agent/main.py"];
+
+export function defaultLimits(config: Config): Limits {
+  const { memoryBytes, cpus, pids, openFiles, tmpBytes, diskBytes } = config.limits;
+  return { memoryBytes, cpus, pids, openFiles, tmpBytes, fileBytes: diskBytes };
+}
+
+/** Starts a sandbox on an existing folder. Rejects with `sandbox_failed`, leaving nothing of it behind. */
+export async function startSandbox(host: SandboxHost, folder: Folder, limits: Limits): Promise<LiveSandbox> {
+  await clearRun(folder);
+  const channel = await GuestChannel.open(folder.socket);
+  let sandbox: Sandbox | null = null;
+  try {
+    const cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
+    const plan = planFor(host, folder, limits, cgroup, AGENT);
+    sandbox = await launchSandbox(plan, {
+      seccompPath: host.runtime.seccompPath,
+      userNamespaceFd: plan.needsUserNamespace ? await host.uids.namespaceFd(folder.uid) : null,
+      cgroup,
+    });
+    await greeted(sandbox, channel);
+    return live(host, folder, sandbox, channel);
+  } catch (cause) {
+    const reason = new AppError("sandbox_failed", `Cannot start a sandbox: ${describe(cause, sandbox)}`, {
+      cause,
+    });
+    channel.close(reason);
+    await sandbox?.end();
+    throw reason;
+  }
+}
+
+/** The launch plan of a sandbox of this server. */
+export function planFor(
+  host: SandboxHost,
+  folder: Folder,
+  limits: Limits,
+  cgroup: Cgroup | null,
+  command: readonly string[],
+): LaunchPlan {
+  const policy = {
+    rootfs: host.image.rootfs,
+    guestDir: host.runtime.dir,
+    folders: folder,
+    caBundle: host.caBundle,
+    limits,
+    env: guestEnvironment(limits.cpus),
+    command,
+  };
+  return planLaunch(policy, { asRoot: host.asRoot, cgroupFolders: cgroup?.folders ?? [] });
+}
+
+async function greeted(sandbox: Sandbox, channel: GuestChannel): Promise<void> {
+  const early = new AbortController();
+  const onExit = () => early.abort(new Error("it ended before its agent answered"));
+  void sandbox.exited.then(onExit);
+  await channel.greeted(AbortSignal.any([early.signal, AbortSignal.timeout(START_TIMEOUT_MS)]));
+}
+
+function describe(cause: unknown, sandbox: Sandbox | null): string {
+  const said = sandbox?.diagnostics() ?? "";
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return said === "" ? message : `${message} (${said.slice(0, 500)})`;
+}
+
+function live(host: SandboxHost, folder: Folder, sandbox: Sandbox, channel: GuestChannel): LiveSandbox {
+  let oomKills = 0;
+  return {
+    folder,
+    sandbox,
+    channel,
+    hasNewOomKills: () => {
+      const before = oomKills;
+      oomKills = sandbox.cgroup?.oomKills() ?? 0;
+      return oomKills > before;
+    },
+    end: async (reason) => {
+      channel.close(reason);
+      await sandbox.end();
+      if (host.asRoot) await host.uids.rest(folder.uid);
+    },
+  };
+}
+
+/** Starts a sandbox on a new folder of its own. */
+export async function startPristine(host: SandboxHost, limits: Limits): Promise<LiveSandbox> {
+  const uid = host.asRoot ? host.uids.acquire() : (process.getuid?.() ?? 0);
+  let folder: Folder | null = null;
+  try {
+    folder = await createFolder(host.config.dataDir, uid, host.asRoot);
+    return await startSandbox(host, folder, limits);
+  } catch (error) {
+    if (folder !== null) await removeFolder(host, folder);
+    throw error;
+  }
+}
+
+/** Ends a sandbox and removes its folder: nothing of it is left when this resolves. */
+export async function destroy(host: SandboxHost, live: LiveSandbox, reason: Error): Promise<void> {
+  live.channel.close(reason);
+  await live.sandbox.end();
+  await removeFolder(host, live.folder);
+}
+
+/** Removes a folder that no process uses any more, and frees its uid. */
+export async function removeFolder(host: SandboxHost, folder: Folder): Promise<void> {
+  await removeTree(folder.root);
+  if (host.asRoot) await host.uids.release(folder.uid);
+}

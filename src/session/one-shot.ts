@@ -1,0 +1,126 @@
+/** Runs a program in a sandbox of its own, which is destroyed at once: nothing of it is kept, not even a record. */
+
+import type { GuestRun } from "../guest/channel.ts";
+import { randomBase36 } from "../lib/random-id.ts";
+import type { Outcome, RichResult } from "../protocol/outcome.ts";
+import type { Dropped } from "../store/store.ts";
+import type { DiskMonitor } from "./disk-quota.ts";
+import { lostOutcome, resolveOutcome } from "./outcome.ts";
+import { OutputLog } from "./output-log.ts";
+import type { Lease, SandboxPool } from "./pool.ts";
+import { parseResults } from "./results.ts";
+
+export type OneShotRequest = {
+  code: string;
+  timeoutMs: number;
+  env: Readonly<Record<string, string>>;
+  /** Files to put into the workspace first, by relative path. */
+  files: ReadonlyMap<string, string>;
+};
+
+export type OneShotResult = {
+  id: string;
+  outcome: Outcome;
+  stdout: string;
+  stderr: string;
+  elapsedUs: number;
+  truncated: Dropped;
+  results: RichResult[];
+};
+
+export class OneShots {
+  readonly #pool: SandboxPool;
+  readonly #disk: DiskMonitor;
+  readonly #outputBytes: number;
+  readonly #endings = new Set<Promise<void>>();
+  readonly #onError: (error: unknown) => void;
+
+  constructor(pool: SandboxPool, disk: DiskMonitor, outputBytes: number, onError: (error: unknown) => void) {
+    this.#pool = pool;
+    this.#disk = disk;
+    this.#outputBytes = outputBytes;
+    this.#onError = onError;
+  }
+
+  async run(request: OneShotRequest): Promise<OneShotResult> {
+    const lease = await this.#pool.take(null);
+    const id = `exec_${randomBase36(16)}`;
+    const log = new OutputLog(this.#outputBytes);
+    let overDiskQuota: string | null = null;
+    const { folder, channel } = lease.live;
+    const watched = {
+      paths: [folder.workspace, folder.home],
+      excess: null,
+      onExceeded: (message: string) => {
+        overDiskQuota = message;
+        channel.interrupt(id);
+      },
+    };
+    this.#disk.watch(watched);
+    try {
+      for (const [path, content] of request.files) channel.seed(path, Buffer.from(content));
+      const end = await channel.run(this.#guestRun(id, request, log));
+      const ranOutOfMemory = () => lease.live.hasNewOomKills();
+      const outcome = resolveOutcome(end.frame, {
+        timeoutMs: request.timeoutMs,
+        ranOutOfMemory,
+        overDiskQuota,
+      });
+      return finish(id, log, outcome, end.frame.elapsed_us, end.frame.dropped, parseResults(end.results));
+    } catch (cause) {
+      const outcome = lostOutcome(cause instanceof Error ? cause.message : String(cause));
+      return finish(id, log, outcome, 0, {}, []);
+    } finally {
+      this.#disk.unwatch(watched);
+      this.#destroySoon(lease);
+    }
+  }
+
+  /** Resolves when the sandboxes of all ended runs are gone. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    while (this.#endings.size > 0) await Promise.all(this.#endings);
+  }
+
+  #guestRun(id: string, request: OneShotRequest, log: OutputLog): GuestRun {
+    return {
+      id,
+      name: "<run 1>",
+      code: request.code,
+      data: null,
+      keepFiles: true,
+      timeoutMs: Math.ceil(request.timeoutMs),
+      outputBytes: this.#outputBytes,
+      env: request.env,
+      onOutput: (stream, chunk) => log.append(stream, chunk),
+    };
+  }
+
+  /** The answer need not wait for the clean-up. */
+  #destroySoon(lease: Lease): void {
+    const ending = lease
+      .destroy(new Error("its run has ended"))
+      .catch(this.#onError)
+      .finally(() => this.#endings.delete(ending));
+    this.#endings.add(ending);
+  }
+}
+
+function finish(
+  id: string,
+  log: OutputLog,
+  outcome: Outcome,
+  elapsedUs: number,
+  truncated: OneShotResult["truncated"],
+  results: RichResult[],
+): OneShotResult {
+  log.close();
+  return {
+    id,
+    outcome,
+    stdout: log.text("stdout"),
+    stderr: log.text("stderr"),
+    elapsedUs,
+    truncated,
+    results,
+  };
+}

@@ -1,0 +1,68 @@
+/**
+ * What one run prints, in order, with sequence numbers from 1. The guest is read into it at its own pace; readers take
+ * from it by number, so a slow, late or returning reader holds up nothing. Bounded by the run's output limit.
+ */
+import type { OutputEvent } from "../store/store.ts";
+
+type StreamName = OutputEvent["stream"];
+export type NumberedEvent = OutputEvent & { seq: number };
+
+export class OutputLog {
+  readonly events: OutputEvent[] = [];
+  readonly #decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+  readonly #room: Record<StreamName, number>;
+  #wakeReaders = Promise.withResolvers<void>();
+  #closed = false;
+
+  constructor(limitBytes: number) {
+    this.#room = { stdout: limitBytes, stderr: limitBytes };
+  }
+
+  /** Bytes of the guest; what is not UTF-8 is replaced, also when a character is split between two chunks. */
+  append(stream: StreamName, chunk: Buffer): void {
+    const kept = chunk.subarray(0, this.#room[stream]); // the agent keeps to the limit; a forged one does not
+    this.#room[stream] -= kept.length;
+    this.#add(stream, this.#decoders[stream].decode(kept, { stream: true }));
+  }
+
+  close(): void {
+    for (const stream of ["stdout", "stderr"] as const) this.#add(stream, this.#decoders[stream].decode());
+    this.#closed = true;
+    this.#wakeReaders.resolve();
+  }
+
+  text(stream: StreamName): string {
+    let text = "";
+    for (const event of this.events) if (event.stream === stream) text += event.text;
+    return text;
+  }
+
+  /** Events after a sequence number, as they come, until the log is closed. Rejects when the signal fires. */
+  async *read(after: number, signal: AbortSignal): AsyncGenerator<NumberedEvent> {
+    const aborted = Promise.withResolvers<never>();
+    aborted.promise.catch(() => undefined);
+    const onAbort = () => aborted.reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      for (let seq = after; ; ) {
+        signal.throwIfAborted();
+        const event = this.events[seq];
+        if (event !== undefined) {
+          seq += 1;
+          yield { seq, ...event };
+        } else if (this.#closed) return;
+        else await Promise.race([this.#wakeReaders.promise, aborted.promise]);
+      }
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  #add(stream: StreamName, text: string): void {
+    if (text === "") return;
+    this.events.push({ stream, text });
+    const wake = this.#wakeReaders;
+    this.#wakeReaders = Promise.withResolvers<void>();
+    wake.resolve();
+  }
+}

@@ -1,0 +1,30 @@
+/** Runs the probe in a sandbox made exactly as sessions' are. */
+
+import { launchSandbox } from "../sandbox/launch.ts";
+import { type Facility, judgeFacilities, PROBE_COMMAND, parseFacts } from "../sandbox/probe.ts";
+import { createFolder } from "./folder.ts";
+import { defaultLimits, planFor, removeFolder, type SandboxHost } from "./live-sandbox.ts";
+
+const TIMEOUT_MS = 20_000;
+
+export async function probeHost(host: SandboxHost): Promise<Facility[]> {
+  const uid = host.asRoot ? host.uids.acquire() : (process.getuid?.() ?? 0);
+  const folder = await createFolder(host.config.dataDir, uid, host.asRoot);
+  const limits = defaultLimits(host.config);
+  const cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
+  try {
+    const plan = planFor(host, folder, limits, cgroup, PROBE_COMMAND);
+    const sandbox = await launchSandbox(plan, {
+      seccompPath: host.runtime.seccompPath,
+      userNamespaceFd: plan.needsUserNamespace ? await host.uids.namespaceFd(uid) : null,
+      cgroup,
+    });
+    const timer = setTimeout(() => void sandbox.end(), TIMEOUT_MS);
+    await sandbox.exited;
+    clearTimeout(timer);
+    await sandbox.end();
+    return judgeFacilities(parseFacts(sandbox.diagnostics()), host.cgroups, host.asRoot);
+  } finally {
+    await removeFolder(host, folder);
+  }
+}

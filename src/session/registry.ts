@@ -1,0 +1,197 @@
+/**
+ * The sessions of this server by id. Each id has at most one Session object while anybody uses it; creating, claiming
+ * and deleting one id take turns.
+ */
+import { randomBase36 } from "../lib/random-id.ts";
+import { SerialQueue } from "../lib/serial-queue.ts";
+import { AppError } from "../protocol/errors.ts";
+import type { Language } from "../protocol/language.ts";
+import type { JsonObject, Page, PageRequest, SessionRow } from "../store/store.ts";
+import { Session, type SessionDependencies } from "./session.ts";
+
+export type CreateRequest = {
+  id: string | null;
+  language: Language;
+  persistent: boolean;
+  metadata: JsonObject;
+  data: JsonObject;
+  allowInternetAccess: boolean;
+  allowPublicAccess: boolean;
+  defaultTimeout: number | null;
+  memoryMib: number | null;
+  cpuCount: number | null;
+};
+
+const DELETE_BATCH = 100;
+const DELETE_WIDTH = 8;
+/** How long runs in progress may take to end by themselves when the server stops, and then after an interrupt. */
+const STOP_PATIENCE_MS = 5_000;
+
+export class SessionRegistry {
+  readonly #deps: SessionDependencies;
+  readonly #sessions = new Map<string, Promise<Session | null>>();
+  readonly #turns = new Map<string, SerialQueue>();
+  #stopping = false;
+
+  constructor(deps: SessionDependencies) {
+    this.#deps = deps;
+  }
+
+  /** Makes a session, or claims the one that a run on this id has made. */
+  async create(request: CreateRequest): Promise<Session> {
+    this.#refuseIfStopping();
+    const id = request.id ?? newId();
+    return this.#inTurn(id, async () => {
+      const known = await this.find(id);
+      if (known !== null) return claim(known, request);
+      return this.#insert(rowOf(id, request, false));
+    });
+  }
+
+  async find(id: string): Promise<Session | null> {
+    let found = this.#sessions.get(id);
+    if (found === undefined) {
+      found = this.#load(id);
+      this.#sessions.set(id, found);
+      // Unknown ids are not remembered: anybody can ask for any number of them.
+      void found.then((session) => session === null && this.#sessions.delete(id));
+    }
+    const session = await found;
+    return session === null || session.isDeleted ? null : session;
+  }
+
+  async get(id: string): Promise<Session> {
+    const session = await this.find(id);
+    if (session === null)
+      throw new AppError("session_not_found", `Cannot find the session '${id}'`, { extra: { id } });
+    return session;
+  }
+
+  /** The session that a run is for: made now if the id is free and the server allows it. */
+  async getOrCreate(id: string, language: Language): Promise<{ session: Session; created: boolean }> {
+    this.#refuseIfStopping();
+    const known = await this.find(id);
+    if (known !== null) return { session: known, created: false };
+    if (!this.#deps.host.config.autoCreate) return { session: await this.get(id), created: false };
+    return this.#inTurn(id, async () => {
+      const meanwhile = await this.find(id);
+      if (meanwhile !== null) return { session: meanwhile, created: false };
+      const request = { ...DEFAULTS, id, language };
+      return { session: await this.#insert(rowOf(id, request, true)), created: true };
+    });
+  }
+
+  list(page: PageRequest): Promise<Page<SessionRow>> {
+    return this.#deps.store.listSessions(page);
+  }
+
+  async delete(id: string): Promise<void> {
+    await this.#inTurn(id, async () => {
+      const session = await this.get(id);
+      await session.delete();
+      this.#sessions.delete(id);
+    });
+  }
+
+  /** Deletes every session there is when it begins; answers their ids. */
+  async deleteAll(): Promise<string[]> {
+    const ids: string[] = [];
+    for (let cursor: string | null = null; ; ) {
+      const page: Page<SessionRow> = await this.list({ limit: DELETE_BATCH, cursor });
+      ids.push(...page.items.map((row) => row.id));
+      cursor = page.cursor;
+      if (cursor === null) break;
+    }
+    const left = [...ids];
+    const worker = async () => {
+      for (let id = left.pop(); id !== undefined; id = left.pop()) {
+        await this.delete(id).catch((error: unknown) => {
+          if (!(error instanceof AppError) || error.code !== "session_not_found") throw error;
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: DELETE_WIDTH }, worker));
+    return ids;
+  }
+
+  /** Lets runs in progress end within bounds, then ends every sandbox. New work is refused from now on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping = true;
+    const loaded = await Promise.all(this.#sessions.values());
+    const sessions = loaded.filter((session) => session !== null);
+    const impatient = setTimeout(() => {
+      for (const session of sessions) if (session.currentRun !== null) session.interrupt(session.currentRun);
+    }, STOP_PATIENCE_MS);
+    await Promise.all(sessions.map((session) => session.stop("the server stopped")));
+    clearTimeout(impatient);
+  }
+
+  async #load(id: string): Promise<Session | null> {
+    const row = await this.#deps.store.findSession(id);
+    return row === null ? null : new Session(row, this.#deps);
+  }
+
+  async #insert(row: SessionRow): Promise<Session> {
+    if (!(await this.#deps.store.insertSession(row))) throw exists(row.id);
+    const session = new Session(row, this.#deps);
+    this.#sessions.set(row.id, Promise.resolve(session));
+    return session;
+  }
+
+  async #inTurn<T>(id: string, task: () => Promise<T>): Promise<T> {
+    const queue = this.#turns.get(id) ?? new SerialQueue();
+    this.#turns.set(id, queue);
+    try {
+      return await queue.add(task);
+    } finally {
+      if (queue.length === 0) this.#turns.delete(id);
+    }
+  }
+
+  #refuseIfStopping(): void {
+    if (this.#stopping)
+      throw new AppError("shutting_down", "Cannot begin anything new: the server is stopping");
+  }
+}
+
+export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
+  persistent: true,
+  metadata: {},
+  data: {},
+  allowInternetAccess: false,
+  allowPublicAccess: true,
+  defaultTimeout: null,
+  memoryMib: null,
+  cpuCount: null,
+};
+
+async function claim(session: Session, request: CreateRequest): Promise<Session> {
+  if (!session.row.claimable || session.row.language !== request.language) throw exists(session.row.id);
+  const { id: _id, ...settings } = request;
+  await session.update({ ...settings, claimable: false });
+  return session;
+}
+
+function exists(id: string): AppError {
+  return new AppError("session_exists", `Cannot create the session '${id}': the id is taken`, {
+    extra: { id },
+  });
+}
+
+function newId(): string {
+  return `sess_${Date.now()}_${randomBase36(9)}`;
+}
+
+function rowOf(id: string, request: CreateRequest, claimable: boolean): SessionRow {
+  return {
+    ...request,
+    id,
+    createdAt: new Date().toISOString(),
+    lastRunAt: "",
+    claimable,
+    version: 0,
+    folder: null,
+    fileCounts: { files: 0, bytes: 0 },
+    lostReason: null,
+  };
+}

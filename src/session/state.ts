@@ -1,0 +1,31 @@
+/** The life of a session's sandbox. Every move is here; one that is not is a bug, named with both its ends. */
+import { BugError } from "../protocol/errors.ts";
+import type { Lease } from "./pool.ts";
+
+export type SessionState =
+  /** No sandbox; the next run starts one. */
+  | { kind: "cold" }
+  | { kind: "starting" }
+  | { kind: "idle"; lease: Lease }
+  | { kind: "running"; lease: Lease; runId: string }
+  /** The sandbox is being ended; its end is awaited before anything else may happen. */
+  | { kind: "ending" }
+  | { kind: "deleted" };
+
+type Kind = SessionState["kind"];
+
+const MOVES: Readonly<Record<Kind, readonly Kind[]>> = {
+  cold: ["starting", "deleted"],
+  starting: ["idle", "cold"],
+  idle: ["running", "ending"],
+  running: ["idle", "ending"],
+  ending: ["cold", "deleted"],
+  deleted: [],
+};
+
+/** The state after a move. Throws BugError for a move that the table does not have. */
+export function move(from: SessionState, to: SessionState): SessionState {
+  if (!MOVES[from.kind].includes(to.kind))
+    throw new BugError(`a session cannot go from '${from.kind}' to '${to.kind}'`);
+  return to;
+}

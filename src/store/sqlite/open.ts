@@ -1,0 +1,241 @@
+/** The store in one SQLite file, in WAL mode, held by one server at a time. */
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+import type { Page, PageRequest, RecordedAnswer, RunRow, SessionRow, Store } from "../store.ts";
+import { MIGRATIONS } from "./schema.ts";
+
+type Row = Record<string, unknown>;
+
+const ANSWER_LIFETIME_MS = 24 * 3_600_000;
+/** Old runs and answers are removed once in this many writes. */
+const SWEEP_EVERY = 64;
+const DEFER_MS = 10;
+
+export type SqliteOptions = { path: string; keepRuns: number };
+
+/** Opens or creates the file. Throws when another server holds it. */
+export function openSqliteStore(options: SqliteOptions): Store {
+  const database = new DatabaseSync(options.path);
+  // Exclusive: a second server on the same data would break both; the lock goes with the process.
+  database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
+  migrate(database);
+  return new SqliteStore(database, options.keepRuns);
+}
+
+function migrate(database: DatabaseSync): void {
+  const version = Number(Object.values(database.prepare("PRAGMA user_version").get() ?? {})[0]);
+  if (version > MIGRATIONS.length) {
+    throw new Error(
+      `Cannot open the database: its version ${version} is newer than this server's ${MIGRATIONS.length}`,
+    );
+  }
+  for (let at = version; at < MIGRATIONS.length; at++) {
+    database.exec(`BEGIN; ${MIGRATIONS[at]} PRAGMA user_version = ${at + 1}; COMMIT;`);
+  }
+}
+
+class SqliteStore implements Store {
+  readonly #database: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  readonly #keepRuns: number;
+  readonly #deferred: (() => void)[] = [];
+  #flushTimer: NodeJS.Timeout | undefined;
+  #writes = 0;
+
+  constructor(database: DatabaseSync, keepRuns: number) {
+    this.#database = database;
+    this.#keepRuns = keepRuns;
+  }
+
+  async insertSession(row: SessionRow): Promise<boolean> {
+    const sql =
+      "INSERT INTO sessions (id, folder_key, folder_uid, row) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
+    const { changes } = this.#sql(sql).run(
+      row.id,
+      row.folder?.key ?? null,
+      row.folder?.uid ?? null,
+      JSON.stringify(row),
+    );
+    return Number(changes) === 1;
+  }
+
+  async findSession(id: string): Promise<SessionRow | null> {
+    const row = this.#sql("SELECT row FROM sessions WHERE id = ?").get(id);
+    return row === undefined ? null : parseSession(row);
+  }
+
+  async updateSession(row: SessionRow): Promise<void> {
+    this.#sql("UPDATE sessions SET folder_key = ?, folder_uid = ?, row = ? WHERE id = ?").run(
+      row.folder?.key ?? null,
+      row.folder?.uid ?? null,
+      JSON.stringify(row),
+      row.id,
+    );
+  }
+
+  async deleteSession(id: string): Promise<void> {
+    this.#transaction(() => {
+      this.#sql("DELETE FROM runs WHERE session_id = ?").run(id);
+      this.#sql("DELETE FROM answers WHERE scope = ?").run(id);
+      this.#sql("DELETE FROM sessions WHERE id = ?").run(id);
+    });
+  }
+
+  async listSessions({ limit, cursor }: PageRequest): Promise<Page<SessionRow>> {
+    const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
+    const sql = "SELECT ordinal, row FROM sessions WHERE ordinal < ? ORDER BY ordinal DESC LIMIT ?";
+    const rows = this.#sql(sql).all(before, limit + 1);
+    return page(rows, limit, "ordinal", parseSession);
+  }
+
+  async countSessions(): Promise<number> {
+    return Number(this.#sql("SELECT count(*) AS n FROM sessions").get()?.n);
+  }
+
+  async listFolders(): Promise<{ key: string; uid: number }[]> {
+    const rows = this.#sql("SELECT folder_key, folder_uid FROM sessions WHERE folder_key IS NOT NULL").all();
+    return rows.map((row) => ({ key: String(row.folder_key), uid: Number(row.folder_uid) }));
+  }
+
+  /**
+   * Joins the next transaction, or one of its own a moment later: most runs end before that, and a commit costs more
+   * than the insert. A server that is killed in between loses the record of a run that nobody was told of.
+   */
+  async insertRun(run: RunRow): Promise<void> {
+    const { runId, sessionId, number, state, createdAt } = run;
+    this.#deferred.push(() => this.#insertRun(runId, sessionId, number, state, createdAt));
+    this.#flushTimer ??= setTimeout(() => this.#flush(), DEFER_MS);
+  }
+
+  #insertRun(...values: [string, string, number, string, string]): void {
+    const sql = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output)
+      VALUES (?, ?, ?, ?, ?, NULL, NULL, '[]', '')`;
+    this.#sql(sql).run(...values);
+  }
+
+  async finishRun(run: RunRow, session: SessionRow): Promise<void> {
+    const sql = "UPDATE runs SET state = ?, ended_at = ?, summary = ?, output = ? WHERE run_id = ?";
+    this.#transaction(() => {
+      const summary = run.summary === null ? null : JSON.stringify(run.summary);
+      this.#sql(sql).run(run.state, run.endedAt, summary, JSON.stringify(run.output), run.runId);
+      void this.updateSession(session);
+      if (this.#writes++ % SWEEP_EVERY === 0) this.#sweep(session.id, run.number);
+    });
+  }
+
+  async appendLateOutput(runId: string, text: string, maxChars: number): Promise<void> {
+    this.#sql("UPDATE runs SET late_output = substr(late_output || ?, 1, ?) WHERE run_id = ?").run(
+      text,
+      maxChars,
+      runId,
+    );
+  }
+
+  async findRun(runId: string): Promise<RunRow | null> {
+    this.#flush();
+    const row = this.#sql("SELECT * FROM runs WHERE run_id = ?").get(runId);
+    return row === undefined ? null : parseRun(row);
+  }
+
+  async listRuns(sessionId: string, { limit, cursor }: PageRequest): Promise<Page<RunRow>> {
+    this.#flush();
+    const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
+    const sql = `SELECT run_id, session_id, number, state, created_at, ended_at, summary, '[]' AS output, late_output
+      FROM runs WHERE session_id = ? AND number < ? ORDER BY number DESC LIMIT ?`;
+    return page(this.#sql(sql).all(sessionId, before, limit + 1), limit, "number", parseRun);
+  }
+
+  async findAnswer(scope: string, key: string): Promise<RecordedAnswer | null> {
+    const row = this.#sql("SELECT request_hash, status, body FROM answers WHERE scope = ? AND key = ?").get(
+      scope,
+      key,
+    );
+    if (row === undefined) return null;
+    return {
+      requestHash: String(row.request_hash),
+      status: Number(row.status),
+      body: String(row.body),
+    };
+  }
+
+  async recordAnswer(scope: string, key: string, answer: RecordedAnswer): Promise<void> {
+    const sql =
+      "INSERT OR REPLACE INTO answers (scope, key, request_hash, status, body, created_at) VALUES (?, ?, ?, ?, ?, ?)";
+    const now = Date.now();
+    this.#sql(sql).run(scope, key, answer.requestHash, answer.status, answer.body, now);
+    this.#sql("DELETE FROM answers WHERE created_at < ?").run(now - ANSWER_LIFETIME_MS);
+  }
+
+  async markInterrupted(reason: string): Promise<number> {
+    this.#sql("UPDATE runs SET state = 'lost' WHERE state IN ('queued', 'running')").run();
+    const sql = `UPDATE sessions SET row = json_set(row, '$.lostReason', ?)
+      WHERE json_extract(row, '$.version') > 0 AND json_extract(row, '$.lostReason') IS NULL`;
+    return Number(this.#sql(sql).run(reason).changes);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#flush();
+    this.#statements.clear();
+    this.#database.close();
+  }
+
+  #sweep(sessionId: string, newest: number): void {
+    this.#sql("DELETE FROM runs WHERE session_id = ? AND number <= ?").run(
+      sessionId,
+      newest - this.#keepRuns,
+    );
+  }
+
+  #sql(text: string): StatementSync {
+    let statement = this.#statements.get(text);
+    if (statement === undefined) {
+      statement = this.#database.prepare(text);
+      this.#statements.set(text, statement);
+    }
+    return statement;
+  }
+
+  #flush(): void {
+    if (this.#deferred.length > 0) this.#transaction(() => undefined);
+  }
+
+  #transaction(work: () => void): void {
+    clearTimeout(this.#flushTimer);
+    this.#flushTimer = undefined;
+    this.#sql("BEGIN IMMEDIATE").run();
+    try {
+      for (const deferred of this.#deferred.splice(0)) deferred();
+      work();
+      this.#sql("COMMIT").run();
+    } catch (error) {
+      this.#sql("ROLLBACK").run();
+      throw error;
+    }
+  }
+}
+
+function page<T>(rows: Row[], limit: number, key: string, parse: (row: Row) => T): Page<T> {
+  const shown = rows.slice(0, limit);
+  const last = shown.at(-1);
+  return {
+    items: shown.map(parse),
+    cursor: rows.length > limit && last !== undefined ? String(last[key]) : null,
+  };
+}
+
+function parseSession(row: Row): SessionRow {
+  return JSON.parse(String(row.row)) as SessionRow;
+}
+
+function parseRun(row: Row): RunRow {
+  return {
+    runId: String(row.run_id),
+    sessionId: String(row.session_id),
+    number: Number(row.number),
+    state: String(row.state) as RunRow["state"],
+    createdAt: String(row.created_at),
+    endedAt: row.ended_at === null ? null : String(row.ended_at),
+    summary: row.summary === null ? null : (JSON.parse(String(row.summary)) as RunRow["summary"]),
+    output: JSON.parse(String(row.output)) as RunRow["output"],
+    lateOutput: String(row.late_output),
+  };
+}

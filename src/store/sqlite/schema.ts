@@ -1,0 +1,35 @@
+/** Each entry brings the database from version N to N + 1; entries are never changed once released. */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE sessions (
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    folder_key TEXT,
+    folder_uid INTEGER,
+    row TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE runs (
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id TEXT NOT NULL UNIQUE,
+    session_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    ended_at TEXT,
+    summary TEXT,
+    output TEXT NOT NULL,
+    late_output TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX runs_of_session ON runs (session_id, number);
+  CREATE TABLE answers (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (scope, key)
+  ) STRICT;
+  CREATE INDEX answers_by_age ON answers (created_at);
+  `,
+];
