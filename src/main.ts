@@ -39,8 +39,13 @@ async function main([name = "help", ...args]: string[]): Promise<number> {
     return name === "help" || name === "--help" ? 0 : 2;
   }
   const config = parseConfig(process.env);
-  return command.run(args, { config, log: createLogger(config.logLevel), signal: stopSignal() });
+  const log = createLogger(config.logLevel);
+  // A bug in one request must not end the sessions of all others.
+  process.on("unhandledRejection", (reason) => log.error({ err: reason }, "a failure that nobody handled"));
+  return command.run(args, { config, log, signal: stopSignal() });
 }
+
+class StoppedError extends Error {}
 
 /** Fires on the first SIGINT or SIGTERM; a second one does not wait for the orderly end. */
 function stopSignal(): AbortSignal {
@@ -48,7 +53,7 @@ function stopSignal(): AbortSignal {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
       if (stop.signal.aborted) process.exit(1);
-      stop.abort(new Error(`stopped by ${signal}`));
+      stop.abort(new StoppedError(`stopped by ${signal}`));
     });
   }
   return stop.signal;
@@ -57,7 +62,7 @@ function stopSignal(): AbortSignal {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  const expected = error instanceof ConfigError || error instanceof AppError;
-  console.error(expected ? error.message : error);
+  const expected = [ConfigError, AppError, StoppedError].some((kind) => error instanceof kind);
+  console.error(expected ? (error as Error).message : error);
   process.exitCode = 1;
 }

@@ -22,9 +22,7 @@ class KernelProcess:
         ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
         self.pid = os.fork()
         if self.pid == 0:
-            ours.close()
-            serve(theirs)
-            os._exit(0)
+            _live(lambda: serve(theirs))
         theirs.close()
         ours.setblocking(False)
         self.socket = ours
@@ -76,6 +74,17 @@ class KernelProcess:
 
     def close(self):
         self.socket.close()
+
+
+def _live(serve):
+    """All that a forked process does: whatever happens, it must not return into the agent's own code."""
+    try:
+        serve()
+        os._exit(0)
+    except BaseException as error:
+        os.write(2, f"The kernel failed: {error!r}\n".encode(errors="backslashreplace"))
+    finally:
+        os._exit(1)
 
 
 def receive_run(line):

@@ -7,13 +7,18 @@ _real_putenv, _real_unsetenv = posix.putenv, posix.unsetenv
 _touched = set()
 
 
+def fsencode(text):
+    """As os.fsencode, which a program can break by replacing builtins."""
+    return text if type(text) is bytes else text.encode("utf-8", "surrogateescape")
+
+
 def _putenv(name, value):
-    _touched.add(os.fsencode(name))
+    _touched.add(fsencode(name))
     return _real_putenv(name, value)
 
 
 def _unsetenv(name):
-    _touched.add(os.fsencode(name))
+    _touched.add(fsencode(name))
     return _real_unsetenv(name)
 
 
@@ -25,12 +30,12 @@ def track():
 
 class Environment:
     def __init__(self):
-        self._base = {os.fsencode(name): os.fsencode(value) for name, value in posix.environ.items()}
+        self._base = {fsencode(name): fsencode(value) for name, value in posix.environ.items()}
         self._overlaid = set()
 
     def reset(self, overlay):
         """Makes the environment exactly the base plus `overlay` (text to text)."""
-        wanted = {**self._base, **{os.fsencode(name): os.fsencode(value) for name, value in overlay.items()}}
+        wanted = {**self._base, **{fsencode(name): fsencode(value) for name, value in overlay.items()}}
         current = self._current()
         for name in _touched | self._overlaid | (current.keys() - wanted.keys()):
             if name not in wanted:

@@ -3,9 +3,13 @@
 import _ast
 import _signal
 import builtins
-import io
 import os
 import sys
+from _io import FileIO, TextIOWrapper
+
+# By name, not through os: a program that replaces os.write for its session does not change how the kernel works.
+from posix import O_RDONLY, _exit, chdir, close, dup2, getcwd, getpid, setsid, write
+from posix import open as open_descriptor
 
 from display import Results
 from environment import Environment, track
@@ -23,7 +27,7 @@ USER_SITE = "/root/.local/lib/python3.13/site-packages"
 SITES = [USER_SITE, "/usr/local/lib/python3.13/dist-packages", "/usr/lib/python3/dist-packages", "/opt/era/site"]
 
 
-class Descriptor(io.FileIO):
+class Descriptor(FileIO):
     """A file on a descriptor of the process; writes go out at once and whole."""
 
     def __init__(self, number):
@@ -33,17 +37,18 @@ class Descriptor(io.FileIO):
         view = memoryview(data).cast("B")
         sent = 0
         while sent < len(view):
-            sent += os.write(self.fileno(), view[sent:])
+            sent += write(self.fileno(), view[sent:])
         return sent
 
 
 class Kernel:
     def __init__(self, line):
         self.line = line
-        self.pid = os.getpid()
+        self.pid = getpid()
         self.interruptible = False
         self.loop = None
         self.sources = {}
+        self.unpublished = {}
         self.environment = Environment()
         self.modules = WorkspaceModules()
         self.results = Results(figure_to_png)
@@ -57,11 +62,11 @@ class Kernel:
         return vars(main)
 
     def _prepare_process(self):
-        os.setsid()
+        setsid()
         with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
             file.write(OOM_PREFERENCE)
         os.register_at_fork(after_in_child=self.line.close)
-        os.chdir("/workspace")
+        chdir("/workspace")
         track()
         install()
         import _sitebuiltins
@@ -87,8 +92,8 @@ class Kernel:
         while (request := receive_run(self.line)) is not None:
             header, code, descriptors = request
             reply = self.run(header, code.decode("utf-8", "surrogateescape"), descriptors)
-            if os.getpid() != self.pid:
-                os._exit(reply["exit_code"])  # a child that the program forked came to the program's end
+            if getpid() != self.pid:
+                _exit(reply["exit_code"])  # a child that the program forked came to the program's end
             reply["run"] = header["run"]
             results = to_json(self.results.items) if self.results.items else b""
             self.results.clear()
@@ -120,32 +125,40 @@ class Kernel:
 
     def _remember_source(self, name, code):
         """Kept for tracebacks and inspect.getsource, oldest forgotten first."""
-        self.sources[name] = code
+        self.sources[name] = self.unpublished[name] = code
         if len(self.sources) > MAX_SOURCES:
-            del self.sources[next(iter(self.sources))]
+            oldest = next(iter(self.sources))
+            del self.sources[oldest]
+            self.unpublished.pop(oldest, None)
+        self._publish_sources()
+
+    def _publish_sources(self):
+        """Hands them to linecache, once something has imported it: doing so here would cost every session."""
         if (linecache := sys.modules.get("linecache")) is not None:
-            linecache.cache[name] = _source_lines(name, code)
+            for name, code in self.unpublished.items():
+                linecache.cache[name] = _source_lines(name, code)
+            self.unpublished.clear()
 
     def _attach(self, descriptors):
         for target, source in zip((1, 2), descriptors, strict=True):
-            os.dup2(source, target, inheritable=True)
-            os.close(source)
+            dup2(source, target, inheritable=True)
+            close(source)
         sys.stdout = sys.__stdout__ = self._text(1)
         sys.stderr = sys.__stderr__ = self._text(2)
         if sys.stdin is None or sys.stdin is not sys.__stdin__ or sys.stdin.closed:
-            sys.stdin = sys.__stdin__ = open(os.open("/dev/null", os.O_RDONLY))
+            sys.stdin = sys.__stdin__ = open(open_descriptor("/dev/null", O_RDONLY))
 
     @staticmethod
     def _text(number):
         # Unbuffered: what a program prints is on its way before its next statement, also without a newline.
-        return io.TextIOWrapper(Descriptor(number), "utf-8", "backslashreplace", write_through=True)
+        return TextIOWrapper(Descriptor(number), "utf-8", "backslashreplace", write_through=True)
 
     @staticmethod
     def _enter_workspace():
         try:
-            os.getcwd()
+            getcwd()
         except OSError:
-            os.chdir("/workspace")  # the program removed the folder it was in
+            chdir("/workspace")  # the program removed the folder it was in
 
     def _on_interrupt(self, _number, _frame):
         if self.interruptible:
@@ -179,14 +192,12 @@ class Kernel:
 
     def _report(self, error):
         """Prints the traceback without the kernel's frames, as the interpreter would, and answers it as data."""
-        import linecache
         import traceback
 
         trace = error.__traceback__
         while trace is not None and not trace.tb_frame.f_code.co_filename.startswith("<run "):
             trace = trace.tb_next
-        for name, code in self.sources.items():
-            linecache.cache.setdefault(name, _source_lines(name, code))
+        self._publish_sources()
         try:
             summary = traceback.TracebackException(type(error), error, trace)
             _hide_kernel_frames(summary)
@@ -220,7 +231,7 @@ def _hide_kernel_frames(summary):
 
 
 def _source_lines(name, code):
-    return len(code), None, code.splitlines(keepends=True), name
+    return len(code), None, [line + "\n" for line in code.splitlines()], name
 
 
 def _print_error(text):

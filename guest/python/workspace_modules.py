@@ -1,7 +1,7 @@
 """Modules imported from the workspace: forgotten when their file changed, so that the next import runs the new text."""
 
-import os
 import sys
+from posix import stat, write
 
 WORKSPACE = "/workspace/"
 
@@ -46,7 +46,7 @@ class WorkspaceModules:
         except BaseException as error:
             sys.modules.setdefault(name, module)
             text = f"{name} changed but cannot be imported again, its earlier version stays: {error!r}\n"
-            os.write(2, text.encode(errors="backslashreplace"))
+            write(2, text.encode(errors="backslashreplace"))
 
 
 def _file_of(module):
@@ -56,7 +56,7 @@ def _file_of(module):
 
 def _signature(path):
     try:
-        info = os.stat(path)
+        info = stat(path)
     except OSError:
         return None
     return info.st_ino, info.st_mtime_ns, info.st_size

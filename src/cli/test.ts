@@ -7,7 +7,12 @@ import { obtainImage } from "./image.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BIN = `${ROOT}node_modules/.bin/`;
-const NODE_FLAGS = ["--disable-warning=ExperimentalWarning", "--test", "--test-timeout=600000"];
+const NODE_FLAGS = [
+  "--disable-warning=ExperimentalWarning",
+  "--test",
+  "--test-force-exit",
+  "--test-timeout=300000",
+];
 const suite = (glob: string, width: number) => [
   process.execPath,
   ...NODE_FLAGS,

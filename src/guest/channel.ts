@@ -124,6 +124,11 @@ export class GuestChannel {
     this.#send({ type: "interrupt", run: runId });
   }
 
+  /** The sandbox is gone: as if the line had broken. */
+  fail(reason: Error): void {
+    this.#lose(reason);
+  }
+
   /** Gives up the line: the run in progress, if any, rejects with `reason`. */
   close(reason: Error): void {
     this.#closed = true;

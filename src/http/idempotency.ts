@@ -46,7 +46,9 @@ export class Idempotency {
       return { answer: matching(await pending.answer, pending.hash, hash), replayed: true };
     // Entered before the first wait, so that two requests at the same moment cannot both begin.
     const answer = this.#findOrWork(scope, key, hash, work);
-    this.#pending.set(name, { hash, answer: answer.then(({ answer }) => answer) });
+    const shared = answer.then(({ answer }) => answer);
+    shared.catch(() => undefined); // a failure reaches the first request; others may not be waiting
+    this.#pending.set(name, { hash, answer: shared });
     try {
       return await answer;
     } finally {

@@ -71,9 +71,12 @@ async function build(name: string, recipe: Recipe, options: BuildOptions): Promi
 
 async function bootstrap(rootfs: string, recipe: Recipe, options: BuildOptions): Promise<void> {
   const sources = await findSources(recipe.suite, options.debianMirror);
+  const asRoot = process.getuid?.() === 0;
   const argv = [
+    // In a pid namespace of its own, so that all that it started ends with it when the build is interrupted.
+    ...(asRoot ? ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"] : []),
     "mmdebstrap",
-    `--mode=${process.getuid?.() === 0 ? "root" : "unshare"}`,
+    `--mode=${asRoot ? "root" : "unshare"}`,
     "--variant=minbase",
     "--format=directory",
     ...recipe.excludePaths.map((path) => `--dpkgopt=path-exclude=${path}`),

@@ -103,6 +103,8 @@ function describe(cause: unknown, sandbox: Sandbox | null): string {
 
 function live(host: SandboxHost, folder: Folder, sandbox: Sandbox, channel: GuestChannel): LiveSandbox {
   let oomKills = 0;
+  // Its monitor may end while its processes do not: without it nobody would reap them, so the line is given up too.
+  void sandbox.exited.then(() => channel.fail(new Error("The sandbox ended")));
   return {
     folder,
     sandbox,

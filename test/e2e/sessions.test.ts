@@ -1,0 +1,359 @@
+/** Sessions over HTTP: what the contract promises, and what the design adds to it. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { oneServer } from "../support/one-server.ts";
+import { until } from "../support/server.ts";
+
+const it = oneServer({ ERA_QUEUE: "4" });
+let next = 0;
+const newId = () => `sessions-${next++}`;
+
+test("a run on an unknown id creates the session, and says so once", async () => {
+  const session = it.client.session(newId());
+  const first = await session.run("x = 1");
+  assert.equal(first.created, true);
+  const second = await session.prints("1\n", "print(x)");
+  assert.ok(!("created" in second));
+});
+
+test("a session made by a run is claimed once by an explicit create, and keeps its variables", async () => {
+  const session = it.client.session(newId());
+  await session.run("x = 1");
+  const claim = { session_id: session.id, language: "python", data: { a: 1 }, metadata: { b: 2 } };
+  const claimed = await it.client.expect(201, "POST", "/api/sessions", claim);
+  assert.deepEqual([claimed.data, claimed.metadata], [{ a: 1 }, { b: 2 }]);
+  await session.prints("1 {'a': 1}\n", `import json; print(x, json.load(open(".session_data.json")))`);
+  const refused = await it.client.expect(409, "POST", "/api/sessions", claim);
+  assert.deepEqual([refused.code, refused.id], ["session_exists", session.id]);
+});
+
+test("a session that was created is not created again", async () => {
+  const session = await it.client.create(newId());
+  assert.equal(
+    (await it.client.expect(409, "POST", "/api/sessions", { id: session.id, language: "py" })).code,
+    "session_exists",
+  );
+});
+
+test("the data file is always there; what is not a JSON object leaves the data as it was", async () => {
+  const session = await it.client.create(newId(), { data: { kept: 1 } });
+  const spoil = [
+    `open(".session_data.json", "w").write("{not json")`,
+    `open(".session_data.json", "w").write("[1, 2]")`,
+    `open(".session_data.json", "wb").write(b"\\xff\\xfe")`,
+    `open(".session_data.json", "w").write("[" * 100000)`,
+    `open(".session_data.json", "w").write('{"a": ' * 1000 + "1" + "}" * 1000)`,
+    `open(".session_data.json", "w").truncate(1 << 30)`,
+    `import os; os.remove(".session_data.json")`,
+    `import os; os.remove(".session_data.json"); os.mkdir(".session_data.json"); open(".session_data.json/x", "w")`,
+    `import os; os.remove(".session_data.json"); os.mkfifo(".session_data.json")`,
+    `import os; os.remove(".session_data.json"); os.symlink("/etc/passwd", ".session_data.json")`,
+  ];
+  for (const code of spoil) {
+    assert.deepEqual((await session.run(code)).data, { kept: 1 }, code);
+    await session.prints("{'kept': 1}\n", `import json; print(json.load(open(".session_data.json")))`);
+  }
+  const replaced = await session.run(`json.dump({"new": 2}, open(".session_data.json", "w"))`);
+  assert.deepEqual(replaced.data, { new: 2 });
+});
+
+test("a change of equal size within one clock tick is seen", async () => {
+  const session = await it.client.create(newId(), { data: { n: 0 } });
+  for (let n = 1; n <= 9; n++) {
+    const code = `import json; d = json.load(open(".session_data.json")); d["n"] += 1; json.dump(d, open(".session_data.json", "w"), indent=2)`;
+    assert.deepEqual((await session.run(code)).data, { n });
+  }
+});
+
+test("a session that keeps no files keeps its data and variables", async () => {
+  const session = await it.client.create(newId(), { persistent: false, data: { a: 1 } });
+  await session.prints("", `open("f", "w").write("1"); import os; os.makedirs("d/e"); x = 1`);
+  await session.prints("['.session_data.json'] 1\n", "print(os.listdir('.'), x)");
+  const seen = await session.get();
+  assert.deepEqual([seen.file_count, seen.data], [0, { a: 1 }]);
+});
+
+test("lists are newest first and cut into pages", async () => {
+  const ids: string[] = [];
+  for (let at = 0; at < 5; at++) ids.unshift((await it.client.create(newId())).id);
+  const pages: string[] = [];
+  let cursor: string | null = null;
+  do {
+    const query: string = cursor === null ? "" : `&cursor=${cursor}`;
+    const page = await it.client.expect(200, "GET", `/api/sessions?limit=2${query}`);
+    assert.ok(page.count <= 2);
+    pages.push(...page.sessions.map(({ id }: { id: string }) => id));
+    cursor = page.next_cursor;
+  } while (cursor !== null && pages.length < 6);
+  assert.deepEqual(pages.slice(0, 5), ids);
+  assert.equal((await it.client.expect(400, "GET", "/api/sessions?limit=0")).code, "invalid_request");
+});
+
+test("PATCH takes only what may be changed, and checks it", async () => {
+  const session = await it.client.create(newId());
+  await session.patch({ language: "go", id: "other", file_count: 9, metadata: { a: 1 } });
+  const { language, id, file_count, metadata } = await session.get();
+  assert.deepEqual([language, id, file_count, metadata], ["python", session.id, 0, { a: 1 }]);
+  const refused = await it.client.expect(400, "PATCH", session.path, { default_timeout: -1 });
+  assert.ok(refused.error.includes("default_timeout") && refused.message === refused.error);
+  assert.equal((await it.client.expect(404, "PATCH", "/api/sessions/unknown", {})).code, "session_not_found");
+});
+
+test("each run is a record that can be read again", async () => {
+  const session = await it.client.create(newId());
+  const answer = await session.run("print('out')\n1 / 0");
+  const record = await it.client.expect(200, "GET", `/api/runs/${answer.run_id}`);
+  assert.deepEqual([record.stdout, record.exit_code, record.status, record.number], ["out\n", 1, "done", 1]);
+  assert.match(record.stderr, /ZeroDivisionError/);
+  await session.run("2");
+  const { runs } = await it.client.expect(200, "GET", `${session.path}/runs`);
+  assert.deepEqual(
+    runs.map(({ number }: { number: number }) => number),
+    [2, 1],
+  );
+  assert.equal((await it.client.expect(404, "GET", "/api/runs/run_unknown")).code, "run_not_found");
+});
+
+test("a retry with the same key gets the recorded answer, and nothing runs twice", async () => {
+  const session = await it.client.create(newId());
+  await session.run("n = 0");
+  const body = { code: "n += 1\nprint(n)" };
+  const call = () => it.client.call("POST", `${session.path}/run`, body, { "idempotency-key": "k1" });
+  const together = await Promise.all([call(), call(), call()]);
+  const later = await call();
+  for (const answer of [...together, later])
+    assert.deepEqual([answer.status, answer.body.stdout], [200, "1\n"]);
+  assert.equal(later.headers.get("idempotency-replayed"), "true");
+  await session.prints("1\n", "print(n)");
+  const other = await it.client.call(
+    "POST",
+    `${session.path}/run`,
+    { code: "n = 5" },
+    { "idempotency-key": "k1" },
+  );
+  assert.deepEqual([other.status, other.body.code], [409, "idempotency_mismatch"]);
+  const create = () =>
+    it.client.call("POST", "/api/sessions", { language: "python" }, { "idempotency-key": "c1" });
+  const [first, second] = await Promise.all([create(), create()]);
+  assert.deepEqual([first.status, first.body.id], [201, second.body.id]);
+});
+
+test("runs of one session take turns in order, and a full queue is refused at once", async () => {
+  const session = await it.client.create(newId());
+  await session.run("import time\norder = []");
+  const slow = session.run("time.sleep(0.5)\norder.append(0)");
+  const queued = [1, 2, 3].map((n) => session.run(`order.append(${n})`));
+  await until(
+    "the queue is full",
+    async () => {
+      const answer = await it.client.call("POST", `${session.path}/run`, { code: "order.append(9)" });
+      if (answer.status !== 429) return false;
+      assert.deepEqual([answer.body.code, answer.headers.get("retry-after")], ["queue_full", "1"]);
+      return true;
+    },
+    400,
+  );
+  await Promise.all([slow, ...queued]);
+  const { stdout } = await session.run("print([n for n in order if n != 9])");
+  assert.equal(stdout, "[0, 1, 2, 3]\n");
+});
+
+test("runs of different sessions do not wait for each other", async () => {
+  const slow = await it.client.create(newId());
+  const quick = await it.client.create(newId());
+  let slowEnded = false;
+  const waiting = slow.run("import time; time.sleep(3)").then(() => {
+    slowEnded = true;
+  });
+  await quick.prints("1\n", "print(1)");
+  assert.equal(slowEnded, false);
+  await waiting;
+});
+
+test("a deletion ends the run in progress, and refuses those that wait", async () => {
+  const session = await it.client.create(newId());
+  await session.run("import time");
+  const running = it.client.call("POST", `${session.path}/run`, { code: "time.sleep(30)" });
+  const waiting = it.client.call("POST", `${session.path}/run`, { code: "1" });
+  await until("the run is in progress", async () => (await session.get()).status === "running");
+  await session.delete();
+  for (const answer of [await running, await waiting]) {
+    assert.deepEqual([answer.status, answer.body.code], [410, "session_deleted"]);
+  }
+  assert.equal((await it.client.call("GET", session.path)).status, 404);
+  const again = await it.client.create(session.id);
+  await again.prints("1\n", "print(1)");
+});
+
+test("an interrupt ends the run in progress and keeps the variables", async () => {
+  const session = await it.client.create(newId());
+  await session.run("import time\nx = 1");
+  const running = session.run("x = 2\ntime.sleep(30)");
+  await until("the run is in progress", async () => (await session.get()).status === "running");
+  assert.match((await it.client.expect(200, "POST", `${session.path}/interrupt`)).interrupted, /^run_/);
+  assert.deepEqual([(await running).exit_code, (await running).outcome], [130, "interrupted"]);
+  await session.prints("2\n", "print(x)");
+  assert.equal((await it.client.expect(200, "POST", `${session.path}/interrupt`)).interrupted, null);
+});
+
+const BAD_BODIES: [title: string, path: string, body: string, status: number, code: string][] = [
+  ["is not JSON", "/api/execute", `{"code": "1",\n  # comment\n}`, 400, "invalid_json"],
+  ["is an array", "/api/execute", "[]", 400, "invalid_request"],
+  ["has no code", "/api/execute", `{"language": "python"}`, 400, "invalid_request"],
+  ["has no language", "/api/execute", `{"code": "1"}`, 400, "invalid_request"],
+  ["has an unknown language", "/api/execute", `{"code": "1", "language": "cobol"}`, 400, "unknown_language"],
+  ["has a number for code", "/api/execute", `{"code": 1, "language": "python"}`, 400, "invalid_request"],
+  [
+    "has a negative limit",
+    "/api/execute",
+    `{"code": "1", "language": "python", "timeout": -1}`,
+    400,
+    "invalid_request",
+  ],
+  [
+    "has a limit in words",
+    "/api/sessions/bad/run",
+    `{"code": "1", "timeout": "long"}`,
+    400,
+    "invalid_request",
+  ],
+  ["has a number in env", "/api/sessions/bad/run", `{"code": "1", "env": {"A": 1}}`, 400, "invalid_request"],
+  [
+    "has a bad name in env",
+    "/api/sessions/bad/run",
+    `{"code": "1", "env": {"A=B": "1"}}`,
+    400,
+    "invalid_request",
+  ],
+  ["has an array as data", "/api/sessions", `{"language": "python", "data": []}`, 400, "invalid_request"],
+  ["has a bad id", "/api/sessions", `{"language": "python", "session_id": "a/b"}`, 400, "invalid_session_id"],
+  ["has an empty id", "/api/sessions", `{"language": "python", "session_id": ""}`, 400, "invalid_session_id"],
+  [
+    "asks for too much memory",
+    "/api/sessions",
+    `{"language": "python", "memory_mib": 99999999}`,
+    400,
+    "invalid_request",
+  ],
+  [
+    "asks for packages",
+    "/api/sessions",
+    `{"language": "python", "setup": {"pip": ["x"]}}`,
+    400,
+    "invalid_request",
+  ],
+  [
+    "puts a file outside",
+    "/api/execute",
+    `{"code": "1", "language": "python", "files": {"../x": ""}}`,
+    400,
+    "invalid_request",
+  ],
+  ["runs nothing in no session", "/api/sessions/unknown/run", "{}", 404, "session_not_found"],
+];
+
+for (const [title, path, body, status, code] of BAD_BODIES) {
+  test(`a body that ${title} is refused with ${status} ${code} and one sentence`, async () => {
+    const answer = await it.client.call("POST", path, body);
+    assert.deepEqual([answer.status, answer.body.code], [status, code]);
+    assert.match(answer.body.error, /^[A-Z].*[^.]$/);
+  });
+}
+
+test("a body that is not JSON is told the line, the column and the character", async () => {
+  const { body } = await it.client.call("POST", "/api/execute", `{"code": "1",\n  # comment\n}`);
+  assert.match(body.error, /line 2, column 3, at "#"/);
+});
+
+test("an over-long body, a wrong method, an unknown route, a bad id in a path", async () => {
+  const long = await it.client.call("POST", "/api/execute", {
+    code: "#".repeat(11 << 20),
+    language: "python",
+  });
+  assert.deepEqual([long.status, long.body.code], [413, "body_too_large"]);
+  const method = await it.client.call("PUT", "/api/execute", {});
+  assert.deepEqual(
+    [method.status, method.body.code, method.headers.get("allow")],
+    [405, "method_not_allowed", "POST"],
+  );
+  assert.equal((await it.client.call("GET", "/api/nowhere")).body.code, "route_not_found");
+  assert.equal(
+    (await it.client.call("POST", "/api/sessions/a%2Fb/run", { code: "1" })).body.code,
+    "invalid_session_id",
+  );
+  assert.equal((await it.client.call("GET", "/api/sessions/a%20b")).body.code, "invalid_session_id");
+});
+
+test("neither code nor stored code is refused with a hint", async () => {
+  const session = await it.client.create(newId());
+  const { code, hint } = await it.client.expect(400, "POST", `${session.path}/run`, "");
+  assert.deepEqual([code, typeof hint], ["no_code", "string"]);
+});
+
+test("a page of another origin is refused, and a local one is not", async () => {
+  const from = (origin: string) => it.client.call("GET", "/api/sessions", undefined, { origin });
+  assert.deepEqual(
+    [(await from("https://evil.example")).status, (await from("http://localhost:5173")).status],
+    [403, 200],
+  );
+});
+
+test("one-shot runs take files and variables, and a body of many megabytes", async () => {
+  const answer = await it.client.execute(
+    `import os\nprint(open("in/a.txt").read(), os.environ["A"], "ERA_SESSION" in os.environ)`,
+    {
+      files: { "in/a.txt": "héllo" },
+      envs: { A: "b" },
+    },
+  );
+  assert.deepEqual([answer.stdout, answer.language], ["héllo b False\n", "python"]);
+  for (const field of ["session_id", "vm_id", "duration", "execution_time_ms"])
+    assert.ok(field in answer, field);
+  const long = await it.client.execute(`x = "${"y".repeat(5 << 20)}"\nprint(len(x))`, { language: "PY" });
+  assert.equal(long.stdout, `${5 << 20}\n`);
+});
+
+test("a stream sends what is printed while it runs, and can be read again from any event", async () => {
+  const session = await it.client.create(newId());
+  const response = await fetch(`${it.client.url}${session.path}/stream`, {
+    method: "POST",
+    body: JSON.stringify({
+      code: `import time\nfor i in range(3):\n    print("line", i)\n    time.sleep(0.15)\nprint("tok", end="")`,
+    }),
+  });
+  assert.match(response.headers.get("content-type") ?? "", /^text\/event-stream/);
+  let text = "";
+  let chunks = 0;
+  for await (const chunk of response.body ?? []) {
+    text += Buffer.from(chunk).toString();
+    chunks += 1;
+  }
+  const events = text
+    .trim()
+    .split("\n\n")
+    .map((block) => JSON.parse(block.split("data: ")[1] ?? ""));
+  assert.deepEqual(
+    events.map(({ type, content }) => [type, content]),
+    [
+      ["stdout", "line 0\n"],
+      ["stdout", "line 1\n"],
+      ["stdout", "line 2\n"],
+      ["stdout", "tok"],
+      ["done", ""],
+    ],
+  );
+  assert.ok(chunks >= 4);
+  assert.equal(events.at(-1).exit_code, 0);
+  const again = await fetch(`${it.client.url}/api/runs/${events[0].run_id}/stream`, {
+    headers: { "last-event-id": "3" },
+  });
+  assert.match(await again.text(), /^id: 4\nevent: stdout\ndata: .*"tok".*\n\nevent: done\n/);
+});
+
+test("deleting all leaves no session and no folder", async () => {
+  await it.client.create(newId());
+  const { deleted_count, deleted_sessions, success } = await it.client.expect(200, "DELETE", "/api/sessions");
+  assert.ok(success && deleted_count === deleted_sessions.length && deleted_count > 0);
+  assert.equal((await it.client.expect(200, "GET", "/api/sessions")).count, 0);
+  await until("only warm sandboxes have folders", () => it.server.folders().length <= 2);
+});
