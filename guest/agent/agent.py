@@ -223,6 +223,7 @@ class Agent:
         keep = line.fileno()
         os.closerange(3, keep)
         os.closerange(keep + 1, 4096)
+        processes.set_reachable(True)
         self.serve_kernel(line)
 
     def watch_kernel(self):
@@ -315,13 +316,15 @@ def describe_end(kernel, status):
 
 
 def prepare():
-    """Own session, own standard streams: nothing inherited from the host stays open."""
+    """Own session, own standard streams, closed to others: nothing inherited from the host stays open."""
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor, inheritable=True)
     os.closerange(3, 256)
     if os.getpid() != os.getsid(0):
         os.setsid()
+    # The guest's programs run as the same user: without this they could open /proc/1/mem and rewrite the agent.
+    processes.set_reachable(False)
 
 
 def run_agent(serve_kernel):

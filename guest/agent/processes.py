@@ -1,10 +1,22 @@
 """Processes of the sandbox, as /proc shows them to its first process."""
 
 import time
+from _ctypes import call_function, dlopen, dlsym
 from posix import kill, listdir, sysconf
 
 SIGKILL, SIGSTOP, SIGTERM = 9, 19, 15
 _TICKS = sysconf("SC_CLK_TCK")
+
+
+PR_SET_DUMPABLE = 4
+_prctl = dlsym(dlopen(None, 0), "prctl")
+
+
+def set_reachable(reachable):
+    """Whether other processes of the guest's user may open this one's memory and descriptors through /proc."""
+    # By _ctypes, since importing ctypes costs four times as much as all of this module.
+    if call_function(_prctl, (PR_SET_DUMPABLE, int(reachable), 0, 0, 0)) != 0:
+        raise OSError("prctl failed")
 
 
 def _read(path):

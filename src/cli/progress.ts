@@ -2,7 +2,7 @@
 const WIDTH = 30;
 const PLAIN_EVERY_MS = 5_000;
 
-export type Progress = { report: (message: string, share: number) => void; done: (message: string) => void };
+type Progress = { report: (message: string, share: number) => void; done: (message: string) => void };
 
 export function createProgress(title: string, out: NodeJS.WriteStream): Progress {
   const startedAt = performance.now();

@@ -27,7 +27,7 @@ import { SessionRegistry } from "../session/registry.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
 import type { Store } from "../store/store.ts";
 
-export type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facility[] };
+type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facility[] };
 
 const LOST_BY_RESTART = "The server was restarted";
 
@@ -132,7 +132,7 @@ function instanceOf(dataDir: string): string {
   return createHash("sha256").update(dataDir).digest("hex").slice(0, 10);
 }
 
-export function readVersion(): string {
+function readVersion(): string {
   return (
     JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }
   ).version;

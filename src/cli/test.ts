@@ -27,7 +27,6 @@ const CHECKS: Readonly<Record<string, string[]>> = {
   types: [`${BIN}tsc`, "-p", "."],
   imports: script("check-imports"),
   documents: script("check-documents"),
-  exports: [`${BIN}knip`],
   unit: suite("src/**/*.test.ts", 2),
   integration: suite("test/integration/**/*.test.ts", 1),
   e2e: suite("test/e2e/**/*.test.ts", 1),

@@ -6,7 +6,7 @@ import { constants } from "node:fs";
 import { type FileHandle, lstat, open, readdir } from "node:fs/promises";
 
 export type FileEntry = { path: string; sizeBytes: number; modifiedAt: Date };
-export type Tree = { files: FileEntry[]; count: number; totalBytes: number };
+type Tree = { files: FileEntry[]; count: number; totalBytes: number };
 
 /** Names at the top of a workspace that belong to the server, not to the user. */
 const INTERNAL = new Set([".session_data.json", ".session_data.json.new"]);

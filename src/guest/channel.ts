@@ -31,7 +31,7 @@ export type GuestRun = {
 
 export type GuestEnd = { frame: EndFrame; results: Buffer; data: Buffer | null };
 
-export type ChannelEvents = {
+type ChannelEvents = {
   /** Output of a run that has ended, from processes that it left behind. */
   onLate: (runId: string, stream: StreamName, chunk: Buffer) => void;
   /** The kernel ended between runs and was replaced: its variables are gone. */
@@ -40,7 +40,15 @@ export type ChannelEvents = {
   onLost: (reason: Error) => void;
 };
 
-type Pending = { run: GuestRun; resolve: (end: GuestEnd) => void; reject: (reason: Error) => void };
+type Pending = {
+  run: GuestRun;
+  overdue: NodeJS.Timeout;
+  resolve: (end: GuestEnd) => void;
+  reject: (reason: Error) => void;
+};
+
+/** The agent ends a run within 3 s of its limit. One that does not is broken, or no longer ours. */
+const OVERDUE_MS = 10_000;
 
 const ignore = () => undefined;
 const NO_EVENTS: ChannelEvents = { onLate: ignore, onKernelLost: ignore, onLost: ignore };
@@ -102,7 +110,11 @@ export class GuestChannel {
     const code = Buffer.from(run.code);
     const data = run.data === null ? null : Buffer.from(run.data);
     const { promise, resolve, reject } = Promise.withResolvers<GuestEnd>();
-    this.#pending = { run, resolve, reject };
+    const overdue = setTimeout(
+      () => this.#lose(new Error("The agent did not end the run in time")),
+      run.timeoutMs + OVERDUE_MS,
+    );
+    this.#pending = { run, overdue, resolve, reject };
     this.#send(
       {
         type: "run",
@@ -196,8 +208,9 @@ export class GuestChannel {
   }
 
   #end(frame: EndFrame, payload: Buffer): void {
-    const { resolve } = this.#current(frame.run);
+    const { resolve, overdue } = this.#current(frame.run);
     if (frame.results_bytes > payload.length) throw new FrameError("a payload shorter than its header says");
+    clearTimeout(overdue);
     this.#pending = null;
     const results = payload.subarray(0, frame.results_bytes);
     resolve({ frame, results, data: frame.has_data ? payload.subarray(frame.results_bytes) : null });
@@ -209,6 +222,7 @@ export class GuestChannel {
     this.#server.close();
     this.#socket?.destroy();
     this.#hello.reject(reason);
+    clearTimeout(this.#pending?.overdue);
     this.#pending?.reject(reason);
     this.#pending = null;
     if (!this.#closed) this.events.onLost(reason);

@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { AppError } from "../protocol/errors.ts";
 import type { RecordedAnswer, Store } from "../store/store.ts";
 
-export type Answer = { status: number; body: unknown };
+type Answer = { status: number; body: unknown };
 
 const MAX_KEY_CHARS = 255;
 

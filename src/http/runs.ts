@@ -13,7 +13,7 @@ import type { Idempotency } from "./idempotency.ts";
 import { type IdParams, parseId } from "./sessions.ts";
 import { viewRun, viewRunResult } from "./views.ts";
 
-export type RunRoutes = { registry: SessionRegistry; store: Store; idempotency: Idempotency };
+type RunRoutes = { registry: SessionRegistry; store: Store; idempotency: Idempotency };
 type RunParams = { Params: { run_id: string } };
 
 const DEFAULT_LIMIT = 100;

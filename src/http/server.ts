@@ -14,7 +14,7 @@ import { Idempotency } from "./idempotency.ts";
 import { addRuns } from "./runs.ts";
 import { addSessions } from "./sessions.ts";
 
-export type HttpDependencies = {
+type HttpDependencies = {
   config: Config;
   log: Logger;
   store: Store;

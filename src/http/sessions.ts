@@ -16,7 +16,7 @@ import { type FileCounts, viewFile, viewSession, viewSessionRow } from "./views.
 const DEFAULT_LIMIT = 1000;
 const MAX_LISTED_FILES = 1000;
 
-export type SessionRoutes = { registry: SessionRegistry; idempotency: Idempotency; config: Config };
+type SessionRoutes = { registry: SessionRegistry; idempotency: Idempotency; config: Config };
 export type IdParams = { Params: { id: string } };
 
 export function addSessions(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {

@@ -11,7 +11,7 @@ import { findImage, type Image, imagesDir, manifestPath } from "./find.ts";
 import { findSources } from "./mirror.ts";
 import { imageName, type Recipe } from "./recipe.ts";
 
-export type BuildOptions = {
+type BuildOptions = {
   home: string;
   debianMirror: string | undefined;
   /** Told in short sentences what goes on, with the share that is done, from 0 to 1. */

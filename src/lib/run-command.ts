@@ -1,14 +1,14 @@
 /** Runs one program of the host to its end. argv arrays only, output bounded, always under a time limit. */
 import { type ChildProcess, spawn } from "node:child_process";
 
-export type CommandResult = {
+type CommandResult = {
   code: number | null;
   signal: NodeJS.Signals | null;
   stdout: string;
   stderr: string;
 };
 
-export type CommandOptions = {
+type CommandOptions = {
   timeoutMs: number;
   cwd?: string;
   env?: Record<string, string>;

@@ -40,7 +40,7 @@ export const ERROR_CATALOGUE = {
   shutting_down: { status: 503, retryable: true },
 } as const satisfies Record<string, Entry>;
 
-export type ErrorCode = keyof typeof ERROR_CATALOGUE;
+type ErrorCode = keyof typeof ERROR_CATALOGUE;
 
 type AppErrorOptions = { details?: unknown; hint?: string; extra?: Record<string, unknown>; cause?: unknown };
 

@@ -3,7 +3,7 @@
 /** One value that a run showed: each format is text, PNG and JPEG in base64. Shapes: guest/python/display.py. */
 export type RichResult = { main: boolean; text: string; omitted?: string[]; [format: string]: unknown };
 
-export type OutcomeKind =
+type OutcomeKind =
   | "ok"
   | "raised"
   | "exited"

@@ -13,7 +13,7 @@ const CONTROLLERS = ["memory", "cpu", "pids"] as const;
 type Controller = (typeof CONTROLLERS)[number];
 
 /** Where groups can be made: one folder for v2, one for each controller for v1. */
-export type CgroupLayout = { version: 1 | 2; folders: Partial<Record<Controller, string>> };
+type CgroupLayout = { version: 1 | 2; folders: Partial<Record<Controller, string>> };
 
 const CPU_PERIOD_US = 100_000;
 const REMOVE_ATTEMPTS = 200;
@@ -50,7 +50,8 @@ export function findCgroupLayout(selfCgroup: string, mountinfo: string): CgroupL
     const [before = "", after = ""] = line.split(" - ");
     const [, , , mountRoot = "/", mountPoint = ""] = before.split(" ");
     const [type, , options = ""] = after.split(" ");
-    const at = (path: string) => join(mountPoint, mountRoot === "/" ? path : path.replace(mountRoot, ""));
+    const at = (path: string) =>
+      join(mountPoint, mountRoot === "/" ? path : path.replace(mountRoot, "")).replace(/\/$/, "");
     if (type === "cgroup2") unified = at(own.get("") ?? "/");
     for (const controller of CONTROLLERS) {
       if (type === "cgroup" && options.split(",").includes(controller))

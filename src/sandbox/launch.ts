@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Cgroup } from "./cgroup.ts";
 import type { LaunchPlan } from "./plan.ts";
 
-export type LaunchResources = {
+type LaunchResources = {
   /** Compiled system call filter. */
   seccompPath: string;
   /** Open descriptor of the user namespace, where the plan needs one. */

@@ -7,12 +7,12 @@ import { planUser } from "./user.ts";
 
 const LAUNCH_SCRIPT = fileURLToPath(new URL("launch.sh", import.meta.url));
 /** The number under which bubblewrap finds the compiled system call filter: see launch.ts. */
-export const SECCOMP_FD = 3;
+const SECCOMP_FD = 3;
 const FILE_BLOCK_BYTES = 512;
 
 export type LaunchPlan = { argv: string[]; needsUserNamespace: boolean };
 
-export type PlanHost = { asRoot: boolean; cgroupFolders: readonly string[] };
+type PlanHost = { asRoot: boolean; cgroupFolders: readonly string[] };
 
 /**
  * In the order in which containment happens: limits and cgroup on the host, the user namespace, then bubblewrap, which

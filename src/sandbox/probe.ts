@@ -21,7 +21,7 @@ const facts = z.object({
   root_read_only: z.boolean(),
   first_process: z.boolean(),
 });
-export type SandboxFacts = z.infer<typeof facts>;
+type SandboxFacts = z.infer<typeof facts>;
 
 export const PROBE_COMMAND = ["/usr/bin/python3.13", "-I", "-S", "/opt/era/probe.py"];
 
@@ -78,7 +78,7 @@ export function judgeFacilities(
   ];
 }
 
-export type CgroupSummary = Pick<CgroupTree, "version" | "controllers">;
+type CgroupSummary = Pick<CgroupTree, "version" | "controllers">;
 
 function judgeController(
   controller: CgroupTree["controllers"][number],

@@ -54,7 +54,7 @@ const INET6 = 10;
 const NETLINK = 16;
 
 /** One condition on an argument: (argument & mask) == value. */
-export type Condition = { argument: number; mask: number; value: number };
+type Condition = { argument: number; mask: number; value: number };
 
 export type SeccompPolicy = {
   allow: string[];

@@ -10,7 +10,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { createInterface } from "node:readline";
 
 /** The number under which a launched command finds the namespace: see launch.ts. */
-export const USER_NS_FD = 4;
+const USER_NS_FD = 4;
 
 /** Arguments before bubblewrap's own name, and those after it. */
 export function planUser(asRoot: boolean): { enter: string[]; bwrap: string[] } {

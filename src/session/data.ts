@@ -23,7 +23,7 @@ function isObject(value: unknown): value is JsonObject {
 }
 
 /** Levels of nesting, without recursion: the guest chooses how deep it is. */
-export function depthOf(value: unknown): number {
+function depthOf(value: unknown): number {
   let level: unknown[] = [value];
   for (let depth = 0; ; depth++) {
     const next: unknown[] = [];

@@ -7,7 +7,7 @@ import { statfs } from "node:fs/promises";
 import { runCommand } from "../lib/run-command.ts";
 import type { Logger } from "../log.ts";
 
-export type DiskUsage = { bytes: number; files: number };
+type DiskUsage = { bytes: number; files: number };
 
 /** A session that the monitor looks at while its sandbox lives. */
 export type Watched = {

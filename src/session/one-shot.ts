@@ -10,7 +10,7 @@ import { OutputLog } from "./output-log.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
 import { parseResults } from "./results.ts";
 
-export type OneShotRequest = {
+type OneShotRequest = {
   code: string;
   timeoutMs: number;
   env: Readonly<Record<string, string>>;

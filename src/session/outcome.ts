@@ -8,7 +8,7 @@ import {
   type RunError,
 } from "../protocol/outcome.ts";
 
-export type ServerKnowledge = {
+type ServerKnowledge = {
   timeoutMs: number;
   /** Whether the cgroup counted an out-of-memory kill; asked only of a run whose kernel was killed. */
   ranOutOfMemory: () => boolean;

@@ -5,7 +5,7 @@
 import type { OutputEvent } from "../store/store.ts";
 
 type StreamName = OutputEvent["stream"];
-export type NumberedEvent = OutputEvent & { seq: number };
+type NumberedEvent = OutputEvent & { seq: number };
 
 export class OutputLog {
   readonly events: OutputEvent[] = [];

@@ -29,4 +29,3 @@ export type Run = {
 
 export const MAX_LATE_CHARS = 65_536;
 export const DEFAULT_TIMEOUT_MS = 30_000;
-export const MAX_TIMEOUT_MS = 24 * 3_600_000;

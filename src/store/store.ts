@@ -33,7 +33,7 @@ export type SessionRow = {
 /** The output of a run as it came: sequence numbers are positions from 1 on. */
 export type OutputEvent = { stream: "stdout" | "stderr"; text: string };
 
-export type RunState = "queued" | "running" | "done" | "lost";
+type RunState = "queued" | "running" | "done" | "lost";
 
 export type RunRow = {
   runId: string;
@@ -52,7 +52,7 @@ export type RunRow = {
 /** Bytes left out of each stream because the run printed more than its limit. */
 export type Dropped = { stdout?: number | undefined; stderr?: number | undefined };
 
-export type RunSummary = {
+type RunSummary = {
   outcome: Outcome;
   elapsedUs: number;
   truncated: Dropped;

@@ -10,7 +10,7 @@ const ANSWER_LIFETIME_MS = 24 * 3_600_000;
 const SWEEP_EVERY = 64;
 const DEFER_MS = 10;
 
-export type SqliteOptions = { path: string; keepRuns: number };
+type SqliteOptions = { path: string; keepRuns: number };
 
 /** Opens or creates the file. Throws when another server holds it. */
 export function openSqliteStore(options: SqliteOptions): Store {

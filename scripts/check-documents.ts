@@ -1,0 +1,51 @@
+/**
+ * Documents against the code: the settings table of the README, the codes of docs/errors.md, and every path or link
+ * that a document names. Exits with 1 and a line for each difference.
+ */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { SETTING_NAMES } from "../src/config.ts";
+import { ERROR_CATALOGUE } from "../src/protocol/errors.ts";
+
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+const DOCUMENTS = ["README.md", "CONTRIBUTING.md", ...markdownIn("docs"), ...markdownIn("docs/decisions")];
+/** `src/x.ts`, `docs/y.md`, `guest/` and so on, in backticks; `*`, `{` and `<` mark patterns. */
+const NAMED_PATH = /`((?:src|guest|test|docs|scripts|bench|images)\/[^`\s*{<]*)`/g;
+const LINK = /\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g;
+
+function markdownIn(folder: string): string[] {
+  return readdirSync(ROOT + folder)
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `${folder}/${name}`);
+}
+
+const read = (path: string) => readFileSync(ROOT + path, "utf8");
+const firstColumn = (path: string, pattern: RegExp) =>
+  new Set([...read(path).matchAll(pattern)].map(([, name = ""]) => name));
+const faults: string[] = [];
+
+function compare(what: string, documented: Set<string>, real: readonly string[]): void {
+  for (const name of real) if (!documented.has(name)) faults.push(`${what}: ${name} is missing`);
+  for (const name of documented) if (!real.includes(name)) faults.push(`${what}: ${name} does not exist`);
+}
+
+compare("README.md, settings", firstColumn("README.md", /`((?:ERA_)?[A-Z_]+)`(?=[^|\n]*\|)/g), SETTING_NAMES);
+compare(
+  "docs/errors.md",
+  firstColumn("docs/errors.md", /^\| `([a-z_]+)` \|/gm),
+  Object.keys(ERROR_CATALOGUE),
+);
+for (const document of DOCUMENTS) {
+  for (const [, path = ""] of read(document).matchAll(NAMED_PATH)) {
+    if (!existsSync(ROOT + path)) faults.push(`${document} names ${path}, which does not exist`);
+  }
+  for (const [, path = ""] of read(document).matchAll(LINK)) {
+    if (!existsSync(join(ROOT, dirname(document), path)))
+      faults.push(`${document} links to ${path}, which does not exist`);
+  }
+}
+
+for (const fault of faults) console.error(fault);
+console.log(`${DOCUMENTS.length} documents, ${faults.length} faults`);
+process.exitCode = faults.length === 0 ? 0 : 1;

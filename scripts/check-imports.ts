@@ -1,0 +1,84 @@
+/**
+ * The import table of docs/architecture: a file imports only from rooms below its own, and every export of src/ is
+ * imported somewhere, so that what nobody uses is removed. Exits with 1 and a line for each offence.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+
+/** Rooms from the bottom up; those of one row do not import each other, but for the pairs below. */
+const ROWS: readonly (readonly string[])[] = [
+  ["lib"],
+  ["protocol"],
+  ["config.ts"],
+  ["log.ts"],
+  ["sandbox", "guest", "store", "files"],
+  ["image"],
+  ["session"],
+  ["http"],
+  ["cli"],
+  ["main.ts"],
+];
+const PACKAGES_IN_LIB = /^node:/;
+
+type Import = { from: string; to: string; names: string[] };
+
+const files = readdirSync(`${ROOT}src`, { recursive: true, encoding: "utf8" })
+  .concat(folder("test"), folder("bench"), folder("scripts"))
+  .filter((path) => path.endsWith(".ts"))
+  .map((path) => (/^(test|bench|scripts)\//.test(path) ? path : `src/${path}`));
+
+function folder(name: string): string[] {
+  return readdirSync(`${ROOT}${name}`, { recursive: true, encoding: "utf8" }).map(
+    (path) => `${name}/${path}`,
+  );
+}
+
+const IMPORT = /^(?:import|export)\s+(?:type\s+)?(?:\{([^}]*)\}\s+from\s+)?"([^"]+)";/gm;
+const EXPORT =
+  /^export\s+(?:declare\s+)?(?:abstract\s+)?(?:async\s+)?(?:function\*?|class|const|type|interface|let)\s+(\w+)/gm;
+
+function importsOf(path: string): Import[] {
+  const text = readFileSync(ROOT + path, "utf8");
+  return [...text.matchAll(IMPORT)].map(([, names = "", to = ""]) => ({
+    from: path,
+    to: to.startsWith(".") ? relative(ROOT, resolve(ROOT, dirname(path), to)) : to,
+    names: names.split(",").map(
+      (name) =>
+        name
+          .trim()
+          .replace(/^type /, "")
+          .split(" as ")[0] ?? "",
+    ),
+  }));
+}
+
+const roomOf = (path: string) => (path.split("/")[1] ?? "").replace(".test.ts", ".ts");
+const rowOf = (path: string) => ROWS.findIndex((row) => row.includes(roomOf(path)));
+
+const imports = files.flatMap(importsOf);
+const faults: string[] = [];
+for (const { from, to } of imports) {
+  if (!from.startsWith("src/")) continue;
+  if (!to.startsWith("src/")) {
+    if (roomOf(from) === "lib" && !PACKAGES_IN_LIB.test(to))
+      faults.push(`${from} imports ${to}: lib/ imports node: only`);
+    continue;
+  }
+  if (rowOf(from) < 0) faults.push(`${from} is in no room of the table`);
+  if (roomOf(from) !== roomOf(to) && rowOf(from) <= rowOf(to))
+    faults.push(`${from} imports ${to}: not below it`);
+}
+
+const used = new Set(imports.flatMap(({ to, names }) => names.map((name) => `${to} ${name}`)));
+for (const path of files.filter((path) => path.startsWith("src/") && !path.endsWith(".test.ts"))) {
+  for (const [, name] of readFileSync(ROOT + path, "utf8").matchAll(EXPORT)) {
+    if (!used.has(`${path} ${name}`)) faults.push(`${path} exports ${name}, which nothing imports`);
+  }
+}
+
+for (const fault of faults) console.error(fault);
+console.log(`${files.length} files, ${imports.length} imports, ${faults.length} faults`);
+process.exitCode = faults.length === 0 ? 0 : 1;

@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { BugError } from "../protocol/errors.ts";
+import type { Lease } from "./pool.ts";
+import { move, type SessionState } from "./state.ts";
+
+const lease = {} as Lease;
+const STATES: SessionState[] = [
+  { kind: "cold" },
+  { kind: "starting" },
+  { kind: "idle", lease },
+  { kind: "running", lease, runId: "r" },
+  { kind: "ending" },
+  { kind: "deleted" },
+];
+const LEGAL = new Set([
+  "cold starting",
+  "cold deleted",
+  "starting idle",
+  "starting cold",
+  "idle running",
+  "idle ending",
+  "running idle",
+  "running ending",
+  "ending cold",
+  "ending deleted",
+]);
+
+test("every pair of states is a legal move or a bug that names both ends", () => {
+  for (const from of STATES) {
+    for (const to of STATES) {
+      if (LEGAL.has(`${from.kind} ${to.kind}`)) assert.equal(move(from, to), to);
+      else
+        assert.throws(
+          () => move(from, to),
+          (error) =>
+            error instanceof BugError && error.message.includes(from.kind) && error.message.includes(to.kind),
+        );
+    }
+  }
+});

@@ -1,0 +1,195 @@
+/** A guest that attacks the server itself: through what the server reads, and through the agent's own protocol. */
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { walkFiles } from "../../src/files/walk.ts";
+import { GuestChannel } from "../../src/guest/channel.ts";
+import { oneServer } from "../support/one-server.ts";
+
+const it = oneServer();
+let next = 0;
+const newSession = () => it.client.create(`hostile-${next++}`);
+
+test("links, FIFOs and devices in the workspace are neither followed nor waited for", async () => {
+  const session = await newSession();
+  await session.run(`import os, socket
+os.symlink("/etc", "etc"); os.symlink("/etc/passwd", "passwd"); os.symlink("..", "up"); os.symlink("loop", "loop")
+os.mkfifo("fifo"); socket.socket(socket.AF_UNIX).bind("sock")
+open("real", "w").write("12345")`);
+  const seen = await session.get();
+  assert.deepEqual(
+    [seen.file_count, seen.total_size_bytes, seen.files.map(({ path }: { path: string }) => path)],
+    [1, 5, ["real"]],
+  );
+});
+
+test("a folder that is swapped for a link while it is listed leads nowhere", async () => {
+  const session = await newSession();
+  const swapping = session.run(`import os, time
+os.makedirs("a/b"); os.symlink("/", "l"); os.rename("a", "x"); end = time.time() + 2
+while time.time() < end:
+    os.rename("x", "a"); os.rename("a", "x"); os.rename("l", "a"); os.rename("a", "l")`);
+  for (let at = 0; at < 100; at++) {
+    const { files } = await session.get();
+    assert.deepEqual(files, []);
+  }
+  await swapping;
+});
+
+test("control: walking finds what is there, and not what a link leads to", async () => {
+  const root = mkdtempSync(join(tmpdir(), "era-walk-"));
+  mkdirSync(join(root, "sub"));
+  writeFileSync(join(root, "sub", "file"), "abc");
+  symlinkSync("/etc", join(root, "link"));
+  const tree = await walkFiles(root, 10);
+  assert.deepEqual(
+    tree.files.map(({ path, sizeBytes }) => [path, sizeBytes]),
+    [["sub/file", 3]],
+  );
+});
+
+test("a guest that dials the agent's socket is hung up on, and the agent's line is not touched", async () => {
+  const session = await newSession();
+  await session.prints(
+    "b''\n",
+    `import socket
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/era/agent.sock")
+s.settimeout(5)
+try:
+    s.send(b"\\0\\0\\0\\x10\\0\\0\\0\\0" + b'{"type":"hello"}')
+except BrokenPipeError:
+    pass
+try:
+    print(s.recv(10))
+except ConnectionResetError:
+    print(b"")`,
+  );
+  await session.prints("1\n", "print(1)");
+});
+
+test("a program that writes to every descriptor it has loses its own kernel at most", async () => {
+  const session = await newSession();
+  const junk = `import os, struct
+for n in range(3, 256):
+    for data in (b"junk" * 64, struct.pack(">II", 2, 0) + b"{}", struct.pack(">II", 1 << 31, 1 << 31)):
+        try: os.write(n, data)
+        except OSError: pass`;
+  const answer = await session.run(junk);
+  assert.ok(["ok", "lost"].includes(answer.outcome), answer.outcome);
+  await session.prints("1\n", "print(1)");
+});
+
+test("an answer that a program forges on the kernel's line is its own loss", async () => {
+  const session = await newSession();
+  const forged = `import os, struct, json
+reply = json.dumps({"run": "run_other", "outcome": "ok", "exit_code": 0, "error": None}).encode()
+for n in range(3, 256):
+    try: os.write(n, struct.pack(">II", len(reply), 0) + reply)
+    except OSError: pass`;
+  const answer = await session.run(forged);
+  assert.equal(answer.outcome, "lost");
+  await session.prints("1\n", "print(1)");
+});
+
+/** What a forged agent says, and what the server must make of it. */
+const FORGERIES: [title: string, bytes: Buffer][] = [
+  ["rubbish", Buffer.from("GET / HTTP/1.1\r\n\r\n")],
+  ["an oversized header", frame("x".repeat(300 << 10))],
+  ["an oversized payload", Buffer.from([0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff])],
+  ["a header that is not JSON", frame("{nope")],
+  ["a header that is no object", frame("[1]")],
+  ["an unknown type", frame(`{"type":"shell"}`)],
+  ["a field too many", frame(`{"type":"hello","protocol":1,"epoch":1,"extra":1}`)],
+  ["another protocol", frame(`{"type":"hello","protocol":99,"epoch":1}`)],
+  ["an end before the hello", frame(`{"type":"output","run":"r","stream":"stdout"}`)],
+  ["a prototype", frame(`{"__proto__":{"type":"hello"},"protocol":1,"epoch":1}`)],
+];
+
+function frame(header: string, payload = ""): Buffer {
+  const bytes = Buffer.alloc(8 + header.length + payload.length);
+  bytes.writeUInt32BE(Buffer.byteLength(header), 0);
+  bytes.writeUInt32BE(payload.length, 4);
+  bytes.write(header + payload, 8);
+  return bytes;
+}
+
+const HELLO = frame(`{"type":"hello","protocol":1,"epoch":1}`);
+const RUN = {
+  name: "<run 1>",
+  code: "1",
+  data: null,
+  keepFiles: true,
+  timeoutMs: 100,
+  outputBytes: 10,
+  env: {},
+  onOutput: () => undefined,
+};
+
+async function withAgent(
+  work: (channel: GuestChannel, say: (bytes: Buffer) => void) => Promise<void>,
+): Promise<void> {
+  const path = join(mkdtempSync(join(tmpdir(), "era-agent-")), "s");
+  const channel = await GuestChannel.open(path);
+  const socket = connect(path);
+  socket.on("error", () => undefined);
+  try {
+    await work(channel, (bytes) => socket.write(bytes));
+  } finally {
+    channel.close(new Error("the test is over"));
+    socket.destroy();
+  }
+}
+
+for (const [title, bytes] of FORGERIES) {
+  test(`a forged agent that says ${title} is not believed`, async () => {
+    await withAgent(async (channel, say) => {
+      say(bytes);
+      await assert.rejects(
+        channel.greeted(AbortSignal.timeout(5_000)),
+        /Cannot read a frame|did not say hello/,
+      );
+      assert.equal(channel.isLost, true);
+    });
+  });
+}
+
+test("frames of a run that is not in progress, or ends that lie about their size, end the line", async () => {
+  const end = `{"type":"end","run":"mine","outcome":"ok","cause":null,"exit_code":0,"signal":null,"error":null,"elapsed_us":1,"dropped":{},"files":null,"results_bytes":99,"has_data":false,"epoch":1}`;
+  for (const bytes of [
+    frame(`{"type":"output","run":"other","stream":"stdout"}`, "x"),
+    frame(end, "short"),
+    HELLO,
+  ]) {
+    await withAgent(async (channel, say) => {
+      say(HELLO);
+      await channel.greeted(AbortSignal.timeout(5_000));
+      const run = channel.run({ ...RUN, id: "mine" });
+      say(bytes);
+      await assert.rejects(run, /not in progress|shorter|second hello/);
+    });
+  }
+});
+
+test("an agent that never answers is given up at the limit, and frames in small pieces are read", async () => {
+  await withAgent(async (channel, say) => {
+    await assert.rejects(channel.greeted(AbortSignal.timeout(50)), /timeout/i);
+    for (const byte of HELLO) say(Buffer.from([byte]));
+    await channel.greeted(AbortSignal.timeout(5_000));
+  });
+});
+
+test("an agent that does not end a run in time loses its line", async (context) => {
+  await withAgent(async (channel, say) => {
+    say(HELLO);
+    await channel.greeted(AbortSignal.timeout(5_000));
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const run = channel.run({ ...RUN, id: "mine" });
+    context.mock.timers.tick(RUN.timeoutMs + 10_000);
+    await assert.rejects(run, /did not end the run in time/);
+    assert.equal(channel.isLost, true);
+  });
+});
