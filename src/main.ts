@@ -1,4 +1,5 @@
 /** The command line: which subcommand, with which settings, and what ends it. */
+import { bench } from "./cli/bench.ts";
 import { doctor } from "./cli/doctor.ts";
 import { imageCommand } from "./cli/image.ts";
 import { run } from "./cli/run.ts";
@@ -24,6 +25,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   image: {
     summary: "build | list | prune",
     run: (args, { config, signal }) => imageCommand(args, config, signal),
+  },
+  bench: {
+    summary: "measure against Jupyter Server [--quick] [--no-peer] [--json FILE]",
+    run: (args) => bench(args),
   },
   test: {
     summary: "run every check, or those named",

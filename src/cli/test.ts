@@ -1,9 +1,8 @@
 /** `era test [NAME...]`: every check of the project, or those named, in an order that fails early. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { Config } from "../config.ts";
 import { obtainImage } from "./image.ts";
+import { runScript } from "./run-script.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BIN = `${ROOT}node_modules/.bin/`;
@@ -45,15 +44,9 @@ export async function test(names: readonly string[], config: Config, signal: Abo
   for (const [name, argv] of Object.entries(CHECKS)) {
     if (names.length > 0 && !names.includes(name)) continue;
     console.log(`\n== ${name}`);
-    if ((await runCheck(argv)) !== 0) failed.push(name);
+    if ((await runScript(argv)) !== 0) failed.push(name);
     if (signal.aborted) break;
   }
   console.log(failed.length === 0 ? "\nAll checks passed" : `\nFailed: ${failed.join(", ")}`);
   return failed.length === 0 && !signal.aborted ? 0 : 1;
-}
-
-async function runCheck([file = "", ...args]: string[]): Promise<number> {
-  const child = spawn(file, args, { cwd: ROOT, stdio: ["ignore", "inherit", "inherit"] });
-  const [code] = (await once(child, "exit")) as [number | null];
-  return code ?? 1;
 }

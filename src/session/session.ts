@@ -38,7 +38,9 @@ export class Session {
   #watched: Watched | null = null;
   #deleting: AppError | null = null;
   #nextNumber: number;
-  /** Runs that wait or are in progress, by id. */
+  /** Results on their way into the store. */
+  readonly #storing = new Set<Promise<void>>();
+  /** Runs that wait, are in progress or being stored, by id. */
   readonly #runs = new Map<string, Run>();
 
   constructor(row: SessionRow, deps: SessionDependencies) {
@@ -81,7 +83,10 @@ export class Session {
     const row = this.#newRun();
     const log = new OutputLog(this.#deps.host.config.outputBytes);
     await this.#deps.store.insertRun(row);
-    const result = this.#queue.add(() => this.#run(request, row, log));
+    // Stored outside the run's turn, and a moment later, so that the next run is on its way to the guest by then.
+    const result = this.#queue
+      .add(() => this.#run(request, row, log))
+      .then((ended) => this.#storeSoon(ended));
     const run = { runId: row.runId, log, result };
     this.#runs.set(row.runId, run);
     result
@@ -114,6 +119,7 @@ export class Session {
   async stop(reason: string): Promise<void> {
     await this.#queue.add(async () => {
       if (this.#state.kind === "idle") await this.#endSandbox(new Error(reason));
+      await Promise.allSettled(this.#storing);
     });
   }
 
@@ -127,6 +133,7 @@ export class Session {
       if (this.isDeleted) return;
       if (this.#state.kind === "idle") await this.#endSandbox(reason, true);
       else if (this.#row.folder !== null) await this.#deps.pool.removeFolder(this.#folder(this.#row.folder));
+      await Promise.allSettled(this.#storing);
       await this.#deps.store.deleteSession(this.#row.id);
       this.#state = move(this.#state, { kind: "deleted" });
     });
@@ -169,7 +176,7 @@ export class Session {
       this.#state = move(this.#state, { kind: "idle", lease });
       this.#noteEpoch(end.frame.epoch, outcome);
       this.#takeData(end.data);
-      return await this.#finish(request, row, log, outcome, end);
+      return this.#finish(request, row, log, outcome, end);
     } catch (cause) {
       if (this.#state.kind !== "running") throw cause;
       await this.#endSandbox(cause instanceof Error ? cause : new Error(String(cause)));
@@ -177,7 +184,7 @@ export class Session {
       const outcome =
         this.#overQuota === null ? lostOutcome(messageOf(cause)) : diskFullOutcome(this.#overQuota);
       this.#lose(outcome.error?.message ?? "the sandbox ended");
-      return await this.#finish(request, row, log, outcome, null, (performance.now() - startedAt) * 1000);
+      return this.#finish(request, row, log, outcome, null, (performance.now() - startedAt) * 1000);
     }
   }
 
@@ -204,14 +211,14 @@ export class Session {
     if (data !== null) this.#row.data = data;
   }
 
-  async #finish(
+  #finish(
     request: RunRequest,
     row: RunRow,
     log: OutputLog,
     outcome: Outcome,
     end: GuestEnd | null,
     elapsedUs = end?.frame.elapsed_us ?? 0,
-  ): Promise<RunResult> {
+  ): RunResult {
     log.close();
     const endedAt = new Date().toISOString();
     if (request.updateData !== null) this.#row.data = { ...this.#row.data, ...request.updateData };
@@ -230,8 +237,20 @@ export class Session {
       state: { version: this.#row.version, variables_lost: this.#row.lostReason },
     };
     this.#row.lostReason = null;
-    await this.#deps.store.finishRun(row, this.#row);
     return { row, log, data: this.#row.data };
+  }
+
+  async #storeSoon(ended: RunResult): Promise<RunResult> {
+    const storing = new Promise((resolve) => setImmediate(resolve)).then(() =>
+      this.#deps.store.finishRun(ended.row, this.#row),
+    );
+    this.#storing.add(storing);
+    try {
+      await storing;
+      return ended;
+    } finally {
+      this.#storing.delete(storing);
+    }
   }
 
   /** A run that never began has no outcome. */

@@ -22,12 +22,18 @@ process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");
 });
 
+/** Pids in the groups right below one; a group may be removed while it is read. */
 function processesBelow(cgroup: string): number[] {
-  return readdirSync(cgroup, { withFileTypes: true, recursive: true })
-    .filter(({ name }) => name === "cgroup.procs")
-    .flatMap(({ parentPath, name }) =>
-      readFileSync(join(parentPath, name), "utf8").split("\n").filter(Boolean).map(Number),
-    );
+  return readdirSync(cgroup).flatMap((name) => {
+    try {
+      return readFileSync(join(cgroup, name, "cgroup.procs"), "utf8")
+        .split("\n")
+        .filter(Boolean)
+        .map(Number);
+    } catch {
+      return [];
+    }
+  });
 }
 
 export function makeDataDir(): string {
