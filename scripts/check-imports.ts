@@ -1,6 +1,6 @@
 /**
- * The import table of docs/architecture: a file imports only from rooms below its own, and every export of src/ is
- * imported somewhere, so that what nobody uses is removed. Exits with 1 and a line for each offence.
+ * The import table of docs/architecture: a file imports only from rooms below its own, every export of src/ is
+ * imported somewhere, so that what nobody uses is removed, and no file is too long. Exits with 1 and a line for each offence.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, relative, resolve } from "node:path";
@@ -77,6 +77,12 @@ for (const path of files.filter((path) => path.startsWith("src/") && !path.endsW
   for (const [, name] of readFileSync(ROOT + path, "utf8").matchAll(EXPORT)) {
     if (!used.has(`${path} ${name}`)) faults.push(`${path} exports ${name}, which nothing imports`);
   }
+}
+
+for (const path of files) {
+  const lines = readFileSync(ROOT + path, "utf8").split("\n").length - 1;
+  const most = path.startsWith("src/") ? 400 : 600;
+  if (lines > most) faults.push(`${path} has ${lines} lines: at most ${most}`);
 }
 
 for (const fault of faults) console.error(fault);

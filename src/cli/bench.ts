@@ -2,5 +2,11 @@
 import { runScript } from "./run-script.ts";
 
 export async function bench(args: readonly string[]): Promise<number> {
-  return runScript([process.execPath, "--disable-warning=ExperimentalWarning", "bench/main.ts", ...args]);
+  const { code } = await runScript([
+    process.execPath,
+    "--disable-warning=ExperimentalWarning",
+    "bench/main.ts",
+    ...args,
+  ]);
+  return code;
 }

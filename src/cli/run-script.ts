@@ -4,9 +4,16 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Runs a program of the repository at its root, with our output; answers its exit status. */
-export async function runScript([file = "", ...args]: readonly string[]): Promise<number> {
-  const child = spawn(file, args, { cwd: ROOT, stdio: ["ignore", "inherit", "inherit"] });
-  const [code] = (await once(child, "exit")) as [number | null];
-  return code ?? 1;
+type ScriptResult = { code: number; stdout: string };
+
+/** Runs a program of the repository at its root; what it prints is shown as it comes, and answered. */
+export async function runScript([file = "", ...args]: readonly string[]): Promise<ScriptResult> {
+  const child = spawn(file, args, { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] });
+  let stdout = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+    process.stdout.write(text);
+  });
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code: code ?? 1, stdout };
 }

@@ -44,9 +44,17 @@ export async function test(names: readonly string[], config: Config, signal: Abo
   for (const [name, argv] of Object.entries(CHECKS)) {
     if (names.length > 0 && !names.includes(name)) continue;
     console.log(`\n== ${name}`);
-    if ((await runScript(argv)) !== 0) failed.push(name);
+    const { code, stdout } = await runScript(argv);
+    if (code !== 0) failed.push(name);
+    else if (argv.includes("--test") && !ranAll(stdout))
+      failed.push(`${name} (a test was skipped, or none ran)`);
     if (signal.aborted) break;
   }
   console.log(failed.length === 0 ? "\nAll checks passed" : `\nFailed: ${failed.join(", ")}`);
   return failed.length === 0 && !signal.aborted ? 0 : 1;
+}
+
+/** The test runner counts a skipped test as no failure; here it is one. */
+function ranAll(stdout: string): boolean {
+  return /^ℹ tests [1-9]/m.test(stdout) && /^ℹ skipped 0$/m.test(stdout) && /^ℹ todo 0$/m.test(stdout);
 }

@@ -1,0 +1,141 @@
+/** One suite over every store: what was written is there after it was opened again. */
+import assert from "node:assert/strict";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { openSqliteStore } from "../../src/store/sqlite/open.ts";
+import type { RunRow, SessionRow, Store } from "../../src/store/store.ts";
+
+const KEEP_RUNS = 10;
+const STORES: Record<string, () => () => Store> = {
+  sqlite: () => {
+    const path = join(mkdtempSync(join(tmpdir(), "era-store-")), "era.db");
+    return () => openSqliteStore({ path, keepRuns: KEEP_RUNS });
+  },
+};
+
+const session = (id: string, fields: Partial<SessionRow> = {}): SessionRow => ({
+  id,
+  createdAt: "2024-01-01T00:00:00.000Z",
+  lastRunAt: "",
+  language: "python",
+  persistent: true,
+  metadata: {},
+  data: {},
+  allowInternetAccess: false,
+  allowPublicAccess: true,
+  defaultTimeout: null,
+  memoryMib: null,
+  cpuCount: null,
+  claimable: false,
+  version: 0,
+  folder: null,
+  fileCounts: { files: 0, bytes: 0 },
+  lostReason: null,
+  ...fields,
+});
+
+const run = (sessionId: string, number: number, fields: Partial<RunRow> = {}): RunRow => ({
+  runId: `run_${sessionId}_${number}`,
+  sessionId,
+  number,
+  state: "queued",
+  createdAt: "2024-01-01T00:00:00.000Z",
+  endedAt: null,
+  summary: null,
+  output: [],
+  lateOutput: "",
+  ...fields,
+});
+
+for (const [name, create] of Object.entries(STORES)) {
+  describe(`the ${name} store`, () => {
+    test("keeps sessions, with odd text in them, over a restart", async () => {
+      const open = create();
+      const row = session("a:b", {
+        data: { 'quote"': "ünï\u0000", __proto__: 1, nested: [[1.5, null]] },
+        folder: { key: "k", uid: 7 },
+      });
+      {
+        await using store = open();
+        assert.equal(await store.insertSession(row), true);
+        assert.equal(await store.insertSession(row), false);
+        await store.updateSession({ ...row, version: 3 });
+      }
+      await using store = open();
+      assert.deepEqual(await store.findSession("a:b"), { ...row, version: 3 });
+      assert.deepEqual(await store.listFolders(), [{ key: "k", uid: 7 }]);
+      assert.equal(await store.findSession("A:B"), null);
+    });
+
+    test("lists newest first, in pages that neither repeat nor leave out", async () => {
+      await using store = create()();
+      for (let at = 0; at < 7; at++) await store.insertSession(session(`s${at}`));
+      const first = await store.listSessions({ limit: 3, cursor: null });
+      await store.deleteSession("s3");
+      await store.insertSession(session("new"));
+      const second = await store.listSessions({ limit: 3, cursor: first.cursor });
+      assert.deepEqual(
+        [...first.items, ...second.items].map(({ id }) => id),
+        ["s6", "s5", "s4", "s2", "s1", "s0"],
+      );
+      assert.equal(second.cursor, null);
+      assert.equal(await store.countSessions(), 7);
+    });
+
+    test("keeps runs with their output, the newest of each session, and removes them with it", async () => {
+      await using store = create()();
+      await store.insertSession(session("s"));
+      for (let number = 1; number <= 200; number++) {
+        await store.insertRun(run("s", number));
+        await store.finishRun(
+          run("s", number, { state: "done", output: [{ stream: "stdout", text: `${number}` }] }),
+          session("s"),
+        );
+      }
+      const last = await store.findRun("run_s_200");
+      assert.deepEqual([last?.state, last?.output], ["done", [{ stream: "stdout", text: "200" }]]);
+      const { items } = await store.listRuns("s", { limit: 1000, cursor: null });
+      assert.ok(items.length >= KEEP_RUNS && items.length < KEEP_RUNS + 100, String(items.length));
+      await store.appendLateOutput("run_s_200", "x".repeat(30), 20);
+      assert.equal((await store.findRun("run_s_200"))?.lateOutput, "x".repeat(20));
+      await store.deleteSession("s");
+      assert.equal(await store.findRun("run_s_200"), null);
+    });
+
+    test("after a kill, open runs are lost and sessions that had run say why their variables are gone", async () => {
+      const open = create();
+      {
+        await using store = open();
+        await store.insertSession(session("ran", { version: 2 }));
+        await store.insertSession(session("fresh"));
+        await store.insertRun(run("ran", 3));
+      }
+      await using store = open();
+      assert.equal(await store.markInterrupted("why"), 1);
+      assert.equal((await store.findRun("run_ran_3"))?.state, "lost");
+      assert.deepEqual(
+        [(await store.findSession("ran"))?.lostReason, (await store.findSession("fresh"))?.lostReason],
+        ["why", null],
+      );
+    });
+
+    test("recorded answers belong to their scope", async () => {
+      await using store = create()();
+      const answer = { requestHash: "h", status: 201, body: "{}" };
+      await store.recordAnswer("s", "k", answer);
+      assert.deepEqual(await store.findAnswer("s", "k"), answer);
+      assert.equal(await store.findAnswer("t", "k"), null);
+      await store.deleteSession("s");
+      assert.equal(await store.findAnswer("s", "k"), null);
+    });
+
+    test("is held by one server at a time", async () => {
+      const open = create();
+      await using store = open();
+      await store.insertSession(session("s"));
+      assert.throws(open, /locked/);
+    });
+  });
+}
