@@ -33,6 +33,7 @@ class Agent:
         self.outgoing = bytearray()
         self.data = workspace.SessionData()
         self.run = None
+        self.killed_since = None  # start of an earlier run whose processes were killed, in ticks since boot
         self.release_at = None  # when the beginning of a line that some pipe holds is to be forwarded
         self.late = {}
         self.kernel = None
@@ -122,7 +123,7 @@ class Agent:
         self.run = run = Run(header)
         for pipe in run.pipes:
             self.watch(pipe.reader, select.POLLIN, self.on_output)
-        request = {"run": run.id, "name": header["name"], "env": header["env"]}
+        request = {"run": run.id, "name": header["name"], "env": header["env"], "reap": self.zombies()}
         try:
             self.kernel.send_run(request, payload[:code_bytes], [pipe.writer for pipe in run.pipes])
         except OSError:
@@ -130,6 +131,15 @@ class Agent:
         self.watch_kernel()
         for pipe in run.pipes:
             pipe.hand_over()
+
+    def zombies(self):
+        """Children of the kernel that were killed with an earlier run: they count as processes until waited for."""
+        if self.killed_since is None:
+            return []
+        pids = processes.zombies_since(self.killed_since, self.kernel.pid)
+        if not pids:
+            self.killed_since = None
+        return pids
 
     def on_output(self, _events):
         for pipe in self.run.pipes if self.run else ():
@@ -156,6 +166,7 @@ class Agent:
             pipe.drain(self.forward_output)
         if run.cause is not None:
             run.kill_children(self.kernel)
+            self.killed_since = run.started_ticks
         data = self.data.take()
         end = {
             "type": "end",

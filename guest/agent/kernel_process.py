@@ -7,6 +7,7 @@ The kernel is forked from the agent, which has loaded its modules already, so a 
 """
 
 import os
+import time
 from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socketpair
 
 import processes
@@ -22,7 +23,7 @@ class KernelProcess:
         ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
         self.pid = os.fork()
         if self.pid == 0:
-            _live(lambda: serve(theirs))
+            _live(serve, theirs)
         theirs.close()
         ours.setblocking(False)
         self.socket = ours
@@ -76,15 +77,19 @@ class KernelProcess:
         self.socket.close()
 
 
-def _live(serve):
+def _live(serve, line):
     """All that a forked process does: whatever happens, it must not return into the agent's own code."""
     try:
-        serve()
+        serve(line)
         os._exit(0)
     except BaseException as error:
-        os.write(2, f"The kernel failed: {error!r}\n".encode(errors="backslashreplace"))
-    finally:
-        os._exit(1)
+        try:
+            os.write(2, f"The kernel failed: {error!r}\n".encode(errors="backslashreplace"))
+            line.close()
+        finally:
+            # Not an exit of the program's own: the agent sees a process without a line, ends it and says why.
+            while True:
+                time.sleep(60)
 
 
 def receive_run(line):

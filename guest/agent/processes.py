@@ -51,15 +51,23 @@ def is_exiting(pid):
     return len(fields) < 7 or bool(int(fields[6]) & 4)
 
 
-def started_since(ticks, spare):
-    """Pids of the processes started at or after a moment, but for those in `spare` and zombies."""
-    pids = []
+def _since(ticks):
+    """(pid, is a zombie, parent) of each process started at or after a moment, but for the agent."""
     for name in listdir("/proc"):
-        if name.isdigit() and int(name) not in spare and int(name) != 1:
+        if name.isdigit() and int(name) != 1:
             fields = _stat_fields(name)
-            if len(fields) > 19 and fields[0] != b"Z" and int(fields[19]) >= ticks:
-                pids.append(int(name))
-    return pids
+            if len(fields) > 19 and int(fields[19]) >= ticks:
+                yield int(name), fields[0] == b"Z", int(fields[1])
+
+
+def started_since(ticks, spare):
+    """Pids of the processes started at or after a moment that still run, but for those in `spare`."""
+    return [pid for pid, is_zombie, _ in _since(ticks) if not is_zombie and pid not in spare]
+
+
+def zombies_since(ticks, parent):
+    """Pids of the children of a process, started at or after a moment, that have ended and were not waited for."""
+    return [pid for pid, is_zombie, its_parent in _since(ticks) if is_zombie and its_parent == parent]
 
 
 def send(pid, signal_number):

@@ -8,7 +8,7 @@ import sys
 from _io import FileIO, TextIOWrapper
 
 # By name, not through os: a program that replaces os.write for its session does not change how the kernel works.
-from posix import O_RDONLY, _exit, chdir, close, dup2, getcwd, getpid, setsid, write
+from posix import O_RDONLY, WNOHANG, _exit, chdir, close, dup2, getcwd, getpid, setsid, waitpid, write
 from posix import open as open_descriptor
 
 from display import Results
@@ -101,6 +101,7 @@ class Kernel:
             self.line.sendall(encode_frame(reply, results))
 
     def run(self, header, code, descriptors):
+        _reap(header["reap"])
         self._attach(descriptors)
         self.environment.reset(header["env"])
         self._enter_workspace()
@@ -215,6 +216,15 @@ class Kernel:
                 stream.flush()
             except Exception:
                 pass  # the program put something else there; what it kept back is its own loss
+
+
+def _reap(pids):
+    """Waits for children that the agent killed with an earlier run; the program never will."""
+    for pid in pids:
+        try:
+            waitpid(pid, WNOHANG)
+        except ChildProcessError:
+            pass  # the program did
 
 
 def _hide_kernel_frames(summary):

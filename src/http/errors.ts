@@ -9,6 +9,11 @@ export function mapErrors(app: FastifyInstance, log: Logger): void {
   const routes = rememberRoutes(app);
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const refusal = asRefusal(error, request);
+    // A client that still sends would see a broken connection instead of the answer: what it sends is read and dropped.
+    if (refusal?.code === "body_too_large") {
+      reply.removeHeader("connection");
+      request.raw.resume();
+    }
     if (refusal !== null) return sendRefusal(reply, refusal);
     log.error({ err: error, request_id: request.id, url: request.url }, "a request failed");
     const internal = new AppError("internal", "The server failed to answer", {

@@ -2,7 +2,7 @@
  * Builds the image once. It is made in a folder of its own and renamed into place when it is whole, under a lock that
  * dies with its holder: an interrupted build leaves nothing that is found, and two builds at once make one image.
  */
-import { cp, mkdir, readdir, rename, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { lockFile } from "../lib/file-lock.ts";
 import { removeTree } from "../lib/remove-tree.ts";
@@ -49,7 +49,8 @@ async function build(name: string, recipe: Recipe, options: BuildOptions): Promi
   const rootfs = join(staging, "rootfs");
   await mkdir(staging, { mode: 0o755 });
   try {
-    await bootstrap(rootfs, recipe, options);
+    if (asRoot()) await bootstrap("directory", rootfs, recipe, options);
+    else await bootstrapUnprivileged(staging, rootfs, recipe, options);
     options.onProgress("adding programs from npm", 0.97);
     for (const { source, target } of recipe.binaries) {
       await mkdir(dirname(join(rootfs, target)), { recursive: true });
@@ -69,22 +70,44 @@ async function build(name: string, recipe: Recipe, options: BuildOptions): Promi
   return image;
 }
 
-async function bootstrap(rootfs: string, recipe: Recipe, options: BuildOptions): Promise<void> {
+const asRoot = () => process.getuid?.() === 0;
+
+/** Without root, mmdebstrap makes files of other (subordinate) users: unpacked again, all are the server's own. */
+async function bootstrapUnprivileged(
+  staging: string,
+  rootfs: string,
+  recipe: Recipe,
+  options: BuildOptions,
+): Promise<void> {
+  const archive = join(staging, "rootfs.tar");
+  await bootstrap("tar", archive, recipe, options);
+  await mkdir(rootfs, { mode: 0o755 });
+  const unpack = ["tar", "-xf", archive, "-C", rootfs, "--no-same-owner", "--exclude=./dev/*"];
+  const { code, stderr } = await runCommand(unpack, { timeoutMs: TIMEOUT_MS });
+  if (code !== 0) throw new Error(`Cannot unpack the image: ${stderr.slice(0, 1000)}`);
+  await rm(archive);
+}
+
+async function bootstrap(
+  format: "directory" | "tar",
+  target: string,
+  recipe: Recipe,
+  options: BuildOptions,
+): Promise<void> {
   const sources = await findSources(recipe.suite, options.debianMirror);
-  const asRoot = process.getuid?.() === 0;
   const argv = [
     // In a pid namespace of its own, so that all that it started ends with it when the build is interrupted.
-    ...(asRoot ? ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"] : []),
+    ...(asRoot() ? ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"] : []),
     "mmdebstrap",
-    `--mode=${asRoot ? "root" : "unshare"}`,
+    `--mode=${asRoot() ? "root" : "unshare"}`,
     "--variant=minbase",
-    "--format=directory",
+    `--format=${format}`,
     ...recipe.excludePaths.map((path) => `--dpkgopt=path-exclude=${path}`),
     "--aptopt=APT::Install-Recommends false",
     `--include=${recipe.packages.join(",")}`,
-    `--customize-hook=${recipe.customizeScript}`,
+    `--customize-hook=${await readFile(recipe.customizeScript, "utf8")}`,
     recipe.suite,
-    rootfs,
+    target,
     ...(sources.length === 0 ? [] : ["-"]),
   ];
   const lines: string[] = [];
