@@ -126,8 +126,9 @@ function describeIssues(error: z.ZodError): string {
   return error.issues.map((issue) => `Cannot use ${issue.path.join(".")}: ${issue.message}`).join("\n");
 }
 
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+/** Whether an address or name, also in brackets, is this machine's own. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 function words(text: string): string[] {

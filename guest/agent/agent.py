@@ -22,6 +22,7 @@ PROTOCOL = 1
 SOCKET_PATH = "/run/era/agent.sock"
 READ_BYTES = 1 << 15
 MAX_LATE_PIPES = 32
+MAX_DIED_UNUSED = 10
 
 
 class Agent:
@@ -33,6 +34,8 @@ class Agent:
         self.outgoing = bytearray()
         self.data = workspace.SessionData()
         self.run = None
+        self.died_unused = 0  # kernels in a row
+        self.seed_errors = []  # told on the standard error of the run that the files were for
         self.killed_since = None  # start of an earlier run whose processes were killed, in ticks since boot
         self.release_at = None  # when the beginning of a line that some pipe holds is to be forwarded
         self.late = {}
@@ -95,12 +98,18 @@ class Agent:
         if kind == "run":
             self.start_run(header, payload)
         elif kind == "seed":
-            workspace.write_seed(header["path"], payload)
+            self.write_seed(header["path"], payload)
         elif kind == "interrupt":
             if self.run is not None and self.run.id == header["run"]:
                 self.run.end("interrupted", self.kernel)
         else:
             raise FrameError(f"unknown request {kind!r}")
+
+    def write_seed(self, path, content):
+        try:
+            workspace.write_seed(path, content)
+        except OSError as error:
+            self.seed_errors.append(f"Cannot write {path!r}: {error.strerror}\n".encode(errors="backslashreplace"))
 
     def send(self, header, payload=b""):
         self.outgoing += encode_frame(header, payload)
@@ -131,6 +140,9 @@ class Agent:
         self.watch_kernel()
         for pipe in run.pipes:
             pipe.hand_over()
+        for error in self.seed_errors:
+            self.forward_output("stderr", error)
+        self.seed_errors.clear()
 
     def zombies(self):
         """Children of the kernel that were killed with an earlier run: they count as processes until waited for."""
@@ -223,6 +235,7 @@ class Agent:
     # The kernel.
 
     def start_kernel(self):
+        workspace.open_up()
         self.epoch += 1
         self.kernel = KernelProcess(self.become_kernel)
         self.watch(self.kernel.fileno(), select.POLLIN, self.on_kernel)
@@ -238,6 +251,8 @@ class Agent:
         self.serve_kernel(line)
 
     def watch_kernel(self):
+        if self.kernel.fileno() not in self.handlers:
+            return  # its line is broken: it is on its way out
         events = select.POLLIN | (select.POLLOUT if self.kernel.has_outgoing else 0)
         self.poll.modify(self.kernel.fileno(), events)
 
@@ -296,6 +311,9 @@ class Agent:
             self.unwatch(kernel.fileno())
         if self.run is not None:
             self.run.kill_children(kernel)
+        self.died_unused = 0 if kernel.has_run else self.died_unused + 1
+        if self.died_unused >= MAX_DIED_UNUSED:
+            raise RuntimeError("kernels end before they have run anything")
         try:
             self.start_kernel()
         except OSError:

@@ -27,6 +27,7 @@ class KernelProcess:
         theirs.close()
         ours.setblocking(False)
         self.socket = ours
+        self.has_run = False
         self.broken = None  # why the agent had to end it, when its line could no longer be trusted
         self._incoming = bytearray()
         self._outgoing = bytearray()
@@ -40,6 +41,7 @@ class KernelProcess:
 
     def send_run(self, header, code, descriptors):
         """Starts a run. The pipes' ends travel with the first byte; a long program follows as the kernel reads it."""
+        self.has_run = True
         self._outgoing += encode_frame(header, code)
         packed = b"".join(number.to_bytes(4, "little") for number in descriptors)
         sent = self.socket.sendmsg([self._outgoing[:READ_BYTES]], [(SOL_SOCKET, SCM_RIGHTS, packed)])

@@ -10,13 +10,19 @@ import time
 
 WORKSPACE = "/workspace"
 DATA_FILE = WORKSPACE + "/.session_data.json"
-MAX_DATA_BYTES = 4 << 20
+MAX_DATA_BYTES = 2 << 20
 COUNT_BUDGET = 2_000
 CLOCK_REALTIME_COARSE = 5  # the clock that file times are taken from
 
 
 def file_clock_ns():
     return time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
+
+
+def open_up():
+    """Makes the session's folders usable by their owner again: a guest may have closed them to itself."""
+    for folder in (WORKSPACE, "/root"):
+        os.chmod(folder, 0o700)
 
 
 def write_seed(path, content):
@@ -66,7 +72,9 @@ class SessionData:
     def _write(self):
         staged = DATA_FILE + ".new"
         _clear(staged)
-        with open(staged, "wb") as file:
+        # Made anew, so that nothing which the guest put there in the meantime is opened.
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with open(descriptor, "wb") as file:
             file.write(self._content)
         # One second back, so that any later write is seen, even one of equal size within the same clock tick.
         past = file_clock_ns() - 1_000_000_000
@@ -95,7 +103,20 @@ def _clear(path):
     except OSError:
         import shutil
 
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path, onexc=_open_up)
+
+
+def _open_up(remove, path, _error):
+    """A folder that its owner closed to itself is opened, and what failed in it tried once more."""
+    try:
+        os.chmod(os.path.dirname(path), 0o700)
+        os.chmod(path, 0o700)
+        if remove in (os.open, os.scandir):
+            _clear(path)
+        else:
+            remove(path)
+    except OSError:
+        pass  # the next run's end tries again
 
 
 def empty():

@@ -6,9 +6,12 @@ that the object does not offer, or that are too large, are left out and the latt
 
 import binascii
 
+from wire import to_json
+
 MAX_TEXT = 256 << 10
 MAX_RICH = 4 << 20
 MAX_ALL = 8 << 20
+MAX_ITEMS = 1_000
 METHODS = {
     "html": "_repr_html_",
     "svg": "_repr_svg_",
@@ -27,9 +30,14 @@ class Results:
         self.items = []
         self._size = 0
 
-    def clear(self):
-        self.items = []
-        self._size = 0
+    def take(self):
+        """The results as JSON, in bytes within the limit; the collection is empty afterwards."""
+        items, self.items, self._size = self.items, [], 0
+        encoded = to_json(items) if items else b""
+        while len(encoded) > MAX_ALL:
+            items.pop()
+            encoded = to_json(items) if items else b""
+        return encoded
 
     def add(self, value, main=False):
         result = {"main": main, "text": _text_of(value)}
@@ -42,7 +50,7 @@ class Results:
         if omitted:
             result["omitted"] = omitted
         self._size += sum(len(part) for part in result.values() if type(part) is str)
-        if self._size <= MAX_ALL:
+        if self._size <= MAX_ALL and len(self.items) < MAX_ITEMS:
             self.items.append(result)
 
     def _formats(self, value):

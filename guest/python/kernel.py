@@ -15,12 +15,13 @@ from display import Results
 from environment import Environment, track
 from kernel_process import receive_run
 from matplotlib_support import figure_to_png, install
-from wire import encode_frame, to_json
+from wire import encode_frame
 from workspace_modules import WorkspaceModules
 
 PARSE_ONLY, TOP_LEVEL_AWAIT = 0x400, 0x2000
 COROUTINE = 0x80
-MAX_MESSAGE, MAX_TRACEBACK = 4096, 65536
+# In characters; escaped in JSON they may take six times as many bytes, within the limits of a frame.
+MAX_NAME, MAX_MESSAGE, MAX_TRACEBACK = 256, 2048, 16384
 MAX_SOURCES = 2_000
 OOM_PREFERENCE = b"900"
 USER_SITE = "/root/.local/lib/python3.13/site-packages"
@@ -95,8 +96,7 @@ class Kernel:
             if getpid() != self.pid:
                 _exit(reply["exit_code"])  # a child that the program forked came to the program's end
             reply["run"] = header["run"]
-            results = to_json(self.results.items) if self.results.items else b""
-            self.results.clear()
+            results = self.results.take()
             self.modules.note()
             self.line.sendall(encode_frame(reply, results))
 
@@ -105,12 +105,12 @@ class Kernel:
         self._attach(descriptors)
         self.environment.reset(header["env"])
         self._enter_workspace()
-        self.modules.refresh(self.namespace)
         self._remember_source(header["name"], code)
         _signal.signal(_signal.SIGINT, self._on_interrupt)
         try:
             try:
                 self.interruptible = True
+                self.modules.refresh(self.namespace)
                 self._execute(code, header["name"])
             finally:
                 self.interruptible = False
@@ -207,7 +207,7 @@ class Kernel:
             text = f"{type(error).__name__} (its traceback cannot be shown: {type(failure).__name__})\n"
         self._flush()
         _print_error(text)
-        return {"name": type(error).__name__, "message": _message_of(error), "traceback": text[-MAX_TRACEBACK:]}
+        return {"name": type(error).__name__[:MAX_NAME], "message": _message_of(error), "traceback": text[-MAX_TRACEBACK:]}
 
     @staticmethod
     def _flush():

@@ -45,12 +45,17 @@ class WorkspaceModules:
             namespace[variable] = sys.modules[name]
         except BaseException as error:
             sys.modules.setdefault(name, module)
-            text = f"{name} changed but cannot be imported again, its earlier version stays: {error!r}\n"
+            if isinstance(error, KeyboardInterrupt):
+                raise  # the run's time is over
+            text = f"{name} changed but cannot be imported again, its earlier version stays: {type(error).__name__}\n"
             write(2, text.encode(errors="backslashreplace"))
 
 
 def _file_of(module):
-    path = getattr(module, "__file__", None)
+    try:
+        path = getattr(module, "__file__", None)
+    except Exception:
+        return None  # something of the program's own in place of a module
     return path if type(path) is str and path.startswith(WORKSPACE) else None
 
 
@@ -73,9 +78,11 @@ def _with_users(changed, known):
 
 
 def _takes_from(module, names):
-    for value in list(vars(module).values()) if module is not None else ():
-        if isinstance(value, type(sys)) and value.__name__ in names:
-            return True
-        if getattr(value, "__module__", None) in names:
+    for value in list(getattr(module, "__dict__", {}).values()):
+        try:
+            origin = value.__name__ if isinstance(value, type(sys)) else getattr(value, "__module__", None)
+        except Exception:
+            continue  # an object that does not like to be looked at
+        if type(origin) is str and origin in names:
             return True
     return False

@@ -23,12 +23,13 @@ import type { SandboxHost } from "../session/live-sandbox.ts";
 import { OneShots } from "../session/one-shot.ts";
 import { SandboxPool } from "../session/pool.ts";
 import { probeHost } from "../session/probe-host.ts";
-import { SessionRegistry } from "../session/registry.ts";
+import { SessionRegistry, STOP_PATIENCE_MS } from "../session/registry.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
 import type { Store } from "../store/store.ts";
 
 type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facility[] };
 
+const SQLITE_BUSY = 5;
 const LOST_BY_RESTART = "The server was restarted";
 
 export async function startServer(config: Config, image: Image, log: Logger): Promise<RunningServer> {
@@ -50,7 +51,11 @@ export async function startServer(config: Config, image: Image, log: Logger): Pr
   const app = createHttpServer({ config, log, store, registry, oneShots, health });
   // Together: requests in progress end when their runs do, and runs are ended by the registry.
   stack.defer(async () => {
-    await Promise.all([registry[Symbol.asyncDispose](), app.close()]);
+    const closing = app.close();
+    const impatient = setTimeout(() => oneShots.stop(), STOP_PATIENCE_MS);
+    const hopeless = setTimeout(() => app.server.closeAllConnections(), 2 * STOP_PATIENCE_MS);
+    await Promise.all([registry[Symbol.asyncDispose](), closing]);
+    for (const timer of [impatient, hopeless]) clearTimeout(timer);
   });
   await app.listen({ host: config.host, port: config.port });
   const { port } = app.server.address() as AddressInfo;
@@ -95,7 +100,7 @@ function openStore(config: Config): Store {
   try {
     return openSqliteStore({ path: join(config.dataDir, "era.db"), keepRuns: config.keepRuns });
   } catch (cause) {
-    if (!String(cause).includes("locked")) throw cause;
+    if ((cause as { errcode?: number }).errcode !== SQLITE_BUSY) throw cause;
     throw new ConfigError(`Cannot use the data folder '${config.dataDir}': another server is using it`, {
       cause,
     });

@@ -1,6 +1,6 @@
 /**
- * The server's end of one sandbox's line. It listens on the socket in the sandbox's folder, takes the first
- * connection as the agent's and refuses others, and carries one run at a time:
+ * The server's end of one sandbox's line. It listens on the socket in the sandbox's folder until the agent has dialled,
+ * which it does before any guest code runs, and carries one run at a time:
  *
  *     server                                   agent
  *       listen                            <-   connect, hello
@@ -153,10 +153,11 @@ export class GuestChannel {
 
   #accept(socket: Socket): void {
     if (this.#socket !== null || this.#lost !== null) {
-      socket.destroy(); // a guest that dials the agent's socket
+      socket.destroy(); // dialled before the socket was closed
       return;
     }
     this.#socket = socket;
+    this.#server.close(); // whoever dials from now on is a guest
     socket.on("data", (chunk) => this.#receive(chunk));
     socket.on("error", (error) => this.#lose(error));
     socket.on("close", () => this.#lose(new Error("The agent hung up")));
@@ -219,7 +220,7 @@ export class GuestChannel {
   #lose(reason: Error): void {
     if (this.#lost !== null) return;
     this.#lost = reason;
-    this.#server.close();
+    if (this.#server.listening) this.#server.close();
     this.#socket?.destroy();
     this.#hello.reject(reason);
     clearTimeout(this.#pending?.overdue);

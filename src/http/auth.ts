@@ -1,25 +1,34 @@
-/** Who may use the API: holders of the key; without a key, local programs and pages, but no page of another origin. */
+/**
+ * Who may use the server: holders of the key; without a key, local programs and pages of this machine. Decided by the
+ * route that was matched, not by the address as it was written, and for all routes but those that are named public.
+ */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyInstance } from "fastify";
+import { isLoopback } from "../config.ts";
 import { AppError } from "../protocol/errors.ts";
 
-const PROTECTED = /^\/(api|mcp)(\/|$)/;
-const LOCAL_HOSTS = new Set(["localhost", "127.0.0.1", "[::1]"]);
+const PUBLIC_ROUTES = new Set(["/health"]);
 
 export function requireKey(app: FastifyInstance, apiKey: string | undefined): void {
   app.addHook("onRequest", async (request) => {
-    if (!PROTECTED.test(request.url)) return;
+    if (PUBLIC_ROUTES.has(request.routeOptions.url ?? "")) return;
     if (apiKey === undefined) refuseForeignPage(request.headers.origin, request.headers.host);
     else refuseWithoutKey(request.headers.authorization, apiKey);
   });
 }
 
-/** A browser lets any page send requests to this machine; only their `origin` tells them from the user's own. */
+/**
+ * A browser lets any page send requests to this machine. Their `Origin` tells them from the user's own; and a page
+ * whose name was made to resolve to this machine says that name as `Host`.
+ */
 function refuseForeignPage(origin: string | undefined, host: string | undefined): void {
-  if (origin === undefined) return;
-  const from = URL.canParse(origin) ? new URL(origin) : null;
-  if (from !== null && (from.host === host || LOCAL_HOSTS.has(from.hostname))) return;
-  throw new AppError("forbidden_origin", `Cannot take requests of pages from '${origin.slice(0, 200)}'`);
+  for (const address of [origin, host === undefined ? undefined : `http://${host}`]) {
+    if (address === undefined || (URL.canParse(address) && isLoopback(new URL(address).hostname))) continue;
+    throw new AppError(
+      "forbidden_origin",
+      `Cannot take requests from or to '${address.slice(0, 200)}' without a key`,
+    );
+  }
 }
 
 function refuseWithoutKey(header: string | undefined, apiKey: string): void {

@@ -26,9 +26,18 @@ function parseJson(body: string | Buffer): unknown {
   }
 }
 
+/** Looking for the place of a fault takes longer than parsing: not done for what no person wrote. */
+const MAX_LOCATED_CHARS = 256 << 10;
+const MAX_ISSUES = 20;
+
 function describeFault(text: string): string {
+  if (text.length > MAX_LOCATED_CHARS) return "Cannot read the body: it is not JSON";
   const errors: ParseError[] = [];
-  parseTree(text, errors, { disallowComments: true, allowTrailingComma: false });
+  try {
+    parseTree(text, errors, { disallowComments: true, allowTrailingComma: false });
+  } catch {
+    // nested so deep that the parser gave up: what it found before still counts
+  }
   const first = errors[0];
   if (first === undefined) return "Cannot read the body: it is not JSON";
   const before = text.slice(0, first.offset).split("\n");
@@ -43,7 +52,7 @@ function describeFault(text: string): string {
 export function parseInput<T extends z.ZodType>(schema: T, input: unknown): z.infer<T> {
   const parsed = schema.safeParse(input ?? {});
   if (parsed.success) return parsed.data;
-  const issues = parsed.error.issues.map((issue) => ({
+  const issues = parsed.error.issues.slice(0, MAX_ISSUES).map((issue) => ({
     field: issue.path.join("."),
     problem: issue.message,
   }));

@@ -15,6 +15,7 @@ export function mapErrors(app: FastifyInstance, log: Logger): void {
       request.raw.resume();
     }
     if (refusal !== null) return sendRefusal(reply, refusal);
+    if (reply.raw.destroyed) return; // the client is gone, and with it whoever could be told
     log.error({ err: error, request_id: request.id, url: request.url }, "a request failed");
     const internal = new AppError("internal", "The server failed to answer", {
       details: { request_id: request.id },

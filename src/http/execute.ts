@@ -13,12 +13,16 @@ export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency
     const body = parseInput(executeBody, request.body);
     const language = parseLanguage(body.language);
     return idempotency.reply(request, reply, "/api/execute", async () => {
-      const result = await oneShots.run({
+      const gone = new AbortController();
+      // With a key the answer is recorded, and a retry may come for it.
+      if (request.headers["idempotency-key"] === undefined) reply.raw.once("close", () => gone.abort());
+      const asked = {
         code: body.code,
         timeoutMs: timeoutMsOf(body) ?? DEFAULT_TIMEOUT_MS,
         env: { ...body.envs, ...body.env },
         files: new Map(Object.entries(body.files ?? {})),
-      });
+      };
+      const result = await oneShots.run(asked, gone.signal);
       return { status: 200, body: viewOneShot(result, language) };
     });
   });

@@ -49,15 +49,13 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
       limit: limit ?? DEFAULT_LIMIT,
       cursor: cursor ?? null,
     });
-    const runs = page.items.map((row) =>
-      viewRun(session.findRun(row.runId) === null ? row : { ...row, state: "running" }, null),
-    );
+    const runs = page.items.map((row) => viewRun(row, null, session.currentRun === row.runId));
     return { runs, count: runs.length, next_cursor: page.cursor };
   });
 
   app.get<RunParams>("/api/runs/:run_id", async (request) => {
-    const { row, run } = await findRun(registry, store, request.params.run_id);
-    return viewRun(run === null ? row : { ...row, state: "running" }, run?.log.events ?? row.output);
+    const { row, run, isCurrent } = await findRun(registry, store, request.params.run_id);
+    return viewRun(row, run?.log.events ?? row.output, isCurrent);
   });
 
   app.get<RunParams>("/api/runs/:run_id/stream", async (request, reply) => {
@@ -90,7 +88,7 @@ async function findRun(registry: SessionRegistry, store: Store, runId: string) {
   if (row === null)
     throw new AppError("run_not_found", `Cannot find the run ${JSON.stringify(runId.slice(0, 80))}`);
   const session = await registry.find(row.sessionId);
-  return { row, run: session?.findRun(runId) ?? null };
+  return { row, run: session?.findRun(runId) ?? null, isCurrent: session?.currentRun === runId };
 }
 
 /** The reader's pace is its own: events wait in the run's log, at most one socket buffer of them here. */

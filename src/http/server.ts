@@ -24,12 +24,15 @@ type HttpDependencies = {
 };
 
 const MAX_PARAM_CHARS = 512;
+/** For a request to arrive whole; its run may take longer. */
+const REQUEST_TIMEOUT_MS = 120_000;
 
 export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   const { config, registry, store } = deps;
   const app = Fastify({
     bodyLimit: config.bodyBytes,
     forceCloseConnections: "idle",
+    requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: MAX_PARAM_CHARS, ignoreTrailingSlash: true },
   });
   acceptJsonBodies(app);

@@ -71,12 +71,12 @@ export function viewRunResult({ row, log, data }: RunResult) {
 }
 
 /** A run as a record: without its output in lists, with it alone. */
-export function viewRun(row: RunRow, output: readonly OutputEvent[] | null) {
+export function viewRun(row: RunRow, output: readonly OutputEvent[] | null, isCurrent: boolean) {
   return {
     run_id: row.runId,
     session_id: row.sessionId,
     number: row.number,
-    status: row.state,
+    status: isCurrent ? "running" : row.state,
     created_at: row.createdAt,
     ended_at: row.endedAt,
     exit_code: row.summary?.outcome.exitCode ?? null,

@@ -34,7 +34,8 @@ export async function ensureImage(recipe: Recipe, options: BuildOptions): Promis
   const foundNow = findImage(options.home, name);
   if (foundNow !== null) return foundNow;
   await removeUnfinished(images);
-  return build(name, recipe, options);
+  // Awaited here: the lock is let go when this function returns.
+  return await build(name, recipe, options);
 }
 
 async function removeUnfinished(images: string): Promise<void> {
@@ -100,6 +101,7 @@ async function bootstrap(
     ...(asRoot() ? ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"] : []),
     "mmdebstrap",
     `--mode=${asRoot() ? "root" : "unshare"}`,
+    "--verbose",
     "--variant=minbase",
     `--format=${format}`,
     ...recipe.excludePaths.map((path) => `--dpkgopt=path-exclude=${path}`),

@@ -21,9 +21,10 @@ type CommandOptions = {
 const MAX_OUTPUT_CHARS = 1 << 20;
 
 /** Resolves when the program has ended and its output was read, whatever its status; rejects if it cannot start. */
-export function runCommand(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
+export async function runCommand(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
   const [file, ...args] = argv;
   if (file === undefined) throw new TypeError("an empty command");
+  options.signal?.throwIfAborted();
   const child = spawn(file, args, {
     cwd: options.cwd,
     env: options.env ?? process.env,

@@ -6,7 +6,7 @@ import { z } from "zod";
 
 export const GUEST_PROTOCOL = 1;
 export const MAX_HEADER_BYTES = 256 << 10;
-export const MAX_PAYLOAD_BYTES = 32 << 20;
+export const MAX_PAYLOAD_BYTES = 12 << 20;
 
 const runId = z.string().max(64);
 const stream = z.enum(["stdout", "stderr"]);
@@ -74,6 +74,20 @@ export type ServerFrame =
       env: Record<string, string>;
     };
 
-export const richResults = z.array(
-  z.looseObject({ main: z.boolean(), text: z.string(), omitted: z.array(z.string()).optional() }),
-);
+const rich = z.string().optional();
+/** As guest/python/display.py describes them. */
+export const richResults = z
+  .array(
+    z.strictObject({
+      main: z.boolean(),
+      text: z.string(),
+      html: rich,
+      svg: rich,
+      png: rich,
+      jpeg: rich,
+      markdown: rich,
+      latex: rich,
+      omitted: z.array(z.string()).optional(),
+    }),
+  )
+  .max(1_000);

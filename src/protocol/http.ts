@@ -1,28 +1,53 @@
 /** Bodies and queries that clients send. Unknown fields are ignored; a known one of the wrong type is refused. */
 import { z } from "zod";
+import { isShallow, MAX_JSON_DEPTH } from "../lib/json-depth.ts";
 
 const MAX_ENV_CHARS = 64 << 10;
+const MAX_ENV_NAMES = 1_000;
 const MAX_TIMEOUT_S = 24 * 3600;
 const MAX_DATA_CHARS = 1 << 20;
 
 const sized = <T extends z.ZodType>(schema: T, name: string) =>
-  schema.refine((value) => JSON.stringify(value).length <= MAX_DATA_CHARS, `${name} may have 1 MiB of JSON`);
+  schema
+    .refine((value) => isShallow(value), {
+      error: `${name} may be nested ${MAX_JSON_DEPTH} deep`,
+      abort: true,
+    })
+    .refine((value) => JSON.stringify(value).length <= MAX_DATA_CHARS, `${name} may have 1 MiB of JSON`);
 const jsonObject = (name: string) => sized(z.record(z.string(), z.unknown()), name);
 
 /** Seconds; zero counts as absent. */
 const timeout = z.number().min(0).max(MAX_TIMEOUT_S);
-const environment = z
-  .record(
-    z.string().regex(/^[^=\0]+$/, "a name must not be empty or contain '=' or NUL"),
-    z.string().regex(/^[^\0]*$/, "a value must not contain NUL"),
-  )
-  .refine((env) => JSON.stringify(env).length <= MAX_ENV_CHARS, "all variables together may have 64 KiB");
+const environment = z.unknown().transform((value, context): Record<string, string> => {
+  const problem = describeEnvironment(value);
+  if (problem === null) return value as Record<string, string>;
+  context.addIssue({ code: "custom", message: problem });
+  return z.NEVER;
+});
+
+/** Why a value is no environment, or null: stops at the first fault, since a client chooses how many there are. */
+function describeEnvironment(value: unknown): string | null {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    return "it must be an object of names and texts";
+  let size = 0;
+  const entries = Object.entries(value);
+  if (entries.length > MAX_ENV_NAMES) return `it may have ${MAX_ENV_NAMES} names`;
+  for (const [name, text] of entries) {
+    if (name === "" || /[=\0]/.test(name)) return "a name must not be empty or contain '=' or NUL";
+    if (typeof text !== "string") return "each value must be a text";
+    if (text.includes("\0")) return "a value must not contain NUL";
+    if (!name.isWellFormed() || !text.isWellFormed()) return "names and values must be well-formed Unicode";
+    size += name.length + text.length;
+  }
+  return size > MAX_ENV_CHARS ? "all variables together may have 64 KiB" : null;
+}
 
 /** A relative path inside the workspace, with `/` between its parts. */
 const workspacePath = z
   .string()
   .min(1)
   .max(1024)
+  .refine((path) => path.isWellFormed(), "a path must be well-formed Unicode")
   .refine((path) => !path.includes("\0") && !path.startsWith("/"), "a path must be relative")
   .refine(
     (path) => path.split("/").every((part) => !["", ".", ".."].includes(part)),
@@ -33,6 +58,13 @@ const workspacePath = z
     "a name may have 255 bytes",
   )
   .refine((path) => path !== ".session_data.json", ".session_data.json is the server's");
+
+function hasFileAsFolder(paths: string[]): boolean {
+  const files = new Set(paths);
+  return paths.some((path) =>
+    path.split("/").some((_, depth, parts) => depth > 0 && files.has(parts.slice(0, depth).join("/"))),
+  );
+}
 
 const limits = {
   timeout: timeout.optional(),
@@ -49,7 +81,13 @@ export const executeBody = z.object({
   code: z.string(),
   language: z.string(),
   ...limits,
-  files: z.record(workspacePath, z.string()).optional(),
+  files: z
+    .record(workspacePath, z.string())
+    .refine(
+      (files) => !hasFileAsFolder(Object.keys(files)),
+      "a path is a file and also the folder of another",
+    )
+    .optional(),
   env: environment.optional(),
   envs: environment.optional(),
 });

@@ -1,7 +1,10 @@
 /** How a run ended. Guest code that fails is data, never an exception of the server. */
 
+import type { z } from "zod";
+import type { richResults } from "./guest.ts";
+
 /** One value that a run showed: each format is text, PNG and JPEG in base64. Shapes: guest/python/display.py. */
-export type RichResult = { main: boolean; text: string; omitted?: string[]; [format: string]: unknown };
+export type RichResult = z.infer<typeof richResults>[number];
 
 type OutcomeKind =
   | "ok"

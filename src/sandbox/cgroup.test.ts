@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { findCgroupLayout, planCgroup } from "./cgroup.ts";
+import { planCgroup } from "./cgroup.ts";
+import { findCgroupLayout } from "./cgroup-layout.ts";
 
 const limits = { memoryBytes: 1 << 29, cpus: 1.5, pids: 128, openFiles: 1024, tmpBytes: 1, fileBytes: 1 };
 
@@ -18,10 +19,10 @@ test("a hybrid host is used by its v1 controllers", () => {
 
 test("a v2 host is used by its one tree, also from inside a container that sees a part of it", () => {
   const mounts = "30 1 0:1 /outer /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
-  const folder = "/sys/fs/cgroup/inner";
   assert.deepEqual(findCgroupLayout("0::/outer/inner\n", mounts), {
     version: 2,
-    folders: { memory: folder, cpu: folder, pids: folder },
+    top: "/sys/fs/cgroup",
+    own: "/sys/fs/cgroup/inner",
   });
 });
 
@@ -38,6 +39,7 @@ test("the same limits in the files of either version", () => {
   ]);
   assert.deepEqual(planCgroup(1, limits), [
     ["memory", "memory.limit_in_bytes", "536870912"],
+    ["memory", "memory.swappiness", "0"],
     ["cpu", "cpu.cfs_period_us", "100000"],
     ["cpu", "cpu.cfs_quota_us", "150000"],
     ["pids", "pids.max", "128"],

@@ -7,13 +7,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileS
 import { mkdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { CONTROLLERS, type Controller, findCgroupLayout, openParents } from "./cgroup-layout.ts";
 import type { Limits } from "./policy.ts";
 
-const CONTROLLERS = ["memory", "cpu", "pids"] as const;
-type Controller = (typeof CONTROLLERS)[number];
-
-/** Where groups can be made: one folder for v2, one for each controller for v1. */
-type CgroupLayout = { version: 1 | 2; folders: Partial<Record<Controller, string>> };
+type Trees = Partial<Record<Controller, string>>;
 
 const CPU_PERIOD_US = 100_000;
 const REMOVE_ATTEMPTS = 200;
@@ -31,36 +28,12 @@ export function planCgroup(version: 1 | 2, limits: Limits): [Controller, string,
   }
   return [
     ["memory", "memory.limit_in_bytes", String(limits.memoryBytes)],
+    // Without it a memory bomb would move on into the host's swap.
+    ["memory", "memory.swappiness", "0"],
     ["cpu", "cpu.cfs_period_us", String(CPU_PERIOD_US)],
     ["cpu", "cpu.cfs_quota_us", quota],
     ["pids", "pids.max", String(limits.pids)],
   ];
-}
-
-/** Finds the layout from the texts of /proc/self/cgroup and /proc/self/mountinfo. */
-export function findCgroupLayout(selfCgroup: string, mountinfo: string): CgroupLayout | null {
-  const own = new Map<string, string>();
-  for (const line of selfCgroup.trim().split("\n")) {
-    const [, names = "", path = "/"] = line.match(/^\d+:([^:]*):(.*)$/) ?? [];
-    for (const name of names.split(",")) own.set(name, path);
-  }
-  const folders: CgroupLayout["folders"] = {};
-  let unified: string | null = null;
-  for (const line of mountinfo.trim().split("\n")) {
-    const [before = "", after = ""] = line.split(" - ");
-    const [, , , mountRoot = "/", mountPoint = ""] = before.split(" ");
-    const [type, , options = ""] = after.split(" ");
-    const at = (path: string) =>
-      join(mountPoint, mountRoot === "/" ? path : path.replace(mountRoot, "")).replace(/\/$/, "");
-    if (type === "cgroup2") unified = at(own.get("") ?? "/");
-    for (const controller of CONTROLLERS) {
-      if (type === "cgroup" && options.split(",").includes(controller))
-        folders[controller] = at(own.get(controller) ?? "/");
-    }
-  }
-  if (Object.keys(folders).length > 0) return { version: 1, folders };
-  if (unified === null) return null;
-  return { version: 2, folders: { memory: unified, cpu: unified, pids: unified } };
 }
 
 export type CgroupTree = {
@@ -78,8 +51,9 @@ export type Cgroup = {
   folders: string[];
   /** How often the kernel ended a process here for lack of memory. */
   oomKills(): number;
-  memoryBytes(): number;
   setLimits(limits: Limits): void;
+  /** Host pids of what runs here. */
+  pids(): number[];
   kill(): void;
   isEmpty(): boolean;
   remove(): Promise<void>;
@@ -92,11 +66,10 @@ export function openCgroupTree(instance: string): CgroupTree | null {
     readFileSync("/proc/self/mountinfo", "utf8"),
   );
   if (layout === null) return null;
-  const trees: Partial<Record<Controller, string>> = {};
-  for (const controller of CONTROLLERS) {
-    const parent = layout.folders[controller];
-    const tree = parent && openTree(parent, `era-${instance}`, layout.version, controller);
-    if (tree) trees[controller] = tree;
+  const trees: Trees = {};
+  for (const [controller, parent] of Object.entries(openParents(layout)) as [Controller, string][]) {
+    const tree = openTree(parent, `era-${instance}`, layout.version, controller);
+    if (tree !== null) trees[controller] = tree;
   }
   const controllers = CONTROLLERS.filter((controller) => trees[controller] !== undefined);
   if (controllers.length === 0) return null;
@@ -125,7 +98,6 @@ export function openCgroupTree(instance: string): CgroupTree | null {
 function openTree(parent: string, name: string, version: 1 | 2, controller: Controller): string | null {
   const folder = join(parent, name);
   try {
-    if (version === 2) writeFileSync(join(parent, "cgroup.subtree_control"), `+${controller}`);
     mkdirSync(folder, { recursive: true });
     if (version === 2) writeFileSync(join(folder, "cgroup.subtree_control"), `+${controller}`);
     return folder;
@@ -134,20 +106,20 @@ function openTree(parent: string, name: string, version: 1 | 2, controller: Cont
   }
 }
 
-async function createCgroup(
-  trees: Partial<Record<Controller, string>>,
-  version: 1 | 2,
-  name: string,
-  limits: Limits,
-): Promise<Cgroup> {
+async function createCgroup(trees: Trees, version: 1 | 2, name: string, limits: Limits): Promise<Cgroup> {
   // The kernel makes and removes groups under a lock that can take a millisecond: not on the event loop.
   await Promise.all([...new Set(Object.values(trees))].map((root) => mkdir(join(root, name))));
   const cgroup = openCgroup(trees, version, name);
-  cgroup.setLimits(limits);
-  return cgroup;
+  try {
+    cgroup.setLimits(limits);
+    return cgroup;
+  } catch (error) {
+    await cgroup.remove();
+    throw error;
+  }
 }
 
-function openCgroup(trees: Partial<Record<Controller, string>>, version: 1 | 2, name: string): Cgroup {
+function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
   const folders = [...new Set(Object.values(trees))].map((root) => join(root, name));
   const memory = trees.memory && join(trees.memory, name);
   const kill = () => {
@@ -163,7 +135,7 @@ function openCgroup(trees: Partial<Record<Controller, string>>, version: 1 | 2, 
         if (root !== undefined) writeIfPresent(join(root, name, file), value);
       }
     },
-    memoryBytes: () => (memory ? readNumber(memory, ["memory.current", "memory.usage_in_bytes"]) : 0),
+    pids: () => processes(folders[0] ?? ""),
     kill,
     isEmpty,
     remove: async () => {
@@ -231,9 +203,4 @@ function readOomKills(folder: string): number {
     if (line) return Number(line[1]);
   }
   return 0;
-}
-
-function readNumber(folder: string, files: string[]): number {
-  const file = files.find((name) => existsSync(join(folder, name)));
-  return file === undefined ? 0 : Number(readFileSync(join(folder, file), "utf8"));
 }

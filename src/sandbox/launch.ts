@@ -27,6 +27,8 @@ export type Sandbox = {
 };
 
 const MAX_DIAGNOSTICS = 4096;
+/** Each waits 100 ms at most: half a minute in all. */
+const END_ATTEMPTS = 300;
 
 export async function launchSandbox(plan: LaunchPlan, resources: LaunchResources): Promise<Sandbox> {
   await using filter = await open(resources.seccompPath, "r");
@@ -51,7 +53,10 @@ export async function launchSandbox(plan: LaunchPlan, resources: LaunchResources
     exited,
     diagnostics: () => diagnostics.trim(),
     end: () => {
-      ended ??= endSandbox(pid, exited, resources.cgroup);
+      ended ??= endSandbox(pid, exited, resources.cgroup).catch((error: unknown) => {
+        ended = null; // to be tried again
+        throw error;
+      });
       return ended;
     },
   };
@@ -77,6 +82,7 @@ async function endSandbox(pid: number, exited: Promise<void>, cgroup: Cgroup | n
     gone = true;
   });
   for (let attempt = 0; !gone; attempt++) {
+    if (attempt > END_ATTEMPTS) throw new Error("Cannot end a sandbox: its processes do not die");
     cgroup?.kill();
     // Without a cgroup: process 1 of the sandbox is the monitor's only child; the monitor ends with it.
     if (cgroup === null) killChildren(pid, attempt > 100);

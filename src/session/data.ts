@@ -1,10 +1,15 @@
 /** A session's data: one JSON object, as it is stored and as the guest finds it in .session_data.json. */
+import { isShallow } from "../lib/json-depth.ts";
 import type { JsonObject } from "../store/store.ts";
 
-const MAX_DEPTH = 64;
+/** Of the object as JSON; the agent reads no larger file (guest/agent/workspace.py). */
+export const MAX_DATA_CHARS = 2 << 20;
+/** Indentation can multiply the size of deep data by its depth: only what is small is made to read well. */
+const MAX_INDENTED_CHARS = 16 << 10;
 
 export function encodeData(data: JsonObject): string {
-  return JSON.stringify(data, null, 2);
+  const compact = JSON.stringify(data);
+  return compact.length <= MAX_INDENTED_CHARS ? JSON.stringify(data, null, 2) : compact;
 }
 
 /** What a guest left in the file; null unless it is a JSON object of sane depth. */
@@ -15,24 +20,9 @@ export function parseData(content: Buffer): JsonObject | null {
   } catch {
     return null;
   }
-  return isObject(value) && depthOf(value) <= MAX_DEPTH ? value : null;
+  return isObject(value) && isShallow(value) ? value : null;
 }
 
 function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** Levels of nesting, without recursion: the guest chooses how deep it is. */
-function depthOf(value: unknown): number {
-  let level: unknown[] = [value];
-  for (let depth = 0; ; depth++) {
-    const next: unknown[] = [];
-    for (const item of level) {
-      if (typeof item === "object" && item !== null)
-        for (const child of Object.values(item)) next.push(child);
-    }
-    if (next.length === 0) return depth;
-    if (depth > MAX_DEPTH) return depth;
-    level = next;
-  }
 }

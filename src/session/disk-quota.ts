@@ -3,9 +3,10 @@
  * used in all) says whether anything grew; only then are the live sessions measured, in one `du` that follows no link.
  * A single large file never gets that far: it is bounded by RLIMIT_FSIZE.
  */
-import { statfs } from "node:fs/promises";
+import { stat, statfs } from "node:fs/promises";
 import { runCommand } from "../lib/run-command.ts";
 import type { Logger } from "../log.ts";
+import { unlinkedBytes } from "./unlinked-files.ts";
 
 type DiskUsage = { bytes: number; files: number };
 
@@ -13,6 +14,8 @@ type DiskUsage = { bytes: number; files: number };
 export type Watched = {
   /** Folders that the guest can write. */
   paths: readonly string[];
+  /** Host pids of what runs in its sandbox. */
+  pids: () => readonly number[];
   /** What it used when it was last found over its quota: it may shrink or stay, but not grow from there. */
   excess: DiskUsage | null;
   /** Called when the session is over its quota and growing: stops what it is doing. */
@@ -20,6 +23,8 @@ export type Watched = {
 };
 
 const INTERVAL_MS = 200;
+/** However little the file system as a whole grew: one session may have freed what another took. */
+const MEASURE_AT_LEAST_EVERY = 50;
 const GROWTH_BYTES = 4 << 20;
 const GROWTH_FILES = 1_000;
 const SLACK_BYTES = 1 << 20;
@@ -34,6 +39,8 @@ export class DiskMonitor {
   readonly #watched = new Set<Watched>();
   readonly #timer: NodeJS.Timeout;
   #seen: DiskUsage | null = null;
+  /** Looks at the file system since the sessions were last measured. */
+  #skipped = 0;
   #busy: Promise<void> | null = null;
 
   constructor(path: string, limits: DiskUsage, log: Logger) {
@@ -68,7 +75,9 @@ export class DiskMonitor {
 
   async #check(): Promise<void> {
     const total = await usageOfFileSystem(this.#path);
+    this.#skipped += 1;
     const grown =
+      this.#skipped >= MEASURE_AT_LEAST_EVERY ||
       this.#seen === null ||
       total.bytes - this.#seen.bytes > GROWTH_BYTES ||
       total.files - this.#seen.files > GROWTH_FILES;
@@ -78,11 +87,20 @@ export class DiskMonitor {
       return;
     }
     this.#seen = total;
+    this.#skipped = 0;
     const sessions = [...this.#watched];
     const usages = await measure(sessions.map((session) => session.paths));
+    const { dev } = await stat(this.#path, { bigint: true });
     for (const [at, session] of sessions.entries()) {
       const usage = usages[at];
-      if (usage !== undefined && this.#watched.has(session)) this.#judge(session, usage);
+      if (usage !== undefined) usage.bytes += await unlinkedBytes(session.pids(), dev);
+    }
+    for (const [at, session] of sessions.entries()) {
+      const usage = usages[at];
+      // A session that was not measured (it ended, or takes too long) is neither over its quota nor within it.
+      if (usage !== undefined && !Number.isNaN(usage.bytes + usage.files) && this.#watched.has(session)) {
+        this.#judge(session, usage);
+      }
     }
   }
 
@@ -117,10 +135,9 @@ async function usageOfFileSystem(path: string): Promise<DiskUsage> {
 async function measure(sessions: readonly (readonly string[])[]): Promise<DiskUsage[]> {
   const paths = sessions.flat();
   const [bytes, files] = await Promise.all([du(["--block-size=1"], paths), du(["--inodes"], paths)]);
-  return sessions.map((folders) => ({
-    bytes: folders.reduce((sum, path) => sum + (bytes.get(path) ?? 0), 0),
-    files: folders.reduce((sum, path) => sum + (files.get(path) ?? 0), 0),
-  }));
+  const sum = (sizes: Map<string, number>, folders: readonly string[]) =>
+    folders.reduce((total, path) => total + (sizes.get(path) ?? Number.NaN), 0);
+  return sessions.map((folders) => ({ bytes: sum(bytes, folders), files: sum(files, folders) }));
 }
 
 async function du(flags: string[], paths: string[]): Promise<Map<string, number>> {

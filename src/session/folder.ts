@@ -32,14 +32,19 @@ export function folderAt(dataDir: string, key: string, uid: number): Folder {
 /** Makes the folder of a new session; `asRoot` hands it to its uid. */
 export async function createFolder(dataDir: string, uid: number, asRoot: boolean): Promise<Folder> {
   const folder = folderAt(dataDir, randomBase36(12), uid);
-  await mkdir(folder.root, { mode: 0o700 });
-  await mkdir(folder.run, { mode: 0o755 });
-  for (const path of [folder.workspace, folder.home]) {
-    await mkdir(path, { mode: 0o700 });
-    if (asRoot) await chown(path, uid, uid);
+  try {
+    await mkdir(folder.root, { mode: 0o700 });
+    await mkdir(folder.run, { mode: 0o755 });
+    for (const path of [folder.workspace, folder.home]) {
+      await mkdir(path, { mode: 0o700 });
+      if (asRoot) await chown(path, uid, uid);
+    }
+    if (asRoot) await chown(folder.root, uid, uid);
+    return folder;
+  } catch (error) {
+    await removeTree(folder.root);
+    throw error;
   }
-  if (asRoot) await chown(folder.root, uid, uid);
-  return folder;
 }
 
 /** Removes what an earlier start left in `run`, so that a new socket can be made. */

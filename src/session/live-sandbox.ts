@@ -48,8 +48,9 @@ export async function startSandbox(host: SandboxHost, folder: Folder, limits: Li
   await clearRun(folder);
   const channel = await GuestChannel.open(folder.socket);
   let sandbox: Sandbox | null = null;
+  let cgroup: Cgroup | null = null;
   try {
-    const cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
+    cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
     const plan = planFor(host, folder, limits, cgroup, AGENT);
     sandbox = await launchSandbox(plan, {
       seccompPath: host.runtime.seccompPath,
@@ -63,7 +64,7 @@ export async function startSandbox(host: SandboxHost, folder: Folder, limits: Li
       cause,
     });
     channel.close(reason);
-    await sandbox?.end();
+    await (sandbox === null ? cgroup?.remove() : sandbox.end());
     throw reason;
   }
 }
@@ -131,6 +132,7 @@ export async function startPristine(host: SandboxHost, limits: Limits): Promise<
     return await startSandbox(host, folder, limits);
   } catch (error) {
     if (folder !== null) await removeFolder(host, folder);
+    else if (host.asRoot) await host.uids.release(uid);
     throw error;
   }
 }

@@ -33,6 +33,7 @@ export class OneShots {
   readonly #disk: DiskMonitor;
   readonly #outputBytes: number;
   readonly #endings = new Set<Promise<void>>();
+  readonly #stopping = new AbortController();
   readonly #onError: (error: unknown) => void;
 
   constructor(pool: SandboxPool, disk: DiskMonitor, outputBytes: number, onError: (error: unknown) => void) {
@@ -42,7 +43,8 @@ export class OneShots {
     this.#onError = onError;
   }
 
-  async run(request: OneShotRequest): Promise<OneShotResult> {
+  /** `signal` ends the run: nobody waits for its result any more. */
+  async run(request: OneShotRequest, signal: AbortSignal): Promise<OneShotResult> {
     const lease = await this.#pool.take(null);
     const id = `exec_${randomBase36(16)}`;
     const log = new OutputLog(this.#outputBytes);
@@ -50,6 +52,7 @@ export class OneShots {
     const { folder, channel } = lease.live;
     const watched = {
       paths: [folder.workspace, folder.home],
+      pids: () => lease.live.sandbox.cgroup?.pids() ?? [],
       excess: null,
       onExceeded: (message: string) => {
         overDiskQuota = message;
@@ -57,6 +60,9 @@ export class OneShots {
       },
     };
     this.#disk.watch(watched);
+    const interrupt = () => channel.interrupt(id);
+    signal.addEventListener("abort", interrupt, { once: true });
+    this.#stopping.signal.addEventListener("abort", interrupt, { once: true });
     try {
       for (const [path, content] of request.files) channel.seed(path, Buffer.from(content));
       const end = await channel.run(this.#guestRun(id, request, log));
@@ -71,9 +77,16 @@ export class OneShots {
       const outcome = lostOutcome(cause instanceof Error ? cause.message : String(cause));
       return finish(id, log, outcome, 0, {}, []);
     } finally {
+      signal.removeEventListener("abort", interrupt);
+      this.#stopping.signal.removeEventListener("abort", interrupt);
       this.#disk.unwatch(watched);
       this.#destroySoon(lease);
     }
+  }
+
+  /** Interrupts what runs. */
+  stop(): void {
+    this.#stopping.abort(new Error("the server is stopping"));
   }
 
   /** Resolves when the sandboxes of all ended runs are gone. */

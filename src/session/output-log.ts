@@ -7,12 +7,16 @@ import type { OutputEvent } from "../store/store.ts";
 type StreamName = OutputEvent["stream"];
 type NumberedEvent = OutputEvent & { seq: number };
 
+const MAX_EVENT_CHARS = 64 << 10;
+
 export class OutputLog {
   readonly events: OutputEvent[] = [];
   readonly #decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
   readonly #room: Record<StreamName, number>;
   #wakeReaders = Promise.withResolvers<void>();
   #closed = false;
+  /** Highest sequence number that a reader got. */
+  #taken = 0;
 
   constructor(limitBytes: number) {
     this.#room = { stdout: limitBytes, stderr: limitBytes };
@@ -49,6 +53,7 @@ export class OutputLog {
         const event = this.events[seq];
         if (event !== undefined) {
           seq += 1;
+          this.#taken = Math.max(this.#taken, seq);
           yield { seq, ...event };
         } else if (this.#closed) return;
         else await Promise.race([this.#wakeReaders.promise, aborted.promise]);
@@ -58,9 +63,14 @@ export class OutputLog {
     }
   }
 
+  /** Joins what no reader has taken yet: a guest that prints byte by byte does not make as many events. */
   #add(stream: StreamName, text: string): void {
     if (text === "") return;
-    this.events.push({ stream, text });
+    const last = this.events.at(-1);
+    const isUnread = this.#taken < this.events.length;
+    if (last !== undefined && isUnread && last.stream === stream && last.text.length < MAX_EVENT_CHARS)
+      last.text += text;
+    else this.events.push({ stream, text });
     const wake = this.#wakeReaders;
     this.#wakeReaders = Promise.withResolvers<void>();
     wake.resolve();

@@ -65,9 +65,14 @@ export class SandboxPool {
   /** A sandbox that has run nothing, with a folder of its own: warm if there is one. */
   async take(limits: Limits | null): Promise<Lease> {
     this.#refuseIfClosed();
-    const live = this.#takeWarm() ?? (await this.#waitForOne());
-    if (limits !== null) live.sandbox.cgroup?.setLimits(limits);
-    return this.#lease(live);
+    const lease = this.#lease(this.#takeWarm() ?? (await this.#waitForOne()));
+    try {
+      if (limits !== null) lease.live.sandbox.cgroup?.setLimits(limits);
+      return lease;
+    } catch (error) {
+      await lease.destroy(new Error("its limits could not be set"));
+      throw error;
+    }
   }
 
   /** A sandbox on the folder of a session that has none running. */
@@ -122,12 +127,11 @@ export class SandboxPool {
     this.#slots += 1;
     if (this.#slots <= this.#host.config.maxLive) return;
     const warm = this.#ready.values().next().value;
-    if (warm !== undefined) {
-      this.#ready.delete(warm);
-      await destroy(this.#host, warm, new Error("its slot was needed"));
-    }
     this.#slots -= 1;
     if (warm === undefined) throw this.#noSlot();
+    this.#ready.delete(warm);
+    // Its slot is this one from now on; if it cannot be ended, it goes on to count.
+    await destroy(this.#host, warm, new Error("its slot was needed"));
   }
 
   #noSlot(): AppError {
@@ -166,7 +170,11 @@ export class SandboxPool {
       this.#launching += 1;
       this.#track(this.#launchOne());
     }
-    if (this.#launching === 0) for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#noSlot());
+    if (this.#launching > 0) return;
+    const reason = this.#closed
+      ? new AppError("shutting_down", "Cannot run code: the server is stopping")
+      : this.#noSlot();
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
   }
 
   async #launchOne(): Promise<void> {

@@ -1,5 +1,6 @@
 /** Runs the probe in a sandbox made exactly as sessions' are. */
 
+import type { Cgroup } from "../sandbox/cgroup.ts";
 import { launchSandbox } from "../sandbox/launch.ts";
 import { type Facility, judgeFacilities, PROBE_COMMAND, parseFacts } from "../sandbox/probe.ts";
 import { createFolder } from "./folder.ts";
@@ -11,8 +12,9 @@ export async function probeHost(host: SandboxHost): Promise<Facility[]> {
   const uid = host.asRoot ? host.uids.acquire() : (process.getuid?.() ?? 0);
   const folder = await createFolder(host.config.dataDir, uid, host.asRoot);
   const limits = defaultLimits(host.config);
-  const cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
+  let cgroup: Cgroup | null = null;
   try {
+    cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
     const plan = planFor(host, folder, limits, cgroup, PROBE_COMMAND);
     const sandbox = await launchSandbox(plan, {
       seccompPath: host.runtime.seccompPath,
@@ -25,6 +27,7 @@ export async function probeHost(host: SandboxHost): Promise<Facility[]> {
     await sandbox.end();
     return judgeFacilities(parseFacts(sandbox.diagnostics()), host.cgroups, host.asRoot);
   } finally {
+    await cgroup?.remove();
     await removeFolder(host, folder);
   }
 }

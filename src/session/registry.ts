@@ -24,8 +24,8 @@ export type CreateRequest = {
 
 const DELETE_BATCH = 100;
 const DELETE_WIDTH = 8;
-/** How long runs in progress may take to end by themselves when the server stops, and then after an interrupt. */
-const STOP_PATIENCE_MS = 5_000;
+/** How long runs in progress may take to end by themselves when the server stops, before they are interrupted. */
+export const STOP_PATIENCE_MS = 5_000;
 
 export class SessionRegistry {
   readonly #deps: SessionDependencies;
@@ -54,7 +54,10 @@ export class SessionRegistry {
       found = this.#load(id);
       this.#sessions.set(id, found);
       // Unknown ids are not remembered: anybody can ask for any number of them.
-      void found.then((session) => session === null && this.#sessions.delete(id));
+      found.then(
+        (session) => session === null && this.#sessions.delete(id),
+        () => this.#sessions.delete(id),
+      );
     }
     const session = await found;
     return session === null || session.isDeleted ? null : session;
@@ -117,23 +120,18 @@ export class SessionRegistry {
   /** Lets runs in progress end within bounds, then ends every sandbox. New work is refused from now on. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
-    const loaded = await Promise.all(this.#sessions.values());
-    const sessions = loaded.filter((session) => session !== null);
-    const impatient = setTimeout(() => {
-      for (const session of sessions) if (session.currentRun !== null) session.interrupt(session.currentRun);
-    }, STOP_PATIENCE_MS);
-    await Promise.all(sessions.map((session) => session.stop("the server stopped")));
-    clearTimeout(impatient);
+    const sessions = await Promise.all(this.#sessions.values());
+    await Promise.all(sessions.map((session) => session?.shutDown(STOP_PATIENCE_MS)));
   }
 
   async #load(id: string): Promise<Session | null> {
     const row = await this.#deps.store.findSession(id);
-    return row === null ? null : new Session(row, this.#deps);
+    return row === null ? null : new Session(row, await this.#deps.store.lastRunNumber(id), this.#deps);
   }
 
   async #insert(row: SessionRow): Promise<Session> {
     if (!(await this.#deps.store.insertSession(row))) throw exists(row.id);
-    const session = new Session(row, this.#deps);
+    const session = new Session(row, 0, this.#deps);
     this.#sessions.set(row.id, Promise.resolve(session));
     return session;
   }

@@ -3,22 +3,21 @@
  * All changes of the row happen inside the queue or synchronously; the row is stored before an answer is sent.
  */
 
-import type { GuestEnd } from "../guest/channel.ts";
-import { randomBase36 } from "../lib/random-id.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { StreamName } from "../protocol/guest.ts";
 import type { Outcome } from "../protocol/outcome.ts";
 import type { Limits } from "../sandbox/policy.ts";
-import type { RunRow, SessionRow, Store } from "../store/store.ts";
-import { encodeData, parseData } from "./data.ts";
+import type { JsonObject, RunRow, SessionRow, Store } from "../store/store.ts";
+import { encodeData, MAX_DATA_CHARS, parseData } from "./data.ts";
 import type { DiskMonitor, Watched } from "./disk-quota.ts";
 import { folderAt } from "./folder.ts";
+import { LateOutput } from "./late-output.ts";
 import { defaultLimits, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
 import { diskFullOutcome, lostOutcome, resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
-import { parseResults } from "./results.ts";
+import { countsAfter, endedRun, lostRun, queuedRun, type RunEnd } from "./record.ts";
 import { DEFAULT_TIMEOUT_MS, MAX_LATE_CHARS, type Run, type RunRequest, type RunResult } from "./run.ts";
 import { move, type SessionState } from "./state.ts";
 
@@ -36,17 +35,24 @@ export class Session {
   #epoch: number | null = null;
   #overQuota: string | null = null;
   #watched: Watched | null = null;
-  #deleting: AppError | null = null;
+  /** Why runs are refused from now on: the session is being deleted, or the server is stopping. */
+  #refusing: AppError | null = null;
   #nextNumber: number;
+  readonly #late: LateOutput;
   /** Results on their way into the store. */
   readonly #storing = new Set<Promise<void>>();
   /** Runs that wait, are in progress or being stored, by id. */
   readonly #runs = new Map<string, Run>();
 
-  constructor(row: SessionRow, deps: SessionDependencies) {
+  /** `lastNumber` is that of the session's last recorded run, 0 when there is none. */
+  constructor(row: SessionRow, lastNumber: number, deps: SessionDependencies) {
     this.#row = row;
     this.#deps = deps;
-    this.#nextNumber = row.version + 1;
+    this.#nextNumber = lastNumber + 1;
+    this.#late = new LateOutput(
+      (runId, text) => deps.store.appendLateOutput(runId, text, MAX_LATE_CHARS),
+      deps.host.log,
+    );
   }
 
   get row(): Readonly<SessionRow> {
@@ -73,16 +79,17 @@ export class Session {
 
   /** Queues a run. Throws at once when the queue is full. */
   async start(request: RunRequest): Promise<Run> {
-    this.#refuseIfDeleted();
+    this.#refuseIfRefusing();
     if (this.#queue.length >= this.#deps.host.config.queueLength) {
       throw new AppError(
         "queue_full",
         `Cannot queue a run on session '${this.#row.id}': ${this.#queue.length} are waiting`,
       );
     }
-    const row = this.#newRun();
+    refuseTooMuchData(this.#row, request.updateData);
+    const row = queuedRun(this.#row.id, this.#nextNumber++);
     const log = new OutputLog(this.#deps.host.config.outputBytes);
-    await this.#deps.store.insertRun(row);
+    const recorded = this.#deps.store.insertRun(row);
     // Stored outside the run's turn, and a moment later, so that the next run is on its way to the guest by then.
     const result = this.#queue
       .add(() => this.#run(request, row, log))
@@ -95,6 +102,7 @@ export class Session {
         log.close();
         this.#runs.delete(row.runId);
       });
+    await recorded;
     return run;
   }
 
@@ -123,11 +131,21 @@ export class Session {
     });
   }
 
+  /** Refuses runs that wait or come, and interrupts the one in progress after a while; ends the sandbox when it has ended. */
+  async shutDown(patienceMs: number): Promise<void> {
+    this.#refusing ??= new AppError("shutting_down", "Cannot run code: the server is stopping");
+    const impatient = setTimeout(() => {
+      if (this.currentRun !== null) this.interrupt(this.currentRun);
+    }, patienceMs);
+    await this.stop("the server stopped");
+    clearTimeout(impatient);
+  }
+
   /** Ends a run in progress, so that what waits comes to its turn; runs that wait are refused. */
   async delete(): Promise<void> {
     if (this.#state.kind === "deleted") return;
     const reason = new AppError("session_deleted", `Cannot run in session '${this.#row.id}': it was deleted`);
-    this.#deleting = reason;
+    this.#refusing = reason;
     if (this.#state.kind === "running") this.#state.lease.live.channel.close(reason);
     await this.#queue.add(async () => {
       if (this.isDeleted) return;
@@ -139,27 +157,14 @@ export class Session {
     });
   }
 
-  #refuseIfDeleted(): void {
-    if (this.#deleting !== null) throw this.#deleting;
-  }
-
-  #newRun(): RunRow {
-    return {
-      runId: `run_${randomBase36(16)}`,
-      sessionId: this.#row.id,
-      number: this.#nextNumber++,
-      state: "queued",
-      createdAt: new Date().toISOString(),
-      endedAt: null,
-      summary: null,
-      output: [],
-      lateOutput: "",
-    };
+  #refuseIfRefusing(): void {
+    if (this.#refusing !== null) throw this.#refusing;
   }
 
   async #run(request: RunRequest, row: RunRow, log: OutputLog): Promise<RunResult> {
-    this.#refuseIfDeleted();
+    this.#refuseIfRefusing();
     const lease = await this.#ensureLive();
+    this.#refuseIfRefusing(); // asked to end while the sandbox was being started
     this.#state = move(this.#state, { kind: "running", lease, runId: row.runId });
     this.#overQuota = null;
     const timeoutMs =
@@ -176,15 +181,16 @@ export class Session {
       this.#state = move(this.#state, { kind: "idle", lease });
       this.#noteEpoch(end.frame.epoch, outcome);
       this.#takeData(end.data);
-      return this.#finish(request, row, log, outcome, end);
+      return this.#finish(request, row, log, { outcome, end, elapsedUs: end.frame.elapsed_us });
     } catch (cause) {
       if (this.#state.kind !== "running") throw cause;
       await this.#endSandbox(cause instanceof Error ? cause : new Error(String(cause)));
-      this.#refuseIfDeleted();
+      this.#refuseIfRefusing();
       const outcome =
         this.#overQuota === null ? lostOutcome(messageOf(cause)) : diskFullOutcome(this.#overQuota);
       this.#lose(outcome.error?.message ?? "the sandbox ended");
-      return this.#finish(request, row, log, outcome, null, (performance.now() - startedAt) * 1000);
+      const elapsedUs = Math.round((performance.now() - startedAt) * 1000);
+      return this.#finish(request, row, log, { outcome, end: null, elapsedUs });
     }
   }
 
@@ -211,33 +217,15 @@ export class Session {
     if (data !== null) this.#row.data = data;
   }
 
-  #finish(
-    request: RunRequest,
-    row: RunRow,
-    log: OutputLog,
-    outcome: Outcome,
-    end: GuestEnd | null,
-    elapsedUs = end?.frame.elapsed_us ?? 0,
-  ): RunResult {
+  #finish(request: RunRequest, row: RunRow, log: OutputLog, ended: Omit<RunEnd, "output">): RunResult {
     log.close();
-    const endedAt = new Date().toISOString();
     if (request.updateData !== null) this.#row.data = { ...this.#row.data, ...request.updateData };
-    this.#row.lastRunAt = endedAt;
+    this.#row.lastRunAt = new Date().toISOString();
     this.#row.version += 1;
-    this.#row.fileCounts = countsAfter(this.#row, end);
-    row.state = "done";
-    row.endedAt = endedAt;
-    row.output = log.events;
-    row.summary = {
-      outcome,
-      elapsedUs,
-      truncated: end?.frame.dropped ?? {},
-      filesModified: end?.frame.files?.modified ?? null,
-      results: end === null ? [] : parseResults(end.results),
-      state: { version: this.#row.version, variables_lost: this.#row.lostReason },
-    };
+    this.#row.fileCounts = countsAfter(this.#row, ended.end);
+    const done = endedRun(row, this.#row, { ...ended, output: log.events });
     this.#row.lostReason = null;
-    return { row, log, data: this.#row.data };
+    return { row: done, log, data: this.#row.data };
   }
 
   async #storeSoon(ended: RunResult): Promise<RunResult> {
@@ -253,11 +241,11 @@ export class Session {
     }
   }
 
-  /** A run that never began has no outcome. */
   #abandon(row: RunRow): void {
-    row.state = "lost";
-    row.endedAt = new Date().toISOString();
-    if (!this.isDeleted && this.#deleting === null) void this.#deps.store.finishRun(row, this.#row);
+    if (this.isDeleted) return;
+    this.#deps.store.finishRun(lostRun(row), this.#row).catch((error: unknown) => {
+      this.#deps.host.log.error({ err: error, run_id: row.runId }, "cannot record that a run was lost");
+    });
   }
 
   /** The kernel that ran has been replaced when its number changed: what it held is gone. */
@@ -275,6 +263,7 @@ export class Session {
   async #ensureLive(): Promise<Lease> {
     if (this.#state.kind === "idle") {
       if (!this.#state.lease.live.channel.isLost) return this.#state.lease;
+      this.#lose("The sandbox ended between runs");
       await this.#endSandbox(new Error("its agent is gone"));
     }
     this.#state = move(this.#state, { kind: "starting" });
@@ -297,8 +286,14 @@ export class Session {
     if (this.#row.folder !== null) return pool.wake(this.#folder(this.#row.folder), limits);
     const lease = await pool.take(limits);
     this.#row.folder = { key: lease.live.folder.key, uid: lease.live.folder.uid };
-    await store.updateSession(this.#row);
-    return lease;
+    try {
+      await store.updateSession(this.#row);
+      return lease;
+    } catch (error) {
+      this.#row.folder = null;
+      await lease.destroy(new Error("its session could not be stored"));
+      throw error;
+    }
   }
 
   #limits(): Limits | null {
@@ -318,13 +313,13 @@ export class Session {
 
   #attach(live: LiveSandbox): void {
     live.channel.events = {
-      onLate: (runId, _stream, chunk) =>
-        void this.#deps.store.appendLateOutput(runId, chunk.toString(), MAX_LATE_CHARS),
+      onLate: (runId, _stream, chunk) => this.#late.add(runId, chunk),
       onKernelLost: (description) => this.#lose(`The interpreter ended between runs (${description})`),
       onLost: () => this.#onLineLost(),
     };
     this.#watched = {
       paths: [live.folder.workspace, live.folder.home],
+      pids: () => live.sandbox.cgroup?.pids() ?? [],
       excess: this.#watched?.excess ?? null,
       onExceeded: (message) => this.#onDiskExceeded(live, message),
     };
@@ -354,8 +349,15 @@ export class Session {
     const { lease } = this.#state;
     this.#state = move(this.#state, { kind: "ending" });
     if (this.#watched !== null) this.#deps.disk.unwatch(this.#watched);
-    if (withFolder) await lease.destroy(reason);
-    else await lease.end(reason);
+    this.#late.flush();
+    try {
+      if (withFolder) await lease.destroy(reason);
+      else await lease.end(reason);
+    } catch (error) {
+      // Not proved gone: whoever comes next finds its line closed, and tries to end it again.
+      this.#state = move(this.#state, { kind: "idle", lease });
+      throw error;
+    }
     if (!withFolder) this.#state = move(this.#state, { kind: "cold" });
   }
 }
@@ -370,10 +372,14 @@ function sessionEnvironment(row: SessionRow, baseUrl: string): Record<string, st
   };
 }
 
-function countsAfter(row: SessionRow, end: GuestEnd | null): SessionRow["fileCounts"] {
-  if (!row.persistent) return { files: 0, bytes: 0 };
-  const counts = end?.frame.files ?? null;
-  return counts === null ? null : { files: counts.files, bytes: counts.bytes };
+function refuseTooMuchData(row: SessionRow, update: JsonObject | null): void {
+  if (update === null) return;
+  const size = JSON.stringify(row.data).length + JSON.stringify(update).length;
+  if (size <= MAX_DATA_CHARS) return;
+  throw new AppError(
+    "invalid_request",
+    `Cannot use 'update_data': with it the session's data may have over ${MAX_DATA_CHARS} characters`,
+  );
 }
 
 function messageOf(error: unknown): string {

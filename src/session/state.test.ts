@@ -23,6 +23,7 @@ const LEGAL = new Set([
   "running idle",
   "running ending",
   "ending cold",
+  "ending idle",
   "ending deleted",
 ]);
 

@@ -19,7 +19,8 @@ const MOVES: Readonly<Record<Kind, readonly Kind[]>> = {
   starting: ["idle", "cold"],
   idle: ["running", "ending"],
   running: ["idle", "ending"],
-  ending: ["cold", "deleted"],
+  /** Back to idle when the end failed: it is tried again. */
+  ending: ["cold", "idle", "deleted"],
   deleted: [],
 };
 

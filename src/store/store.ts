@@ -33,7 +33,7 @@ export type SessionRow = {
 /** The output of a run as it came: sequence numbers are positions from 1 on. */
 export type OutputEvent = { stream: "stdout" | "stderr"; text: string };
 
-type RunState = "queued" | "running" | "done" | "lost";
+type RunState = "queued" | "done" | "lost";
 
 export type RunRow = {
   runId: string;
@@ -52,7 +52,7 @@ export type RunRow = {
 /** Bytes left out of each stream because the run printed more than its limit. */
 export type Dropped = { stdout?: number | undefined; stderr?: number | undefined };
 
-type RunSummary = {
+export type RunSummary = {
   outcome: Outcome;
   elapsedUs: number;
   truncated: Dropped;
@@ -83,6 +83,8 @@ export interface Store extends AsyncDisposable {
   finishRun(run: RunRow, session: SessionRow): Promise<void>;
   appendLateOutput(runId: string, text: string, maxChars: number): Promise<void>;
   findRun(runId: string): Promise<RunRow | null>;
+  /** The highest number of a run of this session, 0 when none is recorded. */
+  lastRunNumber(sessionId: string): Promise<number>;
   /** Newest first, without output. */
   listRuns(sessionId: string, page: PageRequest): Promise<Page<RunRow>>;
 

@@ -1,10 +1,13 @@
 /** Starting, stopping, being killed, and what is left of it: nothing. */
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
+import http from "node:http";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Client } from "../support/client.ts";
 import { makeDataDir, TestServer, until } from "../support/server.ts";
@@ -79,9 +82,121 @@ test("with a key, the API needs it and health does not", async () => {
   assert.equal(await status({ authorization: "Bearer wrong-secret" }), 401);
   assert.equal(await status({ authorization: "Basic a-long-secret" }), 401);
   assert.equal(await status({ authorization: "Bearer a-long-secret" }), 200);
+  for (const path of ["/%61pi/sessions", "http://x/api/sessions", "//api/sessions", "/api/../api/sessions"]) {
+    assert.notEqual(await rawStatus(server.url, path, {}), 200, path);
+  }
   const health = await server.client.expect(200, "GET", "/health");
   for (const field of ["status", "version", "time", "timestamp", "isolation"])
     assert.ok(field in health, field);
+  await server.stop();
+  await server.removeData();
+});
+
+/** Some end with others, before their turn. */
+function killAll(pids: readonly number[]): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // it has ended
+    }
+  }
+}
+
+/** The status of a request whose address and headers are sent exactly as given. */
+async function rawStatus(
+  url: string,
+  path: string,
+  headers: Record<string, string>,
+): Promise<number | undefined> {
+  const { hostname, port } = new URL(url);
+  const request = http.request({ host: hostname, port, path, headers }).end();
+  const [response] = (await once(request, "response")) as [http.IncomingMessage];
+  response.resume();
+  return response.statusCode;
+}
+
+test("without a key, neither a foreign page nor a name that was made to lead here gets in", async () => {
+  const server = await TestServer.start();
+  for (const headers of [
+    { origin: "https://evil.example" },
+    { host: "evil.example" },
+    { host: "evil.example", origin: "http://evil.example" },
+  ]) {
+    assert.equal(await rawStatus(server.url, "/api/sessions", headers), 403);
+    assert.equal(await rawStatus(server.url, "/%61pi/sessions", headers), 403);
+  }
+  assert.equal(
+    await rawStatus(server.url, "/api/sessions", { host: "localhost:1", origin: "http://[::1]:5173" }),
+    200,
+  );
+  await server.stop();
+  await server.removeData();
+});
+
+test("what the server stores is readable by nobody else", async () => {
+  const server = await TestServer.start();
+  await server.client.session("s").run("print('secret')");
+  for (const name of readdirSync(server.dataDir).filter((name) => name.startsWith("era.db"))) {
+    assert.equal(statSync(join(server.dataDir, name)).mode & 0o077, 0, name);
+  }
+  await server.stop();
+  await server.removeData();
+});
+
+test("SIGTERM ends in bounded time whatever waits: queued runs, one-shots, half-sent bodies, readers that do not read", async () => {
+  const server = await TestServer.start();
+  const session = await server.client.create("s");
+  const endless = [1, 2, 3].map(() =>
+    server.client.call("POST", `${session.path}/run`, { code: "while True: pass", timeout: 600 }),
+  );
+  const oneShot = server.client.call("POST", "/api/execute", {
+    code: "while True: pass",
+    language: "python",
+    timeout: 600,
+  });
+  const { hostname, port } = new URL(server.url);
+  const half = connect(Number(port), hostname).on("error", () => undefined);
+  half.write("POST /api/execute HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{");
+  await until("it runs", async () => (await session.get()).status === "running");
+  const startedAt = performance.now();
+  const outcomes = Promise.allSettled([...endless, oneShot]);
+  await server.stop();
+  assert.ok(performance.now() - startedAt < 25_000);
+  const [first, second] = await outcomes;
+  assert.equal(first?.status === "fulfilled" && first.value.body.outcome, "interrupted");
+  assert.equal(second?.status === "fulfilled" && second.value.body.code, "shutting_down");
+  half.destroy();
+  await server.removeData();
+});
+
+test("a deletion while the sandbox starts does not wait for the run", async () => {
+  const server = await TestServer.start({ ERA_POOL: "python=0" });
+  for (const delayMs of [0, 5, 20]) {
+    const session = await server.client.create(`s${delayMs}`);
+    const run = server.client.call("POST", `${session.path}/run`, { code: "import time; time.sleep(20)" });
+    await sleep(delayMs);
+    const startedAt = performance.now();
+    await session.delete();
+    assert.ok(performance.now() - startedAt < 5_000);
+    assert.ok([404, 410].includes((await run).status) || (await run).body.created === true);
+  }
+  await server.client.expect(200, "DELETE", "/api/sessions");
+  await server.stop();
+  await server.removeData();
+});
+
+test("a client that hangs up ends its one-shot run", async () => {
+  const server = await TestServer.start({ ERA_POOL: "python=0" });
+  const gone = new AbortController();
+  const body = JSON.stringify({ code: "while True: pass", language: "python", timeout: 600 });
+  const call = fetch(`${server.url}/api/execute`, { method: "POST", body, signal: gone.signal }).catch(
+    () => undefined,
+  );
+  await until("it runs", () => server.processes().length >= 3);
+  gone.abort();
+  await call;
+  await until("nothing runs", () => server.processes().length === 0);
   await server.stop();
   await server.removeData();
 });
@@ -127,7 +242,7 @@ test("when no slot is free a run is refused with 503, and runs when one is", asy
 test("a warm sandbox that dies is replaced, and one of a session is started again with a note", async () => {
   const server = await TestServer.start({ ERA_POOL: "python=1" });
   const warm = server.processes();
-  for (const pid of warm) process.kill(pid, "SIGKILL");
+  killAll(warm);
   await until(
     "another is warm",
     () => server.processes().length > 0 && !server.processes().some((pid) => warm.includes(pid)),
@@ -138,7 +253,7 @@ test("a warm sandbox that dies is replaced, and one of a session is started agai
     "the pool is full again",
     async () => (await server.client.expect(200, "GET", "/health")).sandboxes.warm === 1,
   );
-  for (const pid of server.processes()) process.kill(pid, "SIGKILL");
+  killAll(server.processes());
   await until("it is noticed", async () => (await session.get()).status === "cold");
   const answer = await session.run("print('x' in globals())");
   assert.deepEqual(
@@ -169,21 +284,4 @@ test("`era doctor` lists what is enforced and ends with 0 on a host that can do 
   assert.equal(status, 0, stdout);
   for (const name of ["bwrap", "image", "namespaces", "uid", "seccomp", "memory", "pids"])
     assert.match(stdout, new RegExp(`(ok|enforced) +${name}`));
-});
-
-test("an interrupted build leaves nothing half-made", async () => {
-  const home = makeDataDir();
-  const child = spawn(ERA, ["image", "build"], { env: { ...process.env, ERA_HOME: home }, stdio: "ignore" });
-  await until(
-    "it has begun",
-    () =>
-      existsSync(join(home, "images")) &&
-      readdirSync(join(home, "images")).some((name) => name.startsWith(".building")),
-    30_000,
-  );
-  child.kill("SIGINT");
-  const [code] = await once(child, "exit");
-  assert.equal(code, 1);
-  assert.deepEqual(readdirSync(join(home, "images")), [".lock"]);
-  spawnSync("rm", ["-rf", home]);
 });

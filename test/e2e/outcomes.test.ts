@@ -62,6 +62,18 @@ test("a traceback shows the program's frames and not the kernel's", async () => 
   assert.equal(answer.error.traceback, answer.stderr);
 });
 
+test("an exception with a very long text that is not ASCII leaves the session as it was", async () => {
+  const it = await session();
+  await it.prints("", "x = 1");
+  for (const text of ["'\\u00e9' * 70000", "'\\U0001f600' * 70000", "type('N' * 5000, (Exception,), {})"]) {
+    assert.equal(
+      (await it.run(`e = ${text}\nraise e if isinstance(e, type) else ValueError(e)`)).exit_code,
+      1,
+    );
+  }
+  await it.prints("1\n", "print(x)");
+});
+
 test("sys.exit with a text prints it and ends with 1", async () => {
   const answer = await (await session()).run(`import sys; sys.exit("no way")`);
   assert.deepEqual([answer.exit_code, answer.stderr], [1, "no way\n"]);

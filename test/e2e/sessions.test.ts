@@ -188,8 +188,8 @@ test("a deletion ends the run in progress, and refuses those that wait", async (
 test("an interrupt ends the run in progress and keeps the variables", async () => {
   const session = await it.client.create(newId());
   await session.run("import time\nx = 1");
-  const running = session.run("x = 2\ntime.sleep(30)");
-  await until("the run is in progress", async () => (await session.get()).status === "running");
+  const running = session.run("x = 2\nopen('begun', 'w').close()\ntime.sleep(30)");
+  await until("the program has begun", async () => (await session.get()).file_count === 1);
   assert.match((await it.client.expect(200, "POST", `${session.path}/interrupt`)).interrupted, /^run_/);
   assert.deepEqual([(await running).exit_code, (await running).outcome], [130, "interrupted"]);
   await session.prints("2\n", "print(x)");
@@ -249,6 +249,45 @@ const BAD_BODIES: [title: string, path: string, body: string, status: number, co
     400,
     "invalid_request",
   ],
+  [
+    "has a lone surrogate in env",
+    "/api/sessions/bad/run",
+    `{"code": "1", "env": {"A": "\\ud800"}}`,
+    400,
+    "invalid_request",
+  ],
+  [
+    "has too many names in env",
+    "/api/sessions/bad/run",
+    JSON.stringify({
+      code: "1",
+      env: Object.fromEntries(Array.from({ length: 2000 }, (_, at) => [`A${at}`, 1])),
+    }),
+    400,
+    "invalid_request",
+  ],
+  [
+    "has a file that is also a folder",
+    "/api/execute",
+    `{"code": "1", "language": "python", "files": {"a": "", "a/b": ""}}`,
+    400,
+    "invalid_request",
+  ],
+  [
+    "has metadata nested too deep",
+    "/api/sessions",
+    `{"language": "python", "metadata": {"a": ${"[".repeat(1200)}${"]".repeat(1200)}}}`,
+    400,
+    "invalid_request",
+  ],
+  [
+    "has data nested without end",
+    "/api/sessions",
+    `{"language": "python", "data": {"a": ${"[".repeat(50_000)}${"]".repeat(50_000)}}}`,
+    400,
+    "invalid_request",
+  ],
+  ["is open brackets without end", "/api/execute", "[".repeat(3_000_000), 400, "invalid_json"],
   ["runs nothing in no session", "/api/sessions/unknown/run", "{}", 404, "session_not_found"],
 ];
 

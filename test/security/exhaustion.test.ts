@@ -90,6 +90,25 @@ test("a session over its disk quota is stopped within 2 s and told so; what it s
   await session.prints("ok\n", `open("again", "wb").write(b"x" * (20 << 20)); print("ok")`);
 });
 
+test("files that were deleted and are still held count too", async () => {
+  const session = await newSession();
+  const hold = (size: string) => `import mmap, os
+held = []
+for i in range(30):
+    f = open(f"held{i}", "w+b", buffering=0)
+    os.unlink(f"held{i}")
+    for _ in range(${size}): f.write(b"x" * (1 << 20))
+    held.append(f)
+import time; time.sleep(10)`;
+  const answer = await session.run(hold("10"), { timeout: 30 });
+  assert.deepEqual([answer.exit_code, answer.outcome], [137, "disk_full"]);
+  const mapped = await (await newSession()).run(
+    hold("10").replace("held.append(f)", "held.append(mmap.mmap(f.fileno(), 0)); f.close()"),
+    { timeout: 30 },
+  );
+  assert.equal(mapped.outcome, "disk_full");
+});
+
 test("too many files are stopped like too many bytes", async () => {
   const session = await newSession();
   const answer = await session.run(

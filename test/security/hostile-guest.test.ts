@@ -51,24 +51,17 @@ test("control: walking finds what is there, and not what a link leads to", async
   );
 });
 
-test("a guest that dials the agent's socket is hung up on, and the agent's line is not touched", async () => {
+test("the agent's socket takes nobody after the agent", async () => {
   const session = await newSession();
   await session.prints(
-    "b''\n",
+    "refused\n",
     `import socket
-s = socket.socket(socket.AF_UNIX)
-s.connect("/run/era/agent.sock")
-s.settimeout(5)
 try:
-    s.send(b"\\0\\0\\0\\x10\\0\\0\\0\\0" + b'{"type":"hello"}')
-except BrokenPipeError:
-    pass
-try:
-    print(s.recv(10))
-except ConnectionResetError:
-    print(b"")`,
+    socket.socket(socket.AF_UNIX).connect("/run/era/agent.sock")
+    print("connected")
+except OSError:
+    print("refused")`,
   );
-  await session.prints("1\n", "print(1)");
 });
 
 test("a program that writes to every descriptor it has loses its own kernel at most", async () => {
@@ -93,6 +86,66 @@ for n in range(3, 256):
   const answer = await session.run(forged);
   assert.equal(answer.outcome, "lost");
   await session.prints("1\n", "print(1)");
+});
+
+/** Finds the kernel's own line in the frames that called the program, and answers in its place. */
+const FORGE = `import json, struct, sys
+frame = sys._getframe()
+while "request" not in frame.f_locals or "header" not in frame.f_locals: frame = frame.f_back
+kernel, run = frame.f_locals["self"], frame.f_locals["header"]["run"]
+def answer(results=b"", **fields):
+    head = json.dumps({"run": run, "outcome": "ok", "exit_code": 0, "error": None, **fields}).encode()
+    kernel.line.sendall(struct.pack(">II", len(head), len(results)) + head + results)
+`;
+const FORGED_ANSWERS: [title: string, call: string][] = [
+  ["results nested without end", `answer(b'[{"main":true,"text":' + b"[" * 100000 + b"]" * 100000 + b"}]")`],
+  ["results of unknown shape", `answer(b'[{"main":true,"text":"x","x":1}]')`],
+  ["a million results", `answer(b"[" + b'{"main":true,"text":"x"},' * 900000 + b"null]")`],
+  ["results that are no JSON", `answer(b"\\xff\\xfe")`],
+  ["an exit code out of range", "answer(exit_code=300)"],
+  ["an exit code that is no number", "answer(exit_code='0')"],
+  ["an outcome of its own", "answer(outcome='root')"],
+  ["an error without end", "answer(error={'name': 'x' * 100000, 'message': '', 'traceback': ''})"],
+  ["an error of another shape", "answer(error=[1])"],
+];
+
+for (const [title, call] of FORGED_ANSWERS) {
+  test(`a kernel that answers ${title} harms its own session at most`, async () => {
+    const forger = await newSession();
+    const other = await newSession();
+    const others = Array.from({ length: 10 }, (_, at) => other.run(`print(${at})`));
+    const forged = await forger.run(`${FORGE}${call}`);
+    assert.ok(["ok", "lost"].includes(forged.outcome), forged.outcome);
+    assert.deepEqual(forged.results, []);
+    for (const { run_id } of await Promise.all(others)) {
+      assert.equal((await it.client.expect(200, "GET", `/api/runs/${run_id}`)).status, "done");
+    }
+    assert.equal((await it.client.expect(200, "GET", `/api/runs/${forged.run_id}`)).status, "done");
+    await forger.prints("1\n", "print(1)");
+  });
+}
+
+test("data that would grow a hundredfold when written out does not", async () => {
+  const session = await newSession();
+  const startedAt = performance.now();
+  for (let at = 0; at < 3; at++) {
+    await session.run(
+      `open("/workspace/.session_data.json", "w").write('{"a":' + "[" * 61 + ("1," * 900000)[:-1] + "]" * 61 + "}")`,
+    );
+    await session.prints("1\n", "print(1)");
+  }
+  assert.ok(performance.now() - startedAt < 10_000);
+});
+
+test("a program that closes its folders to itself and dies is opened up again", async () => {
+  const session = await newSession();
+  await session.run("import os\nos.chmod('/workspace', 0)\nos.chmod('/root', 0)\nos.kill(os.getpid(), 9)");
+  await session.prints("1\n", `open("f", "w").write("1")\nprint(open("f").read())`);
+  const forgetful = await it.client.create(`hostile-${next++}`, { persistent: false });
+  await forgetful.run(
+    "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').close()\nos.chmod('a/b', 0)\nos.chmod('a', 0)",
+  );
+  await forgetful.prints("['.session_data.json']\n", "print(os.listdir('.'))");
 });
 
 /** What a forged agent says, and what the server must make of it. */

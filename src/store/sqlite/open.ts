@@ -1,19 +1,24 @@
 /** The store in one SQLite file, in WAL mode, held by one server at a time. */
+import { chmodSync, closeSync, openSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import type { Page, PageRequest, RecordedAnswer, RunRow, SessionRow, Store } from "../store.ts";
+import type { Page, PageRequest, RecordedAnswer, RunRow, RunSummary, SessionRow, Store } from "../store.ts";
 import { MIGRATIONS } from "./schema.ts";
 
 type Row = Record<string, unknown>;
 
 const ANSWER_LIFETIME_MS = 24 * 3_600_000;
-/** Old runs and answers are removed once in this many writes. */
+/** Old records are removed with every so-manieth run of a session. */
 const SWEEP_EVERY = 64;
+const MAX_SUMMARY_CHARS = 1 << 20;
 const DEFER_MS = 10;
 
 type SqliteOptions = { path: string; keepRuns: number };
 
 /** Opens or creates the file. Throws when another server holds it. */
 export function openSqliteStore(options: SqliteOptions): Store {
+  // Programs, their output and data are in it: nobody else on the host may read it, nor its log, which takes its mode.
+  closeSync(openSync(options.path, "a", 0o600));
+  chmodSync(options.path, 0o600);
   const database = new DatabaseSync(options.path);
   // Exclusive: a second server on the same data would break both; the lock goes with the process.
   database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
@@ -39,7 +44,6 @@ class SqliteStore implements Store {
   readonly #keepRuns: number;
   readonly #deferred: (() => void)[] = [];
   #flushTimer: NodeJS.Timeout | undefined;
-  #writes = 0;
 
   constructor(database: DatabaseSync, keepRuns: number) {
     this.#database = database;
@@ -47,29 +51,25 @@ class SqliteStore implements Store {
   }
 
   async insertSession(row: SessionRow): Promise<boolean> {
-    const sql =
-      "INSERT INTO sessions (id, folder_key, folder_uid, row) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
-    const { changes } = this.#sql(sql).run(
-      row.id,
-      row.folder?.key ?? null,
-      row.folder?.uid ?? null,
-      JSON.stringify(row),
-    );
+    const sql = `INSERT INTO sessions (folder_key, folder_uid, version, lost_reason, row, id) VALUES (?, ?, ?, ?, ?, ?)
+      ON CONFLICT (id) DO NOTHING`;
+    const { changes } = this.#sql(sql).run(...columnsOf(row));
     return Number(changes) === 1;
   }
 
   async findSession(id: string): Promise<SessionRow | null> {
-    const row = this.#sql("SELECT row FROM sessions WHERE id = ?").get(id);
+    const row = this.#sql("SELECT lost_reason, row FROM sessions WHERE id = ?").get(id);
     return row === undefined ? null : parseSession(row);
   }
 
   async updateSession(row: SessionRow): Promise<void> {
-    this.#sql("UPDATE sessions SET folder_key = ?, folder_uid = ?, row = ? WHERE id = ?").run(
-      row.folder?.key ?? null,
-      row.folder?.uid ?? null,
-      JSON.stringify(row),
-      row.id,
-    );
+    this.#updateSession(columnsOf(row));
+  }
+
+  #updateSession(columns: SessionColumns): void {
+    const sql =
+      "UPDATE sessions SET folder_key = ?, folder_uid = ?, version = ?, lost_reason = ?, row = ? WHERE id = ?";
+    this.#sql(sql).run(...columns);
   }
 
   async deleteSession(id: string): Promise<void> {
@@ -82,7 +82,8 @@ class SqliteStore implements Store {
 
   async listSessions({ limit, cursor }: PageRequest): Promise<Page<SessionRow>> {
     const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
-    const sql = "SELECT ordinal, row FROM sessions WHERE ordinal < ? ORDER BY ordinal DESC LIMIT ?";
+    const sql =
+      "SELECT ordinal, lost_reason, row FROM sessions WHERE ordinal < ? ORDER BY ordinal DESC LIMIT ?";
     const rows = this.#sql(sql).all(before, limit + 1);
     return page(rows, limit, "ordinal", parseSession);
   }
@@ -103,7 +104,7 @@ class SqliteStore implements Store {
   async insertRun(run: RunRow): Promise<void> {
     const { runId, sessionId, number, state, createdAt } = run;
     this.#deferred.push(() => this.#insertRun(runId, sessionId, number, state, createdAt));
-    this.#flushTimer ??= setTimeout(() => this.#flush(), DEFER_MS);
+    this.#flushTimer ??= setTimeout(() => this.#flushLate(), DEFER_MS);
   }
 
   #insertRun(...values: [string, string, number, string, string]): void {
@@ -114,15 +115,19 @@ class SqliteStore implements Store {
 
   async finishRun(run: RunRow, session: SessionRow): Promise<void> {
     const sql = "UPDATE runs SET state = ?, ended_at = ?, summary = ?, output = ? WHERE run_id = ?";
+    // Encoded before the transaction: nothing that a guest has a hand in may fail inside it.
+    const summary = run.summary === null ? null : encodeSummary(run.summary);
+    const output = JSON.stringify(run.output);
+    const columns = columnsOf(session);
     this.#transaction(() => {
-      const summary = run.summary === null ? null : JSON.stringify(run.summary);
-      this.#sql(sql).run(run.state, run.endedAt, summary, JSON.stringify(run.output), run.runId);
-      void this.updateSession(session);
-      if (this.#writes++ % SWEEP_EVERY === 0) this.#sweep(session.id, run.number);
+      this.#sql(sql).run(run.state, run.endedAt, summary, output, run.runId);
+      this.#updateSession(columns);
+      if (run.number % SWEEP_EVERY === 0) this.#sweep(session.id, run.number);
     });
   }
 
   async appendLateOutput(runId: string, text: string, maxChars: number): Promise<void> {
+    this.#flush();
     this.#sql("UPDATE runs SET late_output = substr(late_output || ?, 1, ?) WHERE run_id = ?").run(
       text,
       maxChars,
@@ -134,6 +139,11 @@ class SqliteStore implements Store {
     this.#flush();
     const row = this.#sql("SELECT * FROM runs WHERE run_id = ?").get(runId);
     return row === undefined ? null : parseRun(row);
+  }
+
+  async lastRunNumber(sessionId: string): Promise<number> {
+    this.#flush();
+    return Number(this.#sql("SELECT max(number) AS n FROM runs WHERE session_id = ?").get(sessionId)?.n ?? 0);
   }
 
   async listRuns(sessionId: string, { limit, cursor }: PageRequest): Promise<Page<RunRow>> {
@@ -166,9 +176,8 @@ class SqliteStore implements Store {
   }
 
   async markInterrupted(reason: string): Promise<number> {
-    this.#sql("UPDATE runs SET state = 'lost' WHERE state IN ('queued', 'running')").run();
-    const sql = `UPDATE sessions SET row = json_set(row, '$.lostReason', ?)
-      WHERE json_extract(row, '$.version') > 0 AND json_extract(row, '$.lostReason') IS NULL`;
+    this.#sql("UPDATE runs SET state = 'lost' WHERE state = 'queued'").run();
+    const sql = "UPDATE sessions SET lost_reason = ? WHERE version > 0 AND lost_reason IS NULL";
     return Number(this.#sql(sql).run(reason).changes);
   }
 
@@ -194,6 +203,15 @@ class SqliteStore implements Store {
     return statement;
   }
 
+  /** A disk that is full now must not end the server: what could not be written is tried again with the next write. */
+  #flushLate(): void {
+    try {
+      this.#flush();
+    } catch {
+      this.#flushTimer = undefined;
+    }
+  }
+
   #flush(): void {
     if (this.#deferred.length > 0) this.#transaction(() => undefined);
   }
@@ -203,14 +221,21 @@ class SqliteStore implements Store {
     this.#flushTimer = undefined;
     this.#sql("BEGIN IMMEDIATE").run();
     try {
-      for (const deferred of this.#deferred.splice(0)) deferred();
+      for (const deferred of this.#deferred) deferred();
       work();
       this.#sql("COMMIT").run();
+      this.#deferred.length = 0;
     } catch (error) {
-      this.#sql("ROLLBACK").run();
+      if (this.#database.isTransaction) this.#sql("ROLLBACK").run();
       throw error;
     }
   }
+}
+
+/** Large results are for who ran the program: a record keeps them only while they are small. */
+function encodeSummary(summary: RunSummary): string {
+  const whole = JSON.stringify(summary);
+  return whole.length <= MAX_SUMMARY_CHARS ? whole : JSON.stringify({ ...summary, results: [] });
 }
 
 function page<T>(rows: Row[], limit: number, key: string, parse: (row: Row) => T): Page<T> {
@@ -223,7 +248,21 @@ function page<T>(rows: Row[], limit: number, key: string, parse: (row: Row) => T
 }
 
 function parseSession(row: Row): SessionRow {
-  return JSON.parse(String(row.row)) as SessionRow;
+  const lostReason = row.lost_reason === null ? null : String(row.lost_reason);
+  return { ...(JSON.parse(String(row.row)) as SessionRow), lostReason };
+}
+
+type SessionColumns = [string | null, number | null, number, string | null, string, string];
+
+function columnsOf(row: SessionRow): SessionColumns {
+  return [
+    row.folder?.key ?? null,
+    row.folder?.uid ?? null,
+    row.version,
+    row.lostReason,
+    JSON.stringify(row),
+    row.id,
+  ];
 }
 
 function parseRun(row: Row): RunRow {

@@ -6,6 +6,8 @@ export const MIGRATIONS: readonly string[] = [
     id TEXT NOT NULL UNIQUE,
     folder_key TEXT,
     folder_uid INTEGER,
+    version INTEGER NOT NULL,
+    lost_reason TEXT,
     row TEXT NOT NULL
   ) STRICT;
   CREATE TABLE runs (

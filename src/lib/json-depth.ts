@@ -1,0 +1,17 @@
+/** Deepest nesting that is accepted of any JSON which somebody else wrote: what walks it later may recurse. */
+export const MAX_JSON_DEPTH = 64;
+
+/** Whether a parsed JSON value is nested at most so deep. Itself without recursion. */
+export function isShallow(value: unknown, maxDepth = MAX_JSON_DEPTH): boolean {
+  let level: unknown[] = [value];
+  for (let depth = 0; depth <= maxDepth; depth++) {
+    const next: unknown[] = [];
+    for (const item of level) {
+      if (typeof item === "object" && item !== null)
+        for (const child of Object.values(item)) next.push(child);
+    }
+    if (next.length === 0) return true;
+    level = next;
+  }
+  return false;
+}

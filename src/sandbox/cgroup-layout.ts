@@ -1,0 +1,73 @@
+/** Where this host lets us make cgroups: version, folders, and on v2 which controllers reach them. */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+export const CONTROLLERS = ["memory", "cpu", "pids"] as const;
+export type Controller = (typeof CONTROLLERS)[number];
+
+/** v1: our own group in the tree of each controller. v2: the top of the one tree as mounted, and our own group in it. */
+type CgroupLayout =
+  | { version: 1; folders: Partial<Record<Controller, string>> }
+  | { version: 2; top: string; own: string };
+
+/** Finds the layout from the texts of /proc/self/cgroup and /proc/self/mountinfo. */
+export function findCgroupLayout(selfCgroup: string, mountinfo: string): CgroupLayout | null {
+  const own = new Map<string, string>();
+  for (const line of selfCgroup.trim().split("\n")) {
+    const [, names = "", path = "/"] = line.match(/^\d+:([^:]*):(.*)$/) ?? [];
+    for (const name of names.split(",")) own.set(name, path);
+  }
+  const folders: Partial<Record<Controller, string>> = {};
+  let unified: CgroupLayout | null = null;
+  for (const line of mountinfo.trim().split("\n")) {
+    const [before = "", after = ""] = line.split(" - ");
+    const [, , , mountRoot = "/", mountPoint = ""] = before.split(" ");
+    const [type, , options = ""] = after.split(" ");
+    const at = (path: string) =>
+      join(mountPoint, mountRoot === "/" ? path : path.replace(mountRoot, "")).replace(/\/$/, "");
+    if (type === "cgroup2") unified = { version: 2, top: mountPoint, own: at(own.get("") ?? "/") };
+    for (const controller of CONTROLLERS) {
+      if (type !== "cgroup" || !options.split(",").includes(controller)) continue;
+      folders[controller] = at(own.get(controller) ?? "/");
+    }
+  }
+  return Object.keys(folders).length > 0 ? { version: 1, folders } : unified;
+}
+
+/** The folder below which each controller can be used; a controller that cannot is left out. */
+export function openParents(layout: CgroupLayout): Partial<Record<Controller, string>> {
+  if (layout.version === 1) return layout.folders;
+  const parents: Partial<Record<Controller, string>> = {};
+  for (const controller of CONTROLLERS) {
+    // The true top may hold processes and pass controllers on; any other group only without processes of its own.
+    const parent = [layout.top, layout.own].find((folder) =>
+      passOn(folder, controller, folder === layout.own),
+    );
+    if (parent !== undefined) parents[controller] = parent;
+  }
+  return parents;
+}
+
+function passOn(folder: string, controller: Controller, isOwn: boolean): boolean {
+  try {
+    writeFileSync(join(folder, "cgroup.subtree_control"), `+${controller}`);
+    return true;
+  } catch (error) {
+    if (!isOwn || (error as NodeJS.ErrnoException).code !== "EBUSY") return false;
+  }
+  try {
+    emptyInto(folder, join(folder, "era-host"));
+    writeFileSync(join(folder, "cgroup.subtree_control"), `+${controller}`);
+    return true;
+  } catch {
+    return false; // not delegated to this user
+  }
+}
+
+/** Moves the processes of our own group, this server among them, into a leaf of it. */
+function emptyInto(folder: string, leaf: string): void {
+  mkdirSync(leaf, { recursive: true });
+  for (const pid of readFileSync(join(folder, "cgroup.procs"), "utf8").split("\n").filter(Boolean)) {
+    writeFileSync(join(leaf, "cgroup.procs"), pid);
+  }
+}
