@@ -1,10 +1,12 @@
 /** `era image build | list | prune`, and the step of `up` that makes sure that there is one. */
 import { readdirSync, readFileSync } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { ensureImage } from "../image/build.ts";
 import { findImage, type Image, imagesDir, listImages } from "../image/find.ts";
 import { imageName, readRecipe } from "../image/recipe.ts";
+import { runtimesDir } from "../image/runtime.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import { createProgress } from "./progress.ts";
 
@@ -48,7 +50,7 @@ export async function imageCommand(
   }
 }
 
-/** Removes images that neither the recipe asks for nor a sandbox stands on. */
+/** Removes images that neither the recipe asks for nor a sandbox stands on, and what was compiled for them. */
 async function prune(config: Config, current: string): Promise<void> {
   const mounted = mountedPaths();
   for (const image of await listImages(config.home)) {
@@ -59,6 +61,11 @@ async function prune(config: Config, current: string): Promise<void> {
     }
     await removeTree(join(imagesDir(config.home), image.name));
     console.log(`${image.name}  removed`);
+  }
+  const runtimes = runtimesDir(config.home);
+  for (const name of await readdir(runtimes).catch(() => [])) {
+    // Those of the current image are made again by the next start.
+    if (!mounted.includes(join(runtimes, name))) await removeTree(join(runtimes, name));
   }
 }
 

@@ -18,6 +18,9 @@ export type GuestRuntime = { dir: string; seccompPath: string };
 const GUEST_DIR = fileURLToPath(new URL("../../guest/", import.meta.url));
 const COMPILE_SECCOMP = join(IMAGES_DIR, "compile-seccomp.py");
 const TIMEOUT_MS = 60_000;
+const UNFINISHED = ".making-";
+
+export const runtimesDir = (home: string) => join(home, "runtime");
 
 export async function ensureRuntime(
   home: string,
@@ -25,12 +28,13 @@ export async function ensureRuntime(
   policy: SeccompPolicy,
 ): Promise<GuestRuntime> {
   const hash = await contentHash([image.name, JSON.stringify(policy)], [GUEST_DIR, COMPILE_SECCOMP]);
-  const base = join(home, "runtime");
+  const base = runtimesDir(home);
   const root = join(base, hash);
   const runtime = { dir: join(root, "guest"), seccompPath: join(root, "seccomp.bpf") };
   if (existsSync(root)) return runtime;
   await mkdir(base, { recursive: true, mode: 0o755 });
-  const staging = join(base, `.making-${hash}-${process.pid}`);
+  await removeUnfinished(base);
+  const staging = join(base, `${UNFINISHED}${hash}-${process.pid}`);
   await mkdir(staging, { mode: 0o755 });
   try {
     await make(staging, image, policy);
@@ -41,6 +45,14 @@ export async function ensureRuntime(
     if (!existsSync(root)) throw error;
   }
   return runtime;
+}
+
+/** What a killed start left half-made. */
+async function removeUnfinished(base: string): Promise<void> {
+  for (const name of await readdir(base)) {
+    const maker = name.startsWith(UNFINISHED) ? name.split("-").at(-1) : undefined;
+    if (maker !== undefined && !existsSync(`/proc/${maker}`)) await removeTree(join(base, name));
+  }
 }
 
 async function make(staging: string, image: Image, policy: SeccompPolicy): Promise<void> {

@@ -6,21 +6,22 @@ import { randomBase36 } from "../lib/random-id.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";
-import type { JsonObject, Page, PageRequest, SessionRow } from "../store/store.ts";
+import type { Page, PageRequest, SessionRow } from "../store/store.ts";
 import { Session, type SessionDependencies } from "./session.ts";
 
-export type CreateRequest = {
-  id: string | null;
-  language: Language;
-  persistent: boolean;
-  metadata: JsonObject;
-  data: JsonObject;
-  allowInternetAccess: boolean;
-  allowPublicAccess: boolean;
-  defaultTimeout: number | null;
-  memoryMib: number | null;
-  cpuCount: number | null;
-};
+/** What a client may choose of a new session; without an id it gets one. */
+export type CreateRequest = { id: string | null } & Pick<
+  SessionRow,
+  | "language"
+  | "persistent"
+  | "metadata"
+  | "data"
+  | "allowInternetAccess"
+  | "allowPublicAccess"
+  | "defaultTimeout"
+  | "memoryMib"
+  | "cpuCount"
+>;
 
 const DELETE_BATCH = 100;
 const DELETE_WIDTH = 8;

@@ -71,9 +71,13 @@ export class Session {
     return this.#runs.get(runId) ?? null;
   }
 
-  /** Changes settings; takes effect with the next run. */
+  /** Changes settings: limits at once, all else with the next run. */
   async update(change: Partial<SessionRow>): Promise<void> {
     this.#row = { ...this.#row, ...change };
+    const limits = this.#limits();
+    if (limits !== null && (this.#state.kind === "idle" || this.#state.kind === "running")) {
+      this.#state.lease.live.sandbox.cgroup?.setLimits(limits);
+    }
     await this.#deps.store.updateSession(this.#row);
   }
 

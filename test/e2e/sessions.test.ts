@@ -27,6 +27,15 @@ test("a session made by a run is claimed once by an explicit create, and keeps i
   assert.deepEqual([refused.code, refused.id], ["session_exists", session.id]);
 });
 
+test("limits of a claim hold at once, for the sandbox that runs", async () => {
+  const session = it.client.session(newId());
+  await session.run("x = 1");
+  const claim = { session_id: session.id, language: "python", memory_mib: 100 };
+  await it.client.expect(201, "POST", "/api/sessions", claim);
+  const answer = await session.run("print(x)\ny = bytearray(200 << 20)");
+  assert.deepEqual([answer.stdout, answer.outcome], ["1\n", "out_of_memory"]);
+});
+
 test("a session that was created is not created again", async () => {
   const session = await it.client.create(newId());
   assert.equal(
