@@ -280,6 +280,8 @@ class Agent:
     def on_done(self, header, results):
         if self.run is None or header["run"] != self.run.id:
             raise FrameError("an answer that nobody asked for")
+        if header["outcome"] not in ("ok", "raised", "exited"):
+            raise FrameError("an outcome that a kernel cannot have")
         self.finish_run({key: header[key] for key in ("outcome", "exit_code", "error")}, results)
 
     # Children.

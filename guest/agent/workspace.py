@@ -101,26 +101,21 @@ def _clear(path):
     except FileNotFoundError:
         pass
     except OSError:
-        import shutil
-
-        shutil.rmtree(path, onexc=_open_up)
+        _remove_folder(path)
 
 
-def _open_up(remove, path, _error):
-    """A folder that its owner closed to itself is opened, and what failed in it tried once more."""
-    try:
-        os.chmod(os.path.dirname(path), 0o700)
-        os.chmod(path, 0o700)
-        if remove in (os.open, os.scandir):
-            _clear(path)
-        else:
-            remove(path)
-    except OSError:
-        pass  # the next run's end tries again
+def _remove_folder(path):
+    """However deep it is, and however closed to its owner: these programs walk by descriptors."""
+    for command in (["/bin/chmod", "-R", "u+rwx", "--", path], ["/bin/rm", "-rf", "--", path]):
+        try:
+            os.waitpid(os.posix_spawn(command[0], command, {}), 0)
+        except OSError:
+            pass  # the guest holds every process slot; the next run's end tries again
 
 
 def empty():
     """Removes all that is in the workspace: what a session that keeps no files is left with after a run."""
+    open_up()
     for name in os.listdir(WORKSPACE):
         _clear(os.path.join(WORKSPACE, name))
 

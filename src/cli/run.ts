@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { z } from "zod";
-import type { Config } from "../config.ts";
+import { type Config, ConfigError } from "../config.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import type { Logger } from "../log.ts";
 import { obtainImage } from "./image.ts";
@@ -43,7 +43,7 @@ export async function run(
     console.error(USAGE);
     return 2;
   }
-  const code = values.code ?? (await readFile(file === "-" ? "/dev/stdin" : String(file), "utf8"));
+  const code = values.code ?? (await readProgram(String(file)));
   await using stack = new AsyncDisposableStack();
   const target = await findServer(values.server, config, log, signal, stack);
   const id = values.session ?? `run-${randomBase36(12)}`;
@@ -60,6 +60,16 @@ export async function run(
     return 1;
   }
   return await relay(response.body);
+}
+
+async function readProgram(file: string): Promise<string> {
+  try {
+    return await readFile(file === "-" ? "/dev/stdin" : file, "utf8");
+  } catch (cause) {
+    throw new ConfigError(`Cannot read the program '${file}': ${(cause as NodeJS.ErrnoException).code}`, {
+      cause,
+    });
+  }
 }
 
 /** The server asked for, else the one on the configured port, else a private one on the same data. */

@@ -101,9 +101,12 @@ function openStore(config: Config): Store {
     return openSqliteStore({ path: join(config.dataDir, "era.db"), keepRuns: config.keepRuns });
   } catch (cause) {
     if ((cause as { errcode?: number }).errcode !== SQLITE_BUSY) throw cause;
-    throw new ConfigError(`Cannot use the data folder '${config.dataDir}': another server is using it`, {
-      cause,
-    });
+    throw new ConfigError(
+      `Cannot use the data folder '${config.dataDir}': another server is using it (see ERA_PORT, and --server of run)`,
+      {
+        cause,
+      },
+    );
   }
 }
 

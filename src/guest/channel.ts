@@ -198,7 +198,7 @@ export class GuestChannel {
         );
         return;
       case "fault":
-        throw new Error(`The agent failed: ${header.message}`);
+        throw new Error("The agent failed", { cause: new Error(header.message) });
     }
   }
 

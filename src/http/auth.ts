@@ -7,6 +7,8 @@ import type { FastifyInstance } from "fastify";
 import { isLoopback } from "../config.ts";
 import { AppError } from "../protocol/errors.ts";
 
+/** A name or address, of an origin or a Host header, with or without a port. */
+const ADDRESS = /^(?:https?:\/\/)?(\[[0-9a-f:]+\]|[a-z0-9.-]+)(?::\d+)?$/i;
 const PUBLIC_ROUTES = new Set(["/health"]);
 
 export function requireKey(app: FastifyInstance, apiKey: string | undefined): void {
@@ -22,8 +24,9 @@ export function requireKey(app: FastifyInstance, apiKey: string | undefined): vo
  * whose name was made to resolve to this machine says that name as `Host`.
  */
 function refuseForeignPage(origin: string | undefined, host: string | undefined): void {
-  for (const address of [origin, host === undefined ? undefined : `http://${host}`]) {
-    if (address === undefined || (URL.canParse(address) && isLoopback(new URL(address).hostname))) continue;
+  for (const address of [origin, host]) {
+    const name = address === undefined ? undefined : ADDRESS.exec(address)?.[1];
+    if (address === undefined || (name !== undefined && isLoopback(name.toLowerCase()))) continue;
     throw new AppError(
       "forbidden_origin",
       `Cannot take requests from or to '${address.slice(0, 200)}' without a key`,

@@ -12,7 +12,7 @@ export function encodeData(data: JsonObject): string {
   return compact.length <= MAX_INDENTED_CHARS ? JSON.stringify(data, null, 2) : compact;
 }
 
-/** What a guest left in the file; null unless it is a JSON object of sane depth. */
+/** What a guest left in the file; null unless it is a JSON object of sane depth and size. */
 export function parseData(content: Buffer): JsonObject | null {
   let value: unknown;
   try {
@@ -20,7 +20,9 @@ export function parseData(content: Buffer): JsonObject | null {
   } catch {
     return null;
   }
-  return isObject(value) && isShallow(value) ? value : null;
+  if (!isObject(value) || !isShallow(value)) return null;
+  // Written out again it can be longer than it was: 1e20 becomes 21 digits.
+  return JSON.stringify(value).length <= MAX_DATA_CHARS ? value : null;
 }
 
 function isObject(value: unknown): value is JsonObject {

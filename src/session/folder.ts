@@ -2,7 +2,7 @@
  * A session's folder: `<data>/sessions/<key>/{workspace,home,run}`. The key is ours, random and short, never the
  * client's id. All of it belongs to the session's uid and is closed to others; `run` is the server's own.
  */
-import { chown, mkdir, readdir, rm } from "node:fs/promises";
+import { chmod, chown, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { randomBase36 } from "../lib/random-id.ts";
 import { removeTree } from "../lib/remove-tree.ts";
@@ -47,9 +47,13 @@ export async function createFolder(dataDir: string, uid: number, asRoot: boolean
   }
 }
 
-/** Removes what an earlier start left in `run`, so that a new socket can be made. */
-export async function clearRun(folder: Folder): Promise<void> {
+/**
+ * Makes the folder fit for a new start: without an earlier socket, and open to its owner, who may have closed it to
+ * itself. The two folders are mount points of the guest: it can change their mode, but not put anything in their place.
+ */
+export async function prepareFolder(folder: Folder): Promise<void> {
   await rm(folder.socket, { force: true });
+  for (const path of [folder.workspace, folder.home]) await chmod(path, 0o700);
 }
 
 /** Removes folders that no session owns: those of warm or one-shot sandboxes of a server that was killed. */

@@ -11,7 +11,7 @@ import { launchSandbox, type Sandbox } from "../sandbox/launch.ts";
 import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
 import { guestEnvironment, type Limits } from "../sandbox/policy.ts";
 import type { UidRange } from "../sandbox/uids.ts";
-import { clearRun, createFolder, type Folder } from "./folder.ts";
+import { createFolder, type Folder, prepareFolder } from "./folder.ts";
 
 /** What every sandbox of this server is made with. */
 export type SandboxHost = {
@@ -45,7 +45,7 @@ export function defaultLimits(config: Config): Limits {
 
 /** Starts a sandbox on an existing folder. Rejects with `sandbox_failed`, leaving nothing of it behind. */
 export async function startSandbox(host: SandboxHost, folder: Folder, limits: Limits): Promise<LiveSandbox> {
-  await clearRun(folder);
+  await prepareFolder(folder);
   const channel = await GuestChannel.open(folder.socket);
   let sandbox: Sandbox | null = null;
   let cgroup: Cgroup | null = null;

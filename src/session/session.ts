@@ -188,6 +188,7 @@ export class Session {
       return this.#finish(request, row, log, { outcome, end, elapsedUs: end.frame.elapsed_us });
     } catch (cause) {
       if (this.#state.kind !== "running") throw cause;
+      this.#deps.host.log.info({ err: cause, run_id: row.runId }, "a sandbox was lost in a run");
       await this.#endSandbox(cause instanceof Error ? cause : new Error(String(cause)));
       this.#refuseIfRefusing();
       const outcome =

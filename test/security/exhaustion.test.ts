@@ -107,6 +107,22 @@ import time; time.sleep(10)`;
     { timeout: 30 },
   );
   assert.equal(mapped.outcome, "disk_full");
+  const onePage = hold("10").replace(
+    "held.append(f)",
+    "held.append(mmap.mmap(f.fileno(), 4096, trackfd=False)); f.close()",
+  );
+  assert.equal((await (await newSession()).run(onePage, { timeout: 30 })).outcome, "disk_full");
+  const headless = `import subprocess, sys, time
+program = """
+import ctypes, threading
+def work():
+    ${hold("10").split("\n").join("\n    ").replace("time.sleep(10)", "time.sleep(100)")}
+threading.Thread(target=work).start()
+ctypes.CDLL(None).syscall(${process.arch === "arm64" ? 93 : 60}, 0)
+"""
+subprocess.Popen([sys.executable, "-c", program])
+time.sleep(10)`;
+  assert.equal((await (await newSession()).run(headless, { timeout: 30 })).outcome, "disk_full");
 });
 
 test("too many files are stopped like too many bytes", async () => {

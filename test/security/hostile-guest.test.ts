@@ -137,6 +137,36 @@ test("data that would grow a hundredfold when written out does not", async () =>
   assert.ok(performance.now() - startedAt < 10_000);
 });
 
+test("a tree that is deeper than a path may be long stands in nobody's way", async () => {
+  const dig = "for i in range(1500): os.mkdir('d' * 9); os.chdir('d' * 9)\nos.chdir('/workspace')";
+  const session = await it.client.create(`hostile-${next++}`, { data: { kept: 1 } });
+  await session.run(
+    `import os\nos.mkdir('.session_data.json.new'); os.chdir('.session_data.json.new')\n${dig}\nos.unlink('.session_data.json')`,
+  );
+  await session.prints("{'kept': 1}\n", "import json; print(json.load(open('.session_data.json')))");
+  const forgetful = await it.client.create(`hostile-${next++}`, { persistent: false });
+  await forgetful.run(`import os\n${dig}`);
+  await forgetful.prints("['.session_data.json']\n", "print(os.listdir('.'))");
+});
+
+test("data that grows when it is written out again is refused whole", async () => {
+  const session = await it.client.create(`hostile-${next++}`, { data: { kept: 1 } });
+  const answer = await session.run(
+    `open('.session_data.json', 'w').write('{"a":[' + ','.join(['1e20'] * 400000) + ']}')`,
+  );
+  assert.deepEqual(answer.data, { kept: 1 });
+});
+
+test("a session whose folder was closed before its sandbox ended starts again", async () => {
+  const session = await newSession();
+  await session.run(
+    "import os\nopen('precious', 'w').write('1')\nos.chmod('/workspace', 0)\nos.chmod('/root', 0)",
+  );
+  const forged = await session.run(`${FORGE}answer(exit_code=9999)`);
+  assert.equal(forged.outcome, "lost");
+  await session.prints("1\n", "print(open('precious').read())");
+});
+
 test("a program that closes its folders to itself and dies is opened up again", async () => {
   const session = await newSession();
   await session.run("import os\nos.chmod('/workspace', 0)\nos.chmod('/root', 0)\nos.kill(os.getpid(), 9)");
