@@ -77,6 +77,11 @@ export class AppError extends Error {
   }
 }
 
+/** What everything that would run code answers once the server has begun to stop. */
+export function shuttingDown(): AppError {
+  return new AppError("shutting_down", "Cannot run code: the server is stopping");
+}
+
 /** A state that the code rules out: always our own mistake. */
 export class BugError extends Error {
   override readonly name = "BugError";

@@ -2,6 +2,7 @@
 
 import type { GuestRun } from "../guest/channel.ts";
 import { randomBase36 } from "../lib/random-id.ts";
+import { shuttingDown } from "../protocol/errors.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
 import type { Dropped } from "../store/store.ts";
 import type { DiskMonitor } from "./disk-quota.ts";
@@ -45,7 +46,12 @@ export class OneShots {
 
   /** `signal` ends the run: nobody waits for its result any more. */
   async run(request: OneShotRequest, signal: AbortSignal): Promise<OneShotResult> {
+    const unwanted = AbortSignal.any([signal, this.#stopping.signal]);
     const lease = await this.#pool.take(null);
+    if (unwanted.aborted) {
+      this.#destroySoon(lease);
+      throw unwanted.reason;
+    }
     const id = `exec_${randomBase36(16)}`;
     const log = new OutputLog(this.#outputBytes);
     let overDiskQuota: string | null = null;
@@ -61,8 +67,7 @@ export class OneShots {
     };
     this.#disk.watch(watched);
     const interrupt = () => channel.interrupt(id);
-    signal.addEventListener("abort", interrupt, { once: true });
-    this.#stopping.signal.addEventListener("abort", interrupt, { once: true });
+    unwanted.addEventListener("abort", interrupt, { once: true });
     try {
       for (const [path, content] of request.files) channel.seed(path, Buffer.from(content));
       const end = await channel.run(this.#guestRun(id, request, log));
@@ -77,8 +82,7 @@ export class OneShots {
       const outcome = lostOutcome(cause instanceof Error ? cause.message : String(cause));
       return finish(id, log, outcome, 0, {}, []);
     } finally {
-      signal.removeEventListener("abort", interrupt);
-      this.#stopping.signal.removeEventListener("abort", interrupt);
+      unwanted.removeEventListener("abort", interrupt);
       this.#disk.unwatch(watched);
       this.#destroySoon(lease);
     }
@@ -86,7 +90,7 @@ export class OneShots {
 
   /** Interrupts what runs. */
   stop(): void {
-    this.#stopping.abort(new Error("the server is stopping"));
+    this.#stopping.abort(shuttingDown());
   }
 
   /** Resolves when the sandboxes of all ended runs are gone. */

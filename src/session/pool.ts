@@ -6,7 +6,7 @@
  */
 import { availableParallelism } from "node:os";
 import { Gate } from "../lib/gate.ts";
-import { AppError } from "../protocol/errors.ts";
+import { AppError, shuttingDown } from "../protocol/errors.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import type { Folder } from "./folder.ts";
 import {
@@ -102,7 +102,7 @@ export class SandboxPool {
   }
 
   #refuseIfClosed(): void {
-    if (this.#closed) throw new AppError("shutting_down", "Cannot run code: the server is stopping");
+    if (this.#closed) throw shuttingDown();
   }
 
   #takeWarm(): LiveSandbox | null {
@@ -171,9 +171,7 @@ export class SandboxPool {
       this.#track(this.#launchOne());
     }
     if (this.#launching > 0) return;
-    const reason = this.#closed
-      ? new AppError("shutting_down", "Cannot run code: the server is stopping")
-      : this.#noSlot();
+    const reason = this.#closed ? shuttingDown() : this.#noSlot();
     for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
   }
 

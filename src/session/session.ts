@@ -4,7 +4,7 @@
  */
 
 import { SerialQueue } from "../lib/serial-queue.ts";
-import { AppError } from "../protocol/errors.ts";
+import { AppError, shuttingDown } from "../protocol/errors.ts";
 import type { StreamName } from "../protocol/guest.ts";
 import type { Outcome } from "../protocol/outcome.ts";
 import type { Limits } from "../sandbox/policy.ts";
@@ -137,7 +137,7 @@ export class Session {
 
   /** Refuses runs that wait or come, and interrupts the one in progress after a while; ends the sandbox when it has ended. */
   async shutDown(patienceMs: number): Promise<void> {
-    this.#refusing ??= new AppError("shutting_down", "Cannot run code: the server is stopping");
+    this.#refusing ??= shuttingDown();
     const impatient = setTimeout(() => {
       if (this.currentRun !== null) this.interrupt(this.currentRun);
     }, patienceMs);

@@ -190,13 +190,20 @@ test("a client that hangs up ends its one-shot run", async () => {
   const server = await TestServer.start({ ERA_POOL: "python=0" });
   const gone = new AbortController();
   const body = JSON.stringify({ code: "while True: pass", language: "python", timeout: 600 });
-  const call = fetch(`${server.url}/api/execute`, { method: "POST", body, signal: gone.signal }).catch(
-    () => undefined,
-  );
+  const call = (signal: AbortSignal) =>
+    fetch(`${server.url}/api/execute`, { method: "POST", body, signal }).catch(() => undefined);
+  const running = call(gone.signal);
   await until("it runs", () => server.processes().length >= 3);
   gone.abort();
-  await call;
+  await running;
   await until("nothing runs", () => server.processes().length === 0);
+  // Also one whose sandbox is still being started.
+  await call(AbortSignal.timeout(15));
+  await until("it was started", async () => server.processes().length > 0 || server.folders().length > 0);
+  await until(
+    "nothing is left of it",
+    () => server.processes().length === 0 && server.folders().length === 0,
+  );
   await server.stop();
   await server.removeData();
 });
