@@ -29,6 +29,9 @@ const environment = z.object({
   ERA_QUEUE: integer(1, 100_000).default(64),
   ERA_MAX_LIVE: integer(1, 100_000).optional(),
   ERA_KEEP_RUNS: integer(1, 100_000).default(200),
+  ERA_KEEP_VERSIONS: integer(1, 100).default(20),
+  ERA_IDLE_SECONDS: z.coerce.number().min(0.1).max(31_536_000).default(300),
+  ERA_ORPHAN_SECONDS: z.coerce.number().min(0).max(86_400).default(60),
   ERA_AUTO_CREATE: flag.default(true),
   ERA_UID_BASE: integer(65_536, 4_200_000_000).default(1_900_000_000),
   ERA_IMAGE_PACKAGES: z.string().default(""),
@@ -63,6 +66,11 @@ export type Config = {
   queueLength: number;
   maxLive: number;
   keepRuns: number;
+  keepVersions: number;
+  /** Idle time after which a session hibernates. */
+  idleMs: number;
+  /** How long a sandbox waits for a server after its own has died. */
+  orphanMs: number;
   autoCreate: boolean;
   uidBase: number;
   imagePackages: readonly string[];
@@ -113,6 +121,9 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     queueLength: settings.ERA_QUEUE,
     maxLive: settings.ERA_MAX_LIVE ?? defaultMaxLive(),
     keepRuns: settings.ERA_KEEP_RUNS,
+    keepVersions: settings.ERA_KEEP_VERSIONS,
+    idleMs: settings.ERA_IDLE_SECONDS * 1000,
+    orphanMs: settings.ERA_ORPHAN_SECONDS * 1000,
     autoCreate: settings.ERA_AUTO_CREATE,
     uidBase: settings.ERA_UID_BASE,
     imagePackages: words(settings.ERA_IMAGE_PACKAGES).sort(),

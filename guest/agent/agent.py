@@ -2,6 +2,8 @@
 
 One event loop over: the server's socket, the kernel's socket, the output pipes, and a pipe that wakes it on SIGCHLD.
 Nothing here waits for user code. Being process 1, it cannot be signalled from inside, and its end ends the sandbox.
+When its server is gone it lets the run in progress end, keeps the result, and dials again: a sandbox that has run
+something to keep waits for a server for a while, then saves and ends.
 Frames with the server are listed in docs/guest-protocol.md.
 """
 
@@ -9,20 +11,35 @@ import _signal
 import os
 import select
 import time
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
 
 import processes
+import state_files
 import workspace
 from kernel_process import KernelProcess
+from line import Line
 from output import HOLD_SECONDS
+from results import Results
 from run import Run
-from wire import FrameError, encode_frame, take_frame
+from wire import FrameError, encode_frame, to_json
 
-PROTOCOL = 1
-SOCKET_PATH = "/run/era/agent.sock"
-READ_BYTES = 1 << 15
+PROTOCOL = 2
 MAX_LATE_PIPES = 32
 MAX_DIED_UNUSED = 10
+MAX_LISTED = 1_000
+# A save that the answer waits for is not the program's time.
+SAVE_SECONDS = 130
+# Nor is what a new kernel takes to restore what the run began with.
+RESTORE_SECONDS = 300
+NOTHING_SAVED = {
+    "type": "saved",
+    "written": 0,
+    "bytes": 0,
+    "not_kept": [],
+    "failed": "the interpreter ended while it saved: is memory short?",
+    "staged": False,
+    "complete": True,
+    "threads": 0,
+}
 
 
 class Agent:
@@ -30,10 +47,19 @@ class Agent:
         self.serve_kernel = serve_kernel
         self.poll = select.poll()
         self.handlers = {}
-        self.incoming = bytearray()
-        self.outgoing = bytearray()
         self.data = workspace.SessionData()
+        self.results = Results()
         self.run = None
+        self.version = 0  # of the last run
+        self.has_said_hello = False
+        self.keeps_state = False  # whether anything of this sandbox is worth waiting for a server
+        self.is_muted = False  # the run in progress is recorded only, until a server asks for it
+        self.unsent_end = None  # of a run whose kernel has died, until the next one is ready
+        self.restored = None  # what a new kernel found, until the server was told
+        self.keep = 20  # versions
+        self.is_saving_all = False
+        self.leaving = False  # saving for the last time
+        self.rolling_back = None
         self.died_unused = 0  # kernels in a row
         self.seed_errors = []  # told on the standard error of the run that the files were for
         self.killed_since = None  # start of an earlier run whose processes were killed, in ticks since boot
@@ -41,13 +67,11 @@ class Agent:
         self.late = {}
         self.kernel = None
         self.epoch = 0
-        self.line = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-        self.line.connect(SOCKET_PATH)
-        self.line.setblocking(False)
-        self.watch(self.line.fileno(), select.POLLIN, self.on_line)
+        self.line = Line()
+        self.line.dial()
+        self.watch_line()
         self.watch_children()
         self.start_kernel()
-        self.send({"type": "hello", "protocol": PROTOCOL, "epoch": self.epoch})
 
     def watch(self, descriptor, events, handler):
         self.handlers[descriptor] = handler
@@ -65,12 +89,18 @@ class Agent:
                     handler(events)
             if self.run is not None:
                 self.on_time(time.monotonic())
+            if self.line.socket is None:
+                self.on_nobody_there(time.monotonic())
 
     def wait_ms(self):
-        if self.run is None:
-            return -1
-        until = self.run.deadline if self.release_at is None else min(self.release_at, self.run.deadline)
-        return max(0, (until - time.monotonic()) * 1000)
+        times = []
+        if self.run is not None:
+            times.append(self.run.deadline)
+            if self.release_at is not None:
+                times.append(self.release_at)
+        if self.line.socket is None:
+            times.append(self.line.dials_at)
+        return max(0, (min(times) - time.monotonic()) * 1000) if times else -1
 
     def on_time(self, now):
         if self.release_at is not None and now >= self.release_at:
@@ -82,16 +112,51 @@ class Agent:
 
     # The server's line.
 
+    def watch_line(self):
+        self.watch(self.line.socket.fileno(), select.POLLIN, self.on_line)
+
     def on_line(self, events):
-        if events & select.POLLOUT:
-            self.flush()
-        if events & ~select.POLLOUT:
-            chunk = self.line.recv(READ_BYTES)
-            if not chunk:
-                os._exit(0)  # the server is gone, and with it the reason to run
-            self.incoming += chunk
-            while (frame := take_frame(self.incoming)) is not None:
-                self.on_request(*frame)
+        try:
+            if events & select.POLLOUT:
+                self.flush()
+            if events & ~select.POLLOUT:
+                for frame in self.line.receive():
+                    self.on_request(*frame)
+        except EOFError:
+            self.on_hang_up()
+
+    def on_hang_up(self):
+        if not self.keeps_state:
+            os._exit(0)  # the server is gone, and with it the reason to run
+        self.unwatch(self.line.socket.fileno())
+        self.line.hang_up()
+        self.is_muted = True
+
+    def on_nobody_there(self, now):
+        if now >= self.line.gives_up_at and self.run is None and not self.leaving and self.kernel.is_ready:
+            self.leaving = True
+            self.save_all(self.version, self.keep)
+        if now >= self.line.dials_at:
+            try:
+                self.line.dial()
+            except OSError:
+                return
+            self.watch_line()
+            self.say_hello()
+
+    def say_hello(self):
+        hello = {
+            "type": "hello",
+            "protocol": PROTOCOL,
+            "token": self.line.token,
+            "epoch": self.epoch,
+            "restored": self.restored,
+            "unrecorded": self.results.unrecorded,
+            "running": self.run.id if self.run is not None else None,
+            "version": self.version,
+        }
+        self.restored = None
+        self.send(hello)
 
     def on_request(self, header, payload):
         kind = header["type"]
@@ -102,6 +167,18 @@ class Agent:
         elif kind == "interrupt":
             if self.run is not None and self.run.id == header["run"]:
                 self.run.end("interrupted", self.kernel)
+        elif kind == "welcome":
+            self.line.welcomed(header)
+        elif kind == "recorded":
+            self.results.forget(header["runs"])
+        elif kind == "replay":
+            self.replay(header["run"])
+        elif kind == "save":
+            self.save_all(header["version"], header["keep"])
+        elif kind == "inspect":
+            self.send({"type": "inspected"}, to_json(state_files.listing(MAX_LISTED)))
+        elif kind == "rollback":
+            self.roll_back(header["version"], header["to"])
         else:
             raise FrameError(f"unknown request {kind!r}")
 
@@ -112,16 +189,38 @@ class Agent:
             self.seed_errors.append(f"Cannot write {path!r}: {error.strerror}\n".encode(errors="backslashreplace"))
 
     def send(self, header, payload=b""):
-        self.outgoing += encode_frame(header, payload)
-        self.flush()
+        self.put(encode_frame(header, payload))
+
+    def put(self, frame):
+        if self.line.socket is None:
+            return
+        self.line.put(frame)
+        try:
+            self.flush()
+        except EOFError:
+            self.on_hang_up()
 
     def flush(self):
-        try:
-            while self.outgoing:
-                del self.outgoing[: self.line.send(self.outgoing[:READ_BYTES])]
-        except BlockingIOError:
-            pass
-        self.poll.modify(self.line.fileno(), select.POLLIN | (select.POLLOUT if self.outgoing else 0))
+        self.line.flush()
+        events = select.POLLIN | (select.POLLOUT if self.line.outgoing else 0)
+        self.poll.modify(self.line.socket.fileno(), events)
+
+    def send_of_run(self, run_id, header, payload):
+        """A frame of a run: recorded, and sent unless the server has yet to ask for the run."""
+        frame = encode_frame(header, payload)
+        self.results.add(run_id, frame)
+        if not self.is_muted:
+            self.put(frame)
+
+    def replay(self, run_id):
+        """Says again all that was said of a run; if it is still in progress, its other frames follow by themselves."""
+        frames = self.results.frames_of(run_id)
+        if frames is None:
+            self.send({"type": "unknown", "run": run_id})
+            return
+        if self.run is not None and self.run.id == run_id:
+            self.is_muted = False
+        self.put(frames)
 
     # Runs.
 
@@ -130,9 +229,24 @@ class Agent:
         self.data.put(payload[code_bytes:] if header["has_data"] else None)
         self.files_since = workspace.file_clock_ns()
         self.run = run = Run(header)
+        self.version, self.keep = run.version, header["keep"]
+        self.is_muted = False
+        self.results.forget(header["recorded"])
+        if run.save != "none":
+            self.keeps_state = True
+            self.results.begin(run.id)
         for pipe in run.pipes:
             self.watch(pipe.reader, select.POLLIN, self.on_output)
-        request = {"run": run.id, "name": header["name"], "env": header["env"], "reap": self.zombies()}
+        request = {
+            "type": "run",
+            "run": run.id,
+            "name": header["name"],
+            "env": header["env"],
+            "reap": self.zombies(),
+            "version": run.version,
+            "save": run.save,
+            "keep": header["keep"],
+        }
         try:
             self.kernel.send_run(request, payload[:code_bytes], [pipe.writer for pipe in run.pipes])
         except OSError:
@@ -163,7 +277,7 @@ class Agent:
                     self.release_at = time.monotonic() + HOLD_SECONDS
 
     def forward_output(self, stream, chunk):
-        self.send({"type": "output", "run": self.run.id, "stream": stream}, chunk)
+        self.send_of_run(self.run.id, {"type": "output", "run": self.run.id, "stream": stream}, chunk)
 
     def on_deadline(self):
         if self.run.cause is None:
@@ -171,7 +285,7 @@ class Agent:
         else:
             self.run.climb()
 
-    def finish_run(self, report, results=b""):
+    def finish_run(self, report, results=b"", saved=None):
         """Sends what is left of the output, then the end of the run: nothing of it follows that frame."""
         run = self.run
         for pipe in run.pipes:
@@ -194,13 +308,34 @@ class Agent:
             "results_bytes": len(results),
             "has_data": data is not None,
             "epoch": self.epoch,
+            "saved": saved,
+            "restored": self.restored,
         }
+        self.restored = None
         if not run.keep_files:
             workspace.empty()
+        frame = encode_frame(end, results + (data or b""))
+        self.results.add(run.id, frame)
+        self.results.end(run.id)
+        self.settle(run, saved)
+        if not self.is_muted:
+            self.put(frame)
         self.run = self.release_at = None
-        self.send(end, results + (data or b""))
         for pipe in run.pipes:
             self.keep_late(pipe, run.id)
+
+    def settle(self, run, saved):
+        """Makes an answer last that nobody may have heard."""
+        staged = saved is not None and saved["staged"]
+        try:
+            if staged:
+                workspace.flush_files(self.files_since)
+            if staged or (run.save != "none" and self.line.socket is None):
+                self.results.store(run.id, run.version, durable=staged)
+            if staged:
+                state_files.commit_version(run.version, durable=True)
+        except OSError:
+            pass  # a full disk: the record stays in memory for as long as this agent lives
 
     # Output that comes after its run has ended.
 
@@ -262,8 +397,8 @@ class Agent:
                 self.kernel.flush()
                 self.watch_kernel()
             frames = self.kernel.receive() if events & ~select.POLLOUT else []
-            for header, results in frames:
-                self.on_done(header, results)
+            for header, payload in frames:
+                self.on_kernel_frame(header, payload)
         except EOFError:
             self.unwatch(self.kernel.fileno())
             if not processes.is_exiting(self.kernel.pid):
@@ -277,12 +412,74 @@ class Agent:
         self.kernel.broken = reason
         self.kernel.signal(_signal.SIGKILL)
 
+    def on_kernel_frame(self, header, payload):
+        kind = header["type"]
+        if kind == "done":
+            self.on_done(header, payload)
+        elif kind == "saving":
+            self.kernel.saver_pid = header["pid"]
+            if self.run is not None and self.run.save == "sync":
+                self.run.deadline = time.monotonic() + SAVE_SECONDS
+        elif kind == "saved":
+            self.on_saved(header)
+        elif kind == "ready" and not self.kernel.is_ready:
+            self.on_ready(header["restored"])
+        else:
+            raise FrameError("a frame that a kernel does not send")
+
+    def on_ready(self, restored):
+        self.kernel.is_ready = True
+        self.restored = restored
+        if restored is not None:
+            self.keeps_state = True
+        if not self.has_said_hello:
+            self.has_said_hello = True
+            self.version = restored["version"] if restored is not None else 0
+            self.results.find(self.version)
+            self.say_hello()
+        elif self.rolling_back is not None:
+            self.end_rollback(None)
+        elif self.unsent_end is not None:
+            end, self.unsent_end = self.unsent_end, None
+            self.finish_run(end)
+
+    def save_all(self, version, keep):
+        """Has everything saved; whoever asked hears of it by the report that says it is complete."""
+        self.is_saving_all = True
+        self.kernel.send({"type": "save", "version": version, "keep": keep})
+        self.watch_kernel()
+
+    def on_saved(self, report):
+        if report["complete"]:
+            if self.leaving:
+                os._exit(0)
+            self.is_saving_all = False
+        self.send(report)
+
     def on_done(self, header, results):
         if self.run is None or header["run"] != self.run.id:
             raise FrameError("an answer that nobody asked for")
         if header["outcome"] not in ("ok", "raised", "exited"):
             raise FrameError("an outcome that a kernel cannot have")
-        self.finish_run({key: header[key] for key in ("outcome", "exit_code", "error")}, results)
+        self.finish_run({key: header[key] for key in ("outcome", "exit_code", "error")}, results, header["saved"])
+
+    def roll_back(self, version, to):
+        """Makes an earlier version the newest, and replaces the kernel, which then restores it."""
+        if self.run is not None or not self.kernel.is_ready:
+            raise FrameError("a rollback while something runs")
+        self.rolling_back = to
+        try:
+            state_files.copy_version(version, to)
+        except (state_files.Damaged, OSError) as error:
+            self.end_rollback(str(error))
+            return
+        self.version = to
+        self.kernel.signal(_signal.SIGKILL)
+
+    def end_rollback(self, error):
+        self.rolling_back = None
+        self.send({"type": "rolled_back", "error": error, "epoch": self.epoch, "restored": self.restored})
+        self.restored = None
 
     # Children.
 
@@ -323,16 +520,22 @@ class Agent:
             self.start_kernel()
         kernel.close()
         end = describe_end(kernel, status)
+        if self.leaving:
+            os._exit(0)  # it died in its last save: the one before it stays
+        if self.is_saving_all:
+            self.is_saving_all = False
+            self.send({**NOTHING_SAVED, "version": self.version})
         if self.run is not None:
-            self.finish_run(end)
-        else:
+            self.unsent_end = self.unsent_end or end
+            self.run.deadline = time.monotonic() + RESTORE_SECONDS
+        elif self.rolling_back is None and self.line.socket is not None:
             self.send({"type": "kernel", "epoch": self.epoch, **end})
 
     def on_last_words(self):
         """An answer sent just before the end counts: the run was over by then."""
         try:
-            for header, results in self.kernel.receive():
-                self.on_done(header, results)
+            for header, payload in self.kernel.receive():
+                self.on_kernel_frame(header, payload)
         except (EOFError, FrameError, KeyError, TypeError):
             pass  # it ended without a word, or with half of one
 
@@ -366,7 +569,6 @@ def run_agent(serve_kernel):
     except BaseException as fault:
         import traceback
 
-        agent.line.setblocking(True)
         text = "".join(traceback.format_exception(fault))[-8192:]
-        agent.send({"type": "fault", "message": text})
+        agent.line.say_last({"type": "fault", "message": text})
         raise

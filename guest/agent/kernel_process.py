@@ -1,8 +1,11 @@
 """One kernel: a child process that holds the variables, and the socket on which the agent speaks with it.
 
     agent                                kernel
-      run {id, name, env, ...} + code, [stdout, stderr] ->
-                                         <- done {id, outcome, exit_code, error} + results
+                                         <- ready {restored}
+      run {run, name, env, ...} + code, [stdout, stderr] ->
+                                         <- done {run, outcome, exit_code, error, saved} + results
+                                         <- saving {pid}, saved {version, ...}
+      save {version} ->                  <- saved {version, ...}
 The kernel is forked from the agent, which has loaded its modules already, so a new one is there in milliseconds.
 """
 
@@ -28,6 +31,8 @@ class KernelProcess:
         ours.setblocking(False)
         self.socket = ours
         self.has_run = False
+        self.is_ready = False
+        self.saver_pid = 0  # of a child that saves: not part of any run
         self.broken = None  # why the agent had to end it, when its line could no longer be trusted
         self._incoming = bytearray()
         self._outgoing = bytearray()
@@ -38,6 +43,10 @@ class KernelProcess:
     @property
     def has_outgoing(self):
         return bool(self._outgoing)
+
+    def send(self, header):
+        self._outgoing += encode_frame(header)
+        self.flush()
 
     def send_run(self, header, code, descriptors):
         """Starts a run. The pipes' ends travel with the first byte; a long program follows as the kernel reads it."""
@@ -86,16 +95,16 @@ def _live(serve, line):
         os._exit(0)
     except BaseException as error:
         try:
-            os.write(2, f"The kernel failed: {error!r}\n".encode(errors="backslashreplace"))
             line.close()
+            os.write(2, f"The kernel failed: {error!r}\n".encode(errors="backslashreplace"))
         finally:
             # Not an exit of the program's own: the agent sees a process without a line, ends it and says why.
             while True:
                 time.sleep(60)
 
 
-def receive_run(line):
-    """The kernel's end: waits for the next run as (header, code, descriptors); None when the agent is gone."""
+def receive_request(line):
+    """The kernel's end: waits for the next request as (header, code, descriptors); None when the agent is gone."""
     buffer = bytearray()
     descriptors = []
     while True:

@@ -11,9 +11,11 @@ from _frozen_importlib_external import SourceFileLoader
 AGENT, PYTHON = "/opt/era/agent", "/opt/era/python"
 # In the order of their imports: each needs only those before it.
 PARTS = (
-    (AGENT, ("wire", "processes", "workspace", "output", "kernel_process", "run", "agent")),
+    (AGENT, ("wire", "processes", "workspace", "output", "kernel_process", "run", "state_files", "results", "line", "agent")),
     (PYTHON, ("environment", "workspace_modules", "display", "matplotlib_support", "kernel")),
 )
+# Loaded when a session first has something to save: one-shot runs never do.
+PERSISTENCE = (PYTHON, ("description", "surroundings", "pickling", "grouping", "saving", "restoring"))
 
 
 def load(folder, name, private_builtins):
@@ -24,12 +26,29 @@ def load(folder, name, private_builtins):
     return module
 
 
+def load_all(parts, earlier, private_builtins):
+    """Loads parts that may import each other and `earlier` ones, without leaving a name of theirs in sys.modules."""
+    names = [*earlier, *(name for _, names in parts for name in names)]
+    hidden = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    path, sys.path[:] = sys.path[:], [entry for entry in sys.path if not entry.startswith("/workspace")]
+    sys.modules.update(earlier)
+    try:
+        return {name: load(folder, name, private_builtins) for folder, names in parts for name in names}
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(hidden)
+        sys.path[:] = path
+
+
 def main():
     private = dict(vars(builtins))
-    parts = {name: load(folder, name, private) for folder, names in PARTS for name in names}
-    for name in parts:
-        del sys.modules[name]
-    parts["agent"].run_agent(parts["kernel"].serve)
+    parts = load_all(PARTS, {}, private)
+
+    def load_persistence():
+        return load_all((PERSISTENCE,), parts, private)
+
+    parts["agent"].run_agent(lambda line: parts["kernel"].serve(line, load_persistence))
 
 
 main()

@@ -17,6 +17,8 @@ class Run:
         self.started_ticks = processes.boot_ticks()
         self.deadline = self.started + header["timeout_ms"] / 1000
         self.keep_files = header["keep_files"]
+        self.version = header["version"]
+        self.save = header["save"]  # none, async or sync
         self.cause = None  # the first of: timed_out, interrupted
         self.pipes = [OutputPipe(stream, header["output_bytes"]) for stream in STREAMS]
         self._rungs = None
@@ -36,7 +38,7 @@ class Run:
         self.deadline = time.monotonic() + next(self._rungs)
 
     def kill_children(self, kernel):
-        processes.kill_since(self.started_ticks, {kernel.pid})
+        processes.kill_since(self.started_ticks, {kernel.pid, kernel.saver_pid})
 
     def _ladder(self, kernel):
         """Polite first: a program with a SIGTERM handler may save its progress, any other is interrupted."""

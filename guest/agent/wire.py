@@ -47,7 +47,8 @@ def encode_frame(header, payload=b""):
     return b"".join((LENGTHS.pack(len(text), len(payload)), text, payload))
 
 
-def _parse_header(raw):
+def parse_json(raw):
+    """One JSON object from bytes. Raises FrameError on anything else."""
     try:
         text = raw.decode()
         header, end = _scan(text, 0)
@@ -68,7 +69,7 @@ def take_frame(buffer):
     body = LENGTHS.size + header_size
     if len(buffer) < body + payload_size:
         return None
-    header = _parse_header(buffer[LENGTHS.size : body])
+    header = parse_json(buffer[LENGTHS.size : body])
     payload = bytes(buffer[body : body + payload_size])
     del buffer[: body + payload_size]
     return header, payload

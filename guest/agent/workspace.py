@@ -120,7 +120,24 @@ def empty():
         _clear(os.path.join(WORKSPACE, name))
 
 
-def count_files(since_ns):
+def flush_files(since_ns):
+    """Puts what was written since a file time on disk; where there are too many files to look at, all that is unwritten."""
+    paths = []
+    if count_files(since_ns, paths) is None:
+        os.sync()
+        return
+    for path in {*paths, *map(os.path.dirname, paths)}:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue  # removed, or not readable for its owner
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def count_files(since_ns, changed=None):
     """Files in the workspace as {files, bytes, modified since a file time}, or None when there are too many to look at."""
     files = size = modified = 0
     budget = COUNT_BUDGET
@@ -145,4 +162,6 @@ def count_files(since_ns):
                 files += 1
                 size += info.st_size
                 modified += info.st_mtime_ns >= since_ns
+                if changed is not None and info.st_mtime_ns >= since_ns:
+                    changed.append(entry.path)
     return {"files": files, "bytes": size, "modified": modified}

@@ -6,6 +6,7 @@ import builtins
 import os
 import sys
 from _io import FileIO, TextIOWrapper
+from select import POLLIN, poll
 
 # By name, not through os: a program that replaces os.write for its session does not change how the kernel works.
 from posix import O_RDONLY, WNOHANG, _exit, chdir, close, dup2, getcwd, getpid, setsid, waitpid, write
@@ -13,8 +14,9 @@ from posix import open as open_descriptor
 
 from display import Results
 from environment import Environment, track
-from kernel_process import receive_run
+from kernel_process import receive_request
 from matplotlib_support import figure_to_png, install
+from state_files import VERSIONS
 from wire import encode_frame
 from workspace_modules import WorkspaceModules
 
@@ -24,8 +26,12 @@ COROUTINE = 0x80
 MAX_NAME, MAX_MESSAGE, MAX_TRACEBACK = 256, 2048, 16384
 MAX_SOURCES = 2_000
 OOM_PREFERENCE = b"900"
+REPORT_AFTER_MS = 20  # a save is told with the next answer, or alone when none comes
 USER_SITE = "/root/.local/lib/python3.13/site-packages"
 SITES = [USER_SITE, "/usr/local/lib/python3.13/dist-packages", "/usr/lib/python3/dist-packages", "/opt/era/site"]
+
+
+BUILTINS = dict(vars(builtins))
 
 
 class Descriptor(FileIO):
@@ -42,9 +48,25 @@ class Descriptor(FileIO):
         return sent
 
 
+class MendedBuiltins:
+    """A program may have replaced some, which the modules that saving imports rely on: not while it saves."""
+
+    def __enter__(self):
+        self._theirs = dict(vars(builtins))
+        vars(builtins).update(BUILTINS)
+
+    def __exit__(self, *_error):
+        vars(builtins).clear()
+        vars(builtins).update(self._theirs)
+
+
 class Kernel:
-    def __init__(self, line):
+    """Also what a Saver sees: the variables, and what of them still waits to be restored."""
+
+    def __init__(self, line, load_persistence):
         self.line = line
+        self.load_persistence = load_persistence
+        self.saver = self.restored = None
         self.pid = getpid()
         self.interruptible = False
         self.loop = None
@@ -55,6 +77,7 @@ class Kernel:
         self.results = Results(figure_to_png)
         self.namespace = self._new_main()
         self._prepare_process()
+        self.first_path = frozenset(sys.path)
 
     def _new_main(self):
         main = type(sys)("__main__")
@@ -90,17 +113,117 @@ class Kernel:
             self.results.add(value)
 
     def serve(self):
-        while (request := receive_run(self.line)) is not None:
+        self.tell({"type": "ready", "restored": self._restore()})
+        while (request := self._next_request()) is not None:
             header, code, descriptors = request
-            reply = self.run(header, code.decode("utf-8", "surrogateescape"), descriptors)
+            if header["type"] == "save":
+                self._save_all(header)
+                continue
+            text = code.decode("utf-8", "surrogateescape")
+            reply = self.run(header, text, descriptors)
             if getpid() != self.pid:
                 _exit(reply["exit_code"])  # a child that the program forked came to the program's end
-            reply["run"] = header["run"]
-            results = self.results.take()
             self.modules.note()
-            self.line.sendall(encode_frame(reply, results))
+            self._answer(header, reply)
+
+    def tell(self, header, payload=b""):
+        self.line.sendall(encode_frame(header, payload))
+
+    def _answer(self, header, reply):
+        results = self.results.take()
+        result = {key: reply[key] for key in ("outcome", "exit_code", "error")}
+        saved = self.saver.take_report() if self.saver is not None else None
+        if header["save"] == "sync":
+            self._save(header, result, durable=True)
+            saved = self.saver.take_report() if self.saver is not None else None
+        self.tell({"type": "done", "run": header["run"], **reply, "saved": saved}, results)
+        if header["save"] == "async":
+            self._save(header, result, durable=False)
+
+    # What outlives this process.
+
+    def _persistence(self, header=None):
+        if self.saver is None:
+            self.saver = self.load_persistence()["saving"].Saver(self, header)
+        return self.saver
+
+    def _restore(self):
+        """The newest saved version, so that its variables are there when they are used: what of it, if any."""
+        try:
+            if not os.listdir(VERSIONS):
+                return None
+        except OSError:
+            return None  # nothing was ever saved here
+        restoring = self.load_persistence()["restoring"]
+        restoring.wait_for_saver()
+        header, damage = restoring.newest_header()
+        if header is None:
+            return {"version": 0, "run": "", "result": None, "not_kept": [], "damage": damage}
+        self.restored = restoring.Restored(self.namespace, header, self.first_path)
+        self.sources.update(self.restored.sources)
+        self.unpublished.update(self.restored.sources)
+        self._persistence(header)
+        told = {key: header[key] for key in ("version", "run", "result", "not_kept")}
+        return {**told, "damage": damage}
+
+    def _save(self, header, result, durable):
+        try:
+            with MendedBuiltins():
+                saver = self._persistence()
+                saver.note(self.codes)
+                saver.save(header["version"], header["run"], result, durable, header["keep"])
+        except Exception as error:
+            if self.saver is not None:
+                self.saver.report = _failed_save(header["version"], error)
+
+    def _save_all(self, header):
+        try:
+            with MendedBuiltins():
+                self._persistence().save_all(header["version"], header["keep"])
+            report = self.saver.take_report()
+        except Exception as error:
+            report = _failed_save(header["version"], error)
+        self.tell({**report, "complete": True})
+
+    def waits(self, name):
+        return self.restored is not None and self.restored.waits(name)
+
+    def follow(self, header):
+        if self.restored is not None:
+            self.restored.follow(header)
+
+    def waiting_modules(self):
+        return self.restored.modules if self.restored is not None else {}
+
+    def lost(self):
+        return self.restored.lost if self.restored is not None else {}
+
+    def has_tasks(self):
+        if self.loop is None or self.loop.is_closed():
+            return False
+        import asyncio
+
+        return bool(asyncio.all_tasks(self.loop))
+
+    def _next_request(self):
+        """Waits for the agent; meanwhile ends a save by a child, and tells how the last save went."""
+        saver = self.saver
+        while saver is not None and (saver.child is not None or saver.report is not None):
+            waiter = poll()
+            waiter.register(self.line.fileno(), POLLIN)
+            if saver.child is not None:
+                waiter.register(saver.child.reader, POLLIN)
+            ready = [descriptor for descriptor, _ in waiter.poll(saver.wait_ms(REPORT_AFTER_MS))]
+            if self.line.fileno() in ready:
+                break
+            if saver.child is not None:
+                saver.finish_child()
+            if saver.report is not None:
+                self.tell(saver.take_report())
+        return receive_request(self.line)
 
     def run(self, header, code, descriptors):
+        self.codes = []
         _reap(header["reap"])
         self._attach(descriptors)
         self.environment.reset(header["env"])
@@ -110,6 +233,9 @@ class Kernel:
         try:
             try:
                 self.interruptible = True
+                if self.restored is not None:
+                    self.restored.prepare(code)
+                    self.saver.look()
                 self.modules.refresh(self.namespace)
                 self._execute(code, header["name"])
             finally:
@@ -170,12 +296,15 @@ class Kernel:
         tree = compile(code, name, "exec", flags, True)
         body = tree.body
         last = body.pop() if body and type(body[-1]) is _ast.Expr else None
-        self._evaluate(compile(tree, name, "exec", TOP_LEVEL_AWAIT, True))
+        self.codes = [compile(tree, name, "exec", TOP_LEVEL_AWAIT, True)]
         if last is not None:
-            expression = _ast.Expression(last.value)
-            value = self._evaluate(compile(expression, name, "eval", TOP_LEVEL_AWAIT, True))
-            if value is not None:
-                self.results.add(value, main=True)
+            self.codes.append(compile(_ast.Expression(last.value), name, "eval", TOP_LEVEL_AWAIT, True))
+        if self.saver is not None:
+            self.saver.before_run(self.codes)
+        for program in self.codes:
+            value = self._evaluate(program)
+        if last is not None and value is not None:
+            self.results.add(value, main=True)
 
     def _evaluate(self, code):
         if code.co_flags & COROUTINE:
@@ -216,6 +345,12 @@ class Kernel:
                 stream.flush()
             except Exception:
                 pass  # the program put something else there; what it kept back is its own loss
+
+
+def _failed_save(version, error):
+    reason = f"{type(error).__name__}: {error}"[:MAX_NAME]
+    counts = {"written": 0, "bytes": 0, "not_kept": [], "threads": 0}
+    return {"type": "saved", "version": version, "failed": reason, "staged": False, "complete": False, **counts}
 
 
 def _reap(pids):
@@ -268,5 +403,5 @@ def _exit_code(code):
     return 1
 
 
-def serve(line):
-    Kernel(line).serve()
+def serve(line, load_persistence):
+    Kernel(line, load_persistence).serve()

@@ -2,9 +2,9 @@
  * The composition root: makes every part of a server in order, and takes all of it down in the reverse order. What a
  * part needs is passed to it here and nowhere else.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { type Config, ConfigError } from "../config.ts";
@@ -12,13 +12,14 @@ import { createHttpServer } from "../http/server.ts";
 import type { Image } from "../image/find.ts";
 import { ensureRuntime } from "../image/runtime.ts";
 import type { Logger } from "../log.ts";
-import { openCgroupTree } from "../sandbox/cgroup.ts";
+import { type Cgroup, type CgroupTree, openCgroupTree } from "../sandbox/cgroup.ts";
 import { CA_PATH } from "../sandbox/policy.ts";
 import { type Facility, unacceptable } from "../sandbox/probe.ts";
 import { seccompPolicy } from "../sandbox/seccomp.ts";
 import { UidRange } from "../sandbox/uids.ts";
 import { DiskMonitor } from "../session/disk-quota.ts";
 import { checkSocketPath, removeUnowned, sessionsDir } from "../session/folder.ts";
+import { Hibernation } from "../session/hibernation.ts";
 import type { SandboxHost } from "../session/live-sandbox.ts";
 import { OneShots } from "../session/one-shot.ts";
 import { SandboxPool } from "../session/pool.ts";
@@ -30,11 +31,11 @@ import type { Store } from "../store/store.ts";
 type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facility[] };
 
 const SQLITE_BUSY = 5;
-const LOST_BY_RESTART = "The server was restarted";
+const SECRET_FILE = "secret";
 
 export async function startServer(config: Config, image: Image, log: Logger): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack();
-  const { host, store } = await openHost(config, image, log, stack);
+  const { host, store, left } = await openHost(config, image, log, stack);
   const facilities = await probeHost(host);
   refuseUnsafe(facilities, config);
 
@@ -45,6 +46,9 @@ export async function startServer(config: Config, image: Image, log: Logger): Pr
   const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
   const oneShots = stack.use(new OneShots(pool, disk, config.outputBytes, onError));
   const registry = new SessionRegistry({ host, store, pool, disk });
+  const hibernation = stack.use(new Hibernation(() => registry.known(), config.idleMs, log));
+  pool.reclaim = () => hibernation.reclaim();
+  await registry.takeOver(left);
   await pool.fill();
 
   const health = { version: readVersion(), facilities, image: image.name, pool };
@@ -70,7 +74,7 @@ export async function openHost(
   image: Image,
   log: Logger,
   stack: AsyncDisposableStack,
-): Promise<{ host: SandboxHost; store: Store }> {
+): Promise<{ host: SandboxHost; store: Store; left: Map<string, Cgroup> }> {
   const asRoot = process.getuid?.() === 0;
   checkSocketPath(config.dataDir);
   await mkdir(sessionsDir(config.dataDir), { recursive: true, mode: 0o711 });
@@ -79,21 +83,44 @@ export async function openHost(
   const store = stack.use(openStore(config));
   const cgroups = openCgroupTree(instanceOf(config.dataDir));
   stack.defer(() => cgroups?.dispose());
-  await cgroups?.clear();
   const folders = await store.listFolders();
-  const removed = await removeUnowned(config.dataDir, new Set(folders.map(({ key }) => key)));
-  const lost = await store.markInterrupted(LOST_BY_RESTART);
-  log.info(
-    { removed_folders: removed, sessions_without_variables: lost },
-    "cleaned up after the last server",
-  );
+  const owned = new Set(folders.map(({ key }) => key));
+  await cgroups?.clear(owned);
+  const left = await findLeftSandboxes(cgroups, folders);
+  const removed = await removeUnowned(config.dataDir, owned);
+  log.info({ removed_folders: removed, sandboxes: left.size }, "cleaned up after the last server");
   const uids = stack.use(
     new UidRange(
       config.uidBase,
       folders.map(({ uid }) => uid),
     ),
   );
-  return { host: { config, log, image, runtime, caBundle: findCaBundle(), cgroups, uids, asRoot }, store };
+  const secret = await readSecret(join(config.dataDir, SECRET_FILE));
+  const caBundle = findCaBundle();
+  return { host: { config, log, image, runtime, caBundle, cgroups, uids, asRoot, secret }, store, left };
+}
+
+/** Sandboxes of sessions that an earlier server left running, by session; groups with nothing in them are removed. */
+async function findLeftSandboxes(
+  cgroups: CgroupTree | null,
+  folders: readonly { id: string; key: string }[],
+): Promise<Map<string, Cgroup>> {
+  if (cgroups === null) return new Map();
+  const inUse = new Set(cgroups.inUse());
+  await cgroups.clear(inUse);
+  return new Map(folders.filter(({ key }) => inUse.has(key)).map(({ id, key }) => [id, cgroups.open(key)]));
+}
+
+/** What an agent proves itself with to a later server of the same data folder. */
+async function readSecret(path: string): Promise<string> {
+  try {
+    const secret = randomBytes(32).toString("hex");
+    await writeFile(path, secret, { mode: 0o600, flag: "wx" });
+    return secret;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return readFile(path, "utf8");
+  }
 }
 
 function openStore(config: Config): Store {

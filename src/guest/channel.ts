@@ -1,19 +1,36 @@
 /**
  * The server's end of one sandbox's line. It listens on the socket in the sandbox's folder until the agent has dialled,
- * which it does before any guest code runs, and carries one run at a time:
+ * and carries one run at a time:
  *
  *     server                                   agent
  *       listen                            <-   connect, hello
+ *       welcome                           ->
  *       seed*, run                        ->
  *                                         <-   output*, end      (nothing of the run after its end)
  *       interrupt                         ->
- *                                         <-   late, kernel      (between runs, or of earlier runs)
- * Any frame out of place ends the line: the channel then reports that it is lost, and never recovers.
+ *                                         <-   late, kernel, saved   (between runs, or of earlier runs)
+ *       replay, save, inspect, rollback   ->   (each is answered)
+ * A new sandbox dials before any guest code runs: the first to connect is its agent. One that an earlier server started
+ * proves by a token that it is the agent and not a guest's program. Any frame out of place ends the line for good.
  */
 import { createServer, type Server, type Socket } from "node:net";
-import { BugError } from "../protocol/errors.ts";
-import { type EndFrame, GUEST_PROTOCOL, type ServerFrame, type StreamName } from "../protocol/guest.ts";
+import { SerialQueue } from "../lib/serial-queue.ts";
+import { AppError, BugError } from "../protocol/errors.ts";
+import {
+  type EndFrame,
+  GUEST_PROTOCOL,
+  type HelloFrame,
+  type RolledBackFrame,
+  type SavedFrame,
+  type SaveMode,
+  type ServerFrame,
+  type StateListing,
+  type StreamName,
+  stateListing,
+} from "../protocol/guest.ts";
 import { encodeFrame, type Frame, FrameError, FrameReader } from "./framing.ts";
+
+type OnOutput = (stream: StreamName, chunk: Buffer) => void;
 
 export type GuestRun = {
   id: string;
@@ -26,7 +43,14 @@ export type GuestRun = {
   timeoutMs: number;
   outputBytes: number;
   env: Record<string, string>;
-  onOutput: (stream: StreamName, chunk: Buffer) => void;
+  /** Number of the state after this run. */
+  version: number;
+  save: SaveMode;
+  /** How many versions to keep. */
+  keep: number;
+  /** Earlier runs that the store has. */
+  recorded: string[];
+  onOutput: OnOutput;
 };
 
 export type GuestEnd = { frame: EndFrame; results: Buffer; data: Buffer | null };
@@ -34,47 +58,72 @@ export type GuestEnd = { frame: EndFrame; results: Buffer; data: Buffer | null }
 type ChannelEvents = {
   /** Output of a run that has ended, from processes that it left behind. */
   onLate: (runId: string, stream: StreamName, chunk: Buffer) => void;
-  /** The kernel ended between runs and was replaced: its variables are gone. */
-  onKernelLost: (description: string) => void;
+  /** The kernel ended between runs and was replaced. */
+  onKernelLost: (epoch: number, description: string) => void;
+  onSaved: (report: SavedFrame) => void;
   /** The line is gone for good. Called once, and not after close(). */
   onLost: (reason: Error) => void;
 };
 
-type Pending = {
-  run: GuestRun;
+/** How an agent proves that it is the one of an earlier server's sandbox; null for the first line of a new one. */
+export type LineIdentity = { token: string; orphanMs: number; expectToken: boolean };
+
+type PendingRun = {
+  id: string;
+  onOutput: OnOutput;
   overdue: NodeJS.Timeout;
-  resolve: (end: GuestEnd) => void;
+  resolve: (end: GuestEnd | null) => void;
+  reject: (reason: Error) => void;
+};
+
+/** One question at a time, each with its kind of answer. */
+type PendingAnswer = {
+  type: "saved" | "inspected" | "rolled_back";
+  resolve: (frame: Frame) => void;
   reject: (reason: Error) => void;
 };
 
 /** The agent ends a run within 3 s of its limit. One that does not is broken, or no longer ours. */
 const OVERDUE_MS = 10_000;
+/** What saving may take, where an answer waits for it. */
+const SAVE_MS = 150_000;
+const ANSWER_MS = 30_000;
+const MAX_STRANGERS = 32;
+const STRANGER_MS = 2_000;
 
 const ignore = () => undefined;
-const NO_EVENTS: ChannelEvents = { onLate: ignore, onKernelLost: ignore, onLost: ignore };
+const NO_EVENTS: ChannelEvents = {
+  onLate: ignore,
+  onKernelLost: ignore,
+  onSaved: ignore,
+  onLost: ignore,
+};
 
 export class GuestChannel {
   readonly #server: Server;
-  readonly #reader = new FrameReader();
-  readonly #hello = Promise.withResolvers<void>();
+  readonly #identity: LineIdentity;
+  readonly #strangers = new Set<Socket>();
+  readonly #hello = Promise.withResolvers<HelloFrame>();
   #socket: Socket | null = null;
-  #greeted = false;
-  #pending: Pending | null = null;
+  #run: PendingRun | null = null;
+  #answer: PendingAnswer | null = null;
+  readonly #questions = new SerialQueue();
   #lost: Error | null = null;
   #closed = false;
   events: ChannelEvents = NO_EVENTS;
 
-  private constructor(server: Server) {
+  private constructor(server: Server, identity: LineIdentity) {
     this.#server = server;
+    this.#identity = identity;
     this.#hello.promise.catch(() => undefined);
     server.on("connection", (socket) => this.#accept(socket));
     server.on("error", (error) => this.#lose(error));
   }
 
   /** Listens on a socket file, which must not exist yet. */
-  static async open(path: string): Promise<GuestChannel> {
+  static async open(path: string, identity: LineIdentity): Promise<GuestChannel> {
     const server = createServer();
-    const channel = new GuestChannel(server);
+    const channel = new GuestChannel(server, identity);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject);
     server.listen({ path, writableAll: true, readableAll: true }, resolve);
@@ -87,13 +136,13 @@ export class GuestChannel {
   }
 
   /** Resolves when the agent has said hello; rejects when the line is lost or the signal fires. */
-  async greeted(signal: AbortSignal): Promise<void> {
+  async greeted(signal: AbortSignal): Promise<HelloFrame> {
     signal.throwIfAborted();
     const { promise, reject } = Promise.withResolvers<never>();
     const onAbort = () => reject(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
     try {
-      await Promise.race([this.#hello.promise, promise]);
+      return await Promise.race([this.#hello.promise, promise]);
     } finally {
       signal.removeEventListener("abort", onAbort);
     }
@@ -104,17 +153,11 @@ export class GuestChannel {
   }
 
   /** Runs one program. Rejects only when the line is lost; all else is in the end frame. */
-  run(run: GuestRun): Promise<GuestEnd> {
-    if (this.#lost !== null) return Promise.reject(this.#lost);
-    if (this.#pending !== null) throw new BugError("a run was started while another is in progress");
+  async run(run: GuestRun): Promise<GuestEnd> {
     const code = Buffer.from(run.code);
     const data = run.data === null ? null : Buffer.from(run.data);
-    const { promise, resolve, reject } = Promise.withResolvers<GuestEnd>();
-    const overdue = setTimeout(
-      () => this.#lose(new Error("The agent did not end the run in time")),
-      run.timeoutMs + OVERDUE_MS,
-    );
-    this.#pending = { run, overdue, resolve, reject };
+    const limit = run.timeoutMs + OVERDUE_MS + (run.save === "sync" ? SAVE_MS : 0);
+    const end = this.#expectEnd(run.id, run.onOutput, limit);
     this.#send(
       {
         type: "run",
@@ -126,14 +169,54 @@ export class GuestChannel {
         timeout_ms: run.timeoutMs,
         output_bytes: run.outputBytes,
         env: run.env,
+        version: run.version,
+        save: run.save,
+        keep: run.keep,
+        recorded: run.recorded,
       },
       data === null ? code : Buffer.concat([code, data]),
     );
-    return promise;
+    const ended = await end;
+    if (ended === null) throw new BugError("the agent does not know a run that it was given");
+    return ended;
+  }
+
+  /** Hears a run again that an earlier server began: its output from the start, then its end. Null if it is unknown. */
+  replay(id: string, onOutput: OnOutput, timeoutMs: number): Promise<GuestEnd | null> {
+    const end = this.#expectEnd(id, onOutput, timeoutMs + OVERDUE_MS);
+    this.#send({ type: "replay", run: id });
+    return end;
   }
 
   interrupt(runId: string): void {
     this.#send({ type: "interrupt", run: runId });
+  }
+
+  /** The store has these runs. */
+  recorded(runs: string[]): void {
+    this.#send({ type: "recorded", runs });
+  }
+
+  /** Saves all variables, so that the sandbox can go. Rejects with `save_failed` when that cannot be done. */
+  async save(version: number, keep: number): Promise<SavedFrame> {
+    const { header } = await this.#ask({ type: "save", version, keep }, "saved", SAVE_MS);
+    if (header.type !== "saved") throw new BugError("another answer than was waited for");
+    if (header.failed !== null)
+      throw new AppError("save_failed", `Cannot save the session's variables: ${header.failed}`);
+    return header;
+  }
+
+  /** What is saved, by name and by version. */
+  async inspect(): Promise<StateListing> {
+    const { payload } = await this.#ask({ type: "inspect" }, "inspected", ANSWER_MS);
+    return stateListing.parse(JSON.parse(payload.toString()));
+  }
+
+  /** Makes a saved version current again, under a new number. */
+  async rollback(version: number, to: number): Promise<RolledBackFrame> {
+    const { header } = await this.#ask({ type: "rollback", version, to }, "rolled_back", SAVE_MS);
+    if (header.type !== "rolled_back") throw new BugError("another answer than was waited for");
+    return header;
   }
 
   /** The sandbox is gone: as if the line had broken. */
@@ -147,85 +230,169 @@ export class GuestChannel {
     this.#lose(reason);
   }
 
+  #expectEnd(id: string, onOutput: OnOutput, limitMs: number): Promise<GuestEnd | null> {
+    if (this.#lost !== null) return Promise.reject(this.#lost);
+    if (this.#run !== null) throw new BugError("a run was started while another is in progress");
+    const { promise, resolve, reject } = Promise.withResolvers<GuestEnd | null>();
+    const overdue = setTimeout(() => this.#lose(new Error("The agent did not end the run in time")), limitMs);
+    this.#run = { id, onOutput, overdue, resolve, reject };
+    return promise;
+  }
+
+  #ask(header: ServerFrame, type: PendingAnswer["type"], limitMs: number): Promise<Frame> {
+    return this.#questions.add(() => this.#askNow(header, type, limitMs));
+  }
+
+  async #askNow(header: ServerFrame, type: PendingAnswer["type"], limitMs: number): Promise<Frame> {
+    if (this.#lost !== null) throw this.#lost;
+    const { promise, resolve, reject } = Promise.withResolvers<Frame>();
+    this.#answer = { type, resolve, reject };
+    const overdue = setTimeout(
+      () => this.#lose(new Error(`The agent did not answer '${header.type}'`)),
+      limitMs,
+    );
+    this.#send(header);
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(overdue);
+      this.#answer = null;
+    }
+  }
+
   #send(header: ServerFrame, payload?: Buffer): void {
     this.#socket?.write(encodeFrame(header, payload));
   }
 
+  /** Until a hello with the right token, whoever has dialled is a stranger. */
   #accept(socket: Socket): void {
-    if (this.#socket !== null || this.#lost !== null) {
-      socket.destroy(); // dialled before the socket was closed
+    if (this.#socket !== null || this.#lost !== null || this.#strangers.size >= MAX_STRANGERS) {
+      socket.destroy();
       return;
     }
-    this.#socket = socket;
-    this.#server.close(); // whoever dials from now on is a guest
-    socket.on("data", (chunk) => this.#receive(chunk));
-    socket.on("error", (error) => this.#lose(error));
-    socket.on("close", () => this.#lose(new Error("The agent hung up")));
+    const reader = new FrameReader();
+    this.#strangers.add(socket);
+    const patience = setTimeout(() => socket.destroy(), STRANGER_MS);
+    const refuse = (reason: Error) => {
+      clearTimeout(patience);
+      this.#strangers.delete(socket);
+      socket.destroy();
+      if (!this.#identity.expectToken) this.#lose(reason);
+    };
+    socket.on("error", refuse);
+    socket.on("close", () => refuse(new Error("The agent hung up")));
+    socket.on("data", (chunk) => {
+      try {
+        const [first, ...rest] = reader.push(chunk);
+        if (first === undefined) return;
+        if (first.header.type !== "hello" || !this.#isOurs(first.header))
+          throw new FrameError("the agent did not say hello");
+        clearTimeout(patience);
+        for (const event of ["error", "close", "data"]) socket.removeAllListeners(event);
+        this.#strangers.delete(socket);
+        this.#welcome(socket, first.header, reader, rest);
+      } catch (error) {
+        refuse(error instanceof Error ? error : new Error(String(error)));
+      }
+    });
+    if (!this.#identity.expectToken) this.#server.close(); // whoever dials from now on is a guest
   }
 
-  #receive(chunk: Buffer): void {
+  #isOurs(hello: HelloFrame): boolean {
+    const token = this.#identity.expectToken ? this.#identity.token : null;
+    return hello.protocol === GUEST_PROTOCOL && hello.token === token;
+  }
+
+  #welcome(socket: Socket, hello: HelloFrame, reader: FrameReader, rest: Frame[]): void {
+    this.#socket = socket;
+    if (this.#server.listening) this.#server.close();
+    for (const stranger of this.#strangers) stranger.destroy();
+    socket.on("data", (chunk) => this.#receive(() => reader.push(chunk)));
+    socket.on("error", (error) => this.#lose(error));
+    socket.on("close", () => this.#lose(new Error("The agent hung up")));
+    this.#send({ type: "welcome", token: this.#identity.token, orphan_ms: this.#identity.orphanMs });
+    this.#hello.resolve(hello);
+    this.#receive(() => rest);
+  }
+
+  #receive(frames: () => Frame[]): void {
     if (this.#lost !== null) return;
     try {
-      for (const frame of this.#reader.push(chunk)) this.#handle(frame);
+      for (const frame of frames()) this.#handle(frame);
     } catch (error) {
       this.#lose(error instanceof Error ? error : new Error(String(error)));
     }
   }
 
-  #handle({ header, payload }: Frame): void {
-    if (!this.#greeted) {
-      if (header.type !== "hello" || header.protocol !== GUEST_PROTOCOL)
-        throw new FrameError("the agent did not say hello");
-      this.#greeted = true;
-      this.#hello.resolve();
-      return;
-    }
+  #handle(frame: Frame): void {
+    const { header, payload } = frame;
     switch (header.type) {
       case "hello":
         throw new FrameError("a second hello");
       case "output":
-        this.#current(header.run).run.onOutput(header.stream, payload);
+        this.#current(header.run).onOutput(header.stream, payload);
         return;
       case "end":
         this.#end(header, payload);
+        return;
+      case "unknown":
+        this.#settle(header.run, null);
         return;
       case "late":
         this.events.onLate(header.run, header.stream, payload);
         return;
       case "kernel":
         this.events.onKernelLost(
+          header.epoch,
           header.signal === null ? `exit status ${header.exit_code}` : `signal ${header.signal}`,
         );
+        return;
+      case "saved":
+        this.events.onSaved(header);
+        if (header.complete && this.#answer?.type === "saved") this.#answer.resolve(frame);
+        return;
+      case "inspected":
+      case "rolled_back":
+        if (this.#answer?.type !== header.type) throw new FrameError("an answer that nobody asked for");
+        this.#answer.resolve(frame);
         return;
       case "fault":
         throw new Error("The agent failed", { cause: new Error(header.message) });
     }
   }
 
-  #current(runId: string): Pending {
-    if (this.#pending === null || this.#pending.run.id !== runId)
+  #current(runId: string): PendingRun {
+    if (this.#run === null || this.#run.id !== runId)
       throw new FrameError("a frame of a run that is not in progress");
-    return this.#pending;
+    return this.#run;
   }
 
   #end(frame: EndFrame, payload: Buffer): void {
-    const { resolve, overdue } = this.#current(frame.run);
     if (frame.results_bytes > payload.length) throw new FrameError("a payload shorter than its header says");
-    clearTimeout(overdue);
-    this.#pending = null;
     const results = payload.subarray(0, frame.results_bytes);
-    resolve({ frame, results, data: frame.has_data ? payload.subarray(frame.results_bytes) : null });
+    const data = frame.has_data ? payload.subarray(frame.results_bytes) : null;
+    if (frame.saved !== null) this.events.onSaved(frame.saved);
+    this.#settle(frame.run, { frame, results, data });
+  }
+
+  #settle(runId: string, end: GuestEnd | null): void {
+    const { resolve, overdue } = this.#current(runId);
+    clearTimeout(overdue);
+    this.#run = null;
+    resolve(end);
   }
 
   #lose(reason: Error): void {
     if (this.#lost !== null) return;
     this.#lost = reason;
     if (this.#server.listening) this.#server.close();
+    for (const stranger of this.#strangers) stranger.destroy();
     this.#socket?.destroy();
     this.#hello.reject(reason);
-    clearTimeout(this.#pending?.overdue);
-    this.#pending?.reject(reason);
-    this.#pending = null;
+    clearTimeout(this.#run?.overdue);
+    this.#run?.reject(reason);
+    this.#run = null;
+    this.#answer?.reject(reason);
     if (!this.#closed) this.events.onLost(reason);
   }
 }

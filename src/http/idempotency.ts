@@ -1,10 +1,15 @@
 /** `Idempotency-Key`: a retried request gets the recorded answer, also while the first is still in progress. */
 import { createHash } from "node:crypto";
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { AppError } from "../protocol/errors.ts";
+import { AppError, BugError } from "../protocol/errors.ts";
 import type { RecordedAnswer, Store } from "../store/store.ts";
 
 type Answer = { status: number; body: unknown };
+export type IdempotencyKey = { key: string; requestHash: string };
+/** Work that may reserve the key for a run in the store itself, before the run begins. */
+type Work = (key: IdempotencyKey | null) => Promise<Answer>;
+/** The answer of a run that a key was reserved for. */
+type OfRun = (runId: string) => Promise<Answer>;
 
 const MAX_KEY_CHARS = 255;
 
@@ -21,11 +26,12 @@ export class Idempotency {
     request: FastifyRequest,
     reply: FastifyReply,
     scope: string,
-    work: () => Promise<Answer>,
+    work: Work,
+    ofRun: OfRun = neverReserved,
   ): Promise<FastifyReply> {
     const key = request.headers["idempotency-key"];
     if (key === undefined) {
-      const { status, body } = await work();
+      const { status, body } = await work(null);
       return reply.status(status).send(body);
     }
     if (typeof key !== "string" || key === "" || key.length > MAX_KEY_CHARS) {
@@ -34,18 +40,20 @@ export class Idempotency {
         `Cannot use the header 'Idempotency-Key': it may have 1 to ${MAX_KEY_CHARS} characters`,
       );
     }
-    const { answer, replayed } = await this.#once(scope, key, hashOf(request), work);
+    const { answer, replayed } = await this.#once(scope, key, hashOf(request), work, ofRun);
     if (replayed) reply.header("idempotency-replayed", "true");
     return reply.status(answer.status).type("application/json; charset=utf-8").send(answer.body);
   }
 
-  async #once(scope: string, key: string, hash: string, work: () => Promise<Answer>) {
+  async #once(scope: string, key: string, hash: string, work: Work, ofRun: OfRun) {
     const name = JSON.stringify([scope, key]);
     const pending = this.#pending.get(name);
-    if (pending !== undefined)
-      return { answer: matching(await pending.answer, pending.hash, hash), replayed: true };
+    if (pending !== undefined) {
+      refuseOther(pending.hash, hash);
+      return { answer: await pending.answer, replayed: true };
+    }
     // Entered before the first wait, so that two requests at the same moment cannot both begin.
-    const answer = this.#findOrWork(scope, key, hash, work);
+    const answer = this.#findOrWork(scope, key, hash, work, ofRun);
     const shared = answer.then(({ answer }) => answer);
     shared.catch(() => undefined); // a failure reaches the first request; others may not be waiting
     this.#pending.set(name, { hash, answer: shared });
@@ -56,24 +64,28 @@ export class Idempotency {
     }
   }
 
-  async #findOrWork(scope: string, key: string, hash: string, work: () => Promise<Answer>) {
-    const recorded = await this.#store.findAnswer(scope, key);
-    if (recorded !== null) return { answer: matching(recorded, recorded.requestHash, hash), replayed: true };
-    const { status, body } = await work();
+  async #findOrWork(scope: string, key: string, hash: string, work: Work, ofRun: OfRun) {
+    const found = await this.#store.findAnswer(scope, key);
+    if (found !== null) refuseOther(found.requestHash, hash);
+    if (found !== null && "body" in found) return { answer: found, replayed: true };
+    const { status, body } =
+      found === null ? await work({ key, requestHash: hash }) : await ofRun(found.runId);
     const answer = { requestHash: hash, status, body: JSON.stringify(body) };
     await this.#store.recordAnswer(scope, key, answer);
-    return { answer, replayed: false };
+    return { answer, replayed: found !== null };
   }
 }
 
-function matching(answer: RecordedAnswer, recordedHash: string, hash: string): RecordedAnswer {
-  if (recordedHash !== hash) {
-    throw new AppError(
-      "idempotency_mismatch",
-      "Cannot answer: this Idempotency-Key was used with a different request",
-    );
-  }
-  return answer;
+function refuseOther(knownHash: string, hash: string): void {
+  if (knownHash === hash) return;
+  throw new AppError(
+    "idempotency_mismatch",
+    "Cannot answer: this Idempotency-Key was used with a different request",
+  );
+}
+
+async function neverReserved(): Promise<never> {
+  throw new BugError("a key was reserved for a run where there are none");
 }
 
 function hashOf(request: FastifyRequest): string {

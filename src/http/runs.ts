@@ -9,9 +9,9 @@ import type { RunRequest } from "../session/run.ts";
 import type { Store } from "../store/store.ts";
 import { parseInput } from "./body.ts";
 import { writeEvents } from "./events.ts";
-import type { Idempotency } from "./idempotency.ts";
+import type { Idempotency, IdempotencyKey } from "./idempotency.ts";
 import { type IdParams, parseId } from "./sessions.ts";
-import { viewRun, viewRunResult } from "./views.ts";
+import { viewRecordedResult, viewRun, viewRunResult } from "./views.ts";
 
 type RunRoutes = { registry: SessionRegistry; store: Store; idempotency: Idempotency };
 type RunParams = { Params: { run_id: string } };
@@ -23,11 +23,12 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
   app.post<IdParams>("/api/sessions/:id/run", (request, reply) => {
     const id = parseId(request.params.id);
     const body = parseInput(runBody, request.body);
-    return idempotency.reply(request, reply, id, async () => {
-      const { run, created } = await begin(registry, id, body, request);
+    const work = async (key: IdempotencyKey | null) => {
+      const { run, created } = await begin(registry, id, body, request, key);
       const result = viewRunResult(await run.result);
       return { status: 200, body: created ? { ...result, created } : result };
-    });
+    };
+    return idempotency.reply(request, reply, id, work, (runId) => answerOf(registry, store, id, runId));
   });
 
   app.post<IdParams>("/api/sessions/:id/stream", async (request, reply) => {
@@ -67,7 +68,27 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
   });
 }
 
-async function begin(registry: SessionRegistry, id: string, body: RunBody, request: FastifyRequest) {
+/** The answer of a run that was begun with a key: when it has ended, also if another server had begun it. */
+async function answerOf(registry: SessionRegistry, store: Store, id: string, runId: string) {
+  const session = await registry.get(id);
+  await session.settled();
+  await session.findRun(runId)?.result.catch(() => undefined);
+  const row = await store.findRun(runId);
+  if (row?.state !== "done")
+    throw new AppError(
+      "run_lost",
+      `Cannot tell how the run '${runId}' ended: the server ended before it did`,
+    );
+  return { status: 200, body: viewRecordedResult(row, session.row.data) };
+}
+
+async function begin(
+  registry: SessionRegistry,
+  id: string,
+  body: RunBody,
+  request: FastifyRequest,
+  key: IdempotencyKey | null = null,
+) {
   if (body.code === undefined) {
     await registry.get(id);
     throw new AppError("no_code", "Cannot run: code is required, in the request or stored in the session");
@@ -78,6 +99,8 @@ async function begin(registry: SessionRegistry, id: string, body: RunBody, reque
     timeoutMs: timeoutMsOf(body),
     env: { ...body.envs, ...body.env },
     updateData: body.update_data ?? null,
+    durability: body.durability ?? null,
+    idempotency: key,
     baseUrl: `${request.protocol}://${request.host}`,
   };
   return { run: await session.start(asked), created };

@@ -13,6 +13,7 @@ import { addHealth, type HealthInfo } from "./health.ts";
 import { Idempotency } from "./idempotency.ts";
 import { addRuns } from "./runs.ts";
 import { addSessions } from "./sessions.ts";
+import { addStates } from "./states.ts";
 
 type HttpDependencies = {
   config: Config;
@@ -42,6 +43,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addHealth(app, deps.health);
   addExecute(app, deps.oneShots, idempotency);
   addSessions(app, { registry, idempotency, config });
+  addStates(app, registry, idempotency);
   addRuns(app, { registry, store, idempotency });
   return app;
 }

@@ -11,7 +11,7 @@ import type { Session } from "../session/session.ts";
 import type { SessionRow } from "../store/store.ts";
 import { parseInput } from "./body.ts";
 import type { Idempotency } from "./idempotency.ts";
-import { type FileCounts, viewFile, viewSession, viewSessionRow } from "./views.ts";
+import { type FileCounts, viewFile, viewSession, viewSessionRow, viewState } from "./views.ts";
 
 const DEFAULT_LIMIT = 1000;
 const MAX_LISTED_FILES = 1000;
@@ -60,6 +60,7 @@ export function addSessions(app: FastifyInstance, { registry, idempotency, confi
         : { allowInternetAccess: change.allowInternetAccess }),
       ...(change.allowPublicAccess === undefined ? {} : { allowPublicAccess: change.allowPublicAccess }),
       ...(change.metadata === undefined ? {} : { metadata: change.metadata }),
+      ...(change.durability === undefined ? {} : { durability: change.durability }),
     });
     return {
       success: true,
@@ -111,6 +112,7 @@ function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRe
     defaultTimeout: body.default_timeout || null,
     memoryMib: body.memory_mib ?? null,
     cpuCount: body.cpu_count ?? null,
+    durability: body.durability ?? DEFAULTS.durability,
   };
 }
 
@@ -124,13 +126,14 @@ function parsePatch(body: unknown): z.infer<typeof patchBody> {
   }
 }
 
-async function view(session: Session, withFiles = false) {
+export async function view(session: Session, withFiles = false) {
   const { row } = session;
   const tree =
     session.workspace === null ? EMPTY : await walkFiles(session.workspace, withFiles ? MAX_LISTED_FILES : 0);
   return {
     ...viewSession(row, { files: tree.count, bytes: tree.totalBytes }),
     status: session.state,
+    state: viewState(row, session.state),
     ...(withFiles ? { files: tree.files.map(viewFile) } : {}),
   };
 }

@@ -2,9 +2,10 @@
 
 import type { FileEntry } from "../files/walk.ts";
 import { formatGoDuration } from "../lib/duration.ts";
+import type { StateListing } from "../protocol/guest.ts";
 import type { OneShotResult } from "../session/one-shot.ts";
 import type { RunResult } from "../session/run.ts";
-import type { Dropped, OutputEvent, RunRow, SessionRow } from "../store/store.ts";
+import type { Dropped, JsonObject, OutputEvent, RunRow, SessionRow } from "../store/store.ts";
 
 export type FileCounts = { files: number; bytes: number };
 
@@ -38,9 +39,36 @@ export function viewSession(row: SessionRow, counts: FileCounts) {
     data: row.data,
     allowInternetAccess: row.allowInternetAccess,
     allowPublicAccess: row.allowPublicAccess,
+    durability: row.durability,
     ...(row.defaultTimeout === null ? {} : { default_timeout: row.defaultTimeout }),
     ...(row.memoryMib === null ? {} : { memory_mib: row.memoryMib }),
     ...(row.cpuCount === null ? {} : { cpu_count: row.cpuCount }),
+  };
+}
+
+/** What there is of a session's variables; `state` of the session says whether its sandbox lives. */
+export function viewState({ version, saved, hibernatedAt }: SessionRow, state: string) {
+  const asleep = version === 0 ? "new" : "hibernated";
+  return {
+    kind: state === "cold" || state === "ending" ? asleep : "live",
+    version,
+    saved_version: saved.savedVersion,
+    bytes: saved.bytes,
+    not_kept: saved.notKept,
+    save_failure: saved.failure,
+    rolled_back: saved.rolledBack,
+    hibernated_at: hibernatedAt,
+  };
+}
+
+export function viewVersion(saved: StateListing["versions"][number]) {
+  return {
+    version: saved.version,
+    run_id: saved.run === "" ? null : saved.run,
+    saved_at: new Date(saved.at).toISOString(),
+    changed: saved.changed,
+    bytes_written: saved.written,
+    bytes: saved.bytes,
   };
 }
 
@@ -50,7 +78,7 @@ export const viewFile = (file: FileEntry) => ({
   modified_at: file.modifiedAt.toISOString(),
 });
 
-export function viewRunResult({ row, log, data }: RunResult) {
+export function viewRunResult({ row, log, data }: Pick<RunResult, "row" | "data"> & { log: RunTexts }) {
   const summary = row.summary;
   return {
     exit_code: summary?.outcome.exitCode ?? 1,
@@ -66,8 +94,17 @@ export function viewRunResult({ row, log, data }: RunResult) {
     error: summary?.outcome.error ?? null,
     results: summary?.results ?? [],
     state: summary?.state ?? null,
+    ...(summary?.output_lost ? { output_lost: true } : {}),
     ...truncation(summary?.truncated ?? {}),
   };
+}
+
+/** Both streams of a run, whole. */
+type RunTexts = { text: (stream: OutputEvent["stream"]) => string };
+
+/** The same answer from the record of a run. */
+export function viewRecordedResult(row: RunRow, data: JsonObject) {
+  return viewRunResult({ row, data, log: { text: (stream) => textOf(row.output, stream) } });
 }
 
 /** A run as a record: without its output in lists, with it alone. */

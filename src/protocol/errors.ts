@@ -26,12 +26,23 @@ export const ERROR_CATALOGUE = {
   route_not_found: { status: 404, retryable: false },
   method_not_allowed: { status: 405, retryable: false },
   session_exists: { status: 409, retryable: false, hint: "Choose another id, or delete the session first" },
+  version_not_kept: {
+    status: 404,
+    retryable: false,
+    hint: "GET /api/sessions/{id}/versions lists those that are kept",
+  },
+  run_lost: {
+    status: 409,
+    retryable: false,
+    hint: "Variables are as before that run, files may hold a part of its work: look, then send it with a new key",
+  },
   idempotency_mismatch: { status: 409, retryable: false, hint: "Use a new key for a different request" },
   session_deleted: { status: 410, retryable: false },
   body_too_large: { status: 413, retryable: false },
   queue_full: { status: 429, retryable: true, hint: "Wait for runs of this session to end" },
   internal: { status: 500, retryable: false, hint: "The request id finds the cause in the server's log" },
   sandbox_failed: { status: 500, retryable: true },
+  save_failed: { status: 507, retryable: true, hint: "Free disk or memory of the session" },
   no_slot: {
     status: 503,
     retryable: true,

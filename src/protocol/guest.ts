@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 
-export const GUEST_PROTOCOL = 1;
+export const GUEST_PROTOCOL = 2;
 export const MAX_HEADER_BYTES = 256 << 10;
 export const MAX_PAYLOAD_BYTES = 12 << 20;
 
@@ -22,7 +22,59 @@ const fileCounts = z.strictObject({
   modified: z.int().nonnegative(),
 });
 
-const hello = z.strictObject({ type: z.literal("hello"), protocol: z.int(), epoch: z.int() });
+const version = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+const notKept = z
+  .array(z.strictObject({ name: z.string(), type: z.string().max(1024), reason: z.string().max(2048) }))
+  .max(200);
+/** What a new kernel found saved. */
+const restored = z.strictObject({
+  version,
+  run: z.string().max(64),
+  result: z
+    .strictObject({
+      outcome: z.enum(["ok", "raised", "exited"]),
+      exit_code: exitCode,
+      error: guestError.nullable(),
+    })
+    .nullable(),
+  not_kept: notKept,
+  /** Why newer versions cannot be read. */
+  damage: z.array(z.string().max(2048)).max(100),
+});
+/** How a save went; `failed` says why it did not. */
+const saved = z.strictObject({
+  type: z.literal("saved"),
+  version,
+  written: version,
+  bytes: version,
+  not_kept: notKept,
+  failed: z.string().max(2048).nullable(),
+  staged: z.boolean(),
+  /** The answer to a request to save everything. */
+  complete: z.boolean(),
+  threads: z.int().nonnegative(),
+});
+const hello = z.strictObject({
+  type: z.literal("hello"),
+  protocol: z.int(),
+  /** What the first server of this sandbox has told it; null on the first line. */
+  token: z.string().max(64).nullable(),
+  epoch: z.int(),
+  restored: restored.nullable(),
+  /** Runs that have ended and that no server has said to have recorded. */
+  unrecorded: z.array(runId).max(10_000),
+  running: runId.nullable(),
+  /** Of the last run. */
+  version,
+});
+const unknown = z.strictObject({ type: z.literal("unknown"), run: runId });
+const inspected = z.strictObject({ type: z.literal("inspected") });
+const rolledBack = z.strictObject({
+  type: z.literal("rolled_back"),
+  error: z.string().max(2048).nullable(),
+  epoch: z.int().positive(),
+  restored: restored.nullable(),
+});
 const output = z.strictObject({ type: z.literal("output"), run: runId, stream });
 const late = z.strictObject({ type: z.literal("late"), run: runId, stream });
 const end = z.strictObject({
@@ -39,6 +91,8 @@ const end = z.strictObject({
   results_bytes: z.int().nonnegative(),
   has_data: z.boolean(),
   epoch: z.int().positive(),
+  saved: saved.nullable(),
+  restored: restored.nullable(),
 });
 const kernel = z.strictObject({
   type: z.literal("kernel"),
@@ -51,15 +105,37 @@ const kernel = z.strictObject({
 const fault = z.strictObject({ type: z.literal("fault"), message: z.string().max(16_384) });
 
 /** What an agent may say. */
-export const agentFrame = z.discriminatedUnion("type", [hello, output, late, end, kernel, fault]);
+export const agentFrame = z.discriminatedUnion("type", [
+  hello,
+  output,
+  late,
+  end,
+  kernel,
+  saved,
+  unknown,
+  inspected,
+  rolledBack,
+  fault,
+]);
 export type AgentFrame = z.infer<typeof agentFrame>;
 export type EndFrame = z.infer<typeof end>;
+export type HelloFrame = z.infer<typeof hello>;
+export type SavedFrame = z.infer<typeof saved>;
+export type RolledBackFrame = z.infer<typeof rolledBack>;
+export type RestoredState = z.infer<typeof restored>;
+export type NotKept = z.infer<typeof notKept>;
 export type StreamName = z.infer<typeof stream>;
 
 /** What the server may ask. */
 export type ServerFrame =
   | { type: "seed"; path: string }
   | { type: "interrupt"; run: string }
+  | { type: "welcome"; token: string; orphan_ms: number }
+  | { type: "recorded"; runs: string[] }
+  | { type: "replay"; run: string }
+  | { type: "save"; version: number; keep: number }
+  | { type: "inspect" }
+  | { type: "rollback"; version: number; to: number }
   | {
       type: "run";
       run: string;
@@ -72,7 +148,16 @@ export type ServerFrame =
       timeout_ms: number;
       output_bytes: number;
       env: Record<string, string>;
+      /** Number of the state after this run. */
+      version: number;
+      save: SaveMode;
+      /** How many versions to keep. */
+      keep: number;
+      /** Earlier runs that the store has: their results need not be kept any more. */
+      recorded: string[];
     };
+/** Whether a run's state is saved: not at all, soon after its answer, or on disk before it. */
+export type SaveMode = "none" | "async" | "sync";
 
 const rich = z.string().optional();
 /** As guest/python/display.py describes them. */
@@ -91,3 +176,32 @@ export const richResults = z
     }),
   )
   .max(1_000);
+
+/** What is saved of a session, as guest/agent/state_files.py lists it. */
+export const stateListing = z.strictObject({
+  variables: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        type: z.string(),
+        repr: z.string(),
+        bytes: version,
+        shared_with: version,
+      }),
+    )
+    .max(1_000),
+  versions: z
+    .array(
+      z.strictObject({
+        version,
+        run: z.string().max(64),
+        at: version,
+        changed: z.array(z.string()).max(100),
+        written: version,
+        bytes: version,
+      }),
+    )
+    .max(100),
+  not_kept: notKept.max(1_000),
+});
+export type StateListing = z.infer<typeof stateListing>;

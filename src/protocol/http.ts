@@ -75,6 +75,9 @@ const limits = {
     .optional(),
 };
 
+const durability = z.enum(["none", "async", "sync"]);
+const versionNumber = z.int().min(1).max(Number.MAX_SAFE_INTEGER);
+
 export const sessionId = z.string().regex(/^[A-Za-z0-9_:-]{1,128}$/);
 
 export const executeBody = z.object({
@@ -104,6 +107,7 @@ export const createBody = z.object({
   default_timeout: timeout.nullish(),
   memory_mib: z.int().min(64).nullish(),
   cpu_count: z.number().min(0.1).nullish(),
+  durability: durability.optional(),
   setup: z.undefined({ error: "packages cannot be installed by this version" }).optional(),
 });
 
@@ -112,6 +116,16 @@ export const patchBody = z.object({
   allowInternetAccess: z.boolean().optional(),
   allowPublicAccess: z.boolean().optional(),
   metadata: jsonObject("metadata").optional(),
+  durability: durability.optional(),
+});
+
+export const rollbackBody = z.object({ version: versionNumber });
+
+export const duplicateBody = z.object({
+  new_id: z.string().optional(),
+  id: z.string().optional(),
+  data: jsonObject("data").optional(),
+  version: versionNumber.optional(),
 });
 
 export const runBody = z.object({
@@ -121,6 +135,7 @@ export const runBody = z.object({
   env: environment.optional(),
   envs: environment.optional(),
   update_data: jsonObject("update_data").optional(),
+  durability: durability.optional(),
 });
 export type RunBody = z.infer<typeof runBody>;
 

@@ -41,8 +41,11 @@ export type CgroupTree = {
   /** Controllers in force. */
   controllers: Controller[];
   create(name: string, limits: Limits): Promise<Cgroup>;
-  /** Ends and removes every sandbox's group, with what is in it. */
-  clear(): Promise<void>;
+  /** Names of the groups in which something runs. */
+  inUse(): string[];
+  open(name: string): Cgroup;
+  /** Ends and removes every sandbox's group, with what is in it, but for those named. */
+  clear(spare: ReadonlySet<string>): Promise<void>;
   dispose(): void;
 };
 
@@ -75,13 +78,17 @@ export function openCgroupTree(instance: string): CgroupTree | null {
   if (controllers.length === 0) return null;
   const roots = [...new Set(Object.values(trees))];
   const { version } = layout;
+  const open = (name: string) => openCgroup(trees, version, name);
+  const groups = () => [...new Set(roots.flatMap(subgroups))];
   return {
     version,
     controllers,
     create: (name, limits) => createCgroup(trees, version, name, limits),
-    clear: async () => {
-      const names = new Set(roots.flatMap(subgroups));
-      for (const name of names) await openCgroup(trees, version, name).remove();
+    inUse: () => groups().filter((name) => !open(name).isEmpty()),
+    open,
+    clear: async (spare) => {
+      const stray = groups().filter((name) => !spare.has(name));
+      await Promise.all(stray.map((name) => open(name).remove()));
     },
     dispose: () => {
       for (const root of roots) {

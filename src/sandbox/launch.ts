@@ -62,6 +62,17 @@ export async function launchSandbox(plan: LaunchPlan, resources: LaunchResources
   };
 }
 
+/** A sandbox that an earlier server started, known by its cgroup alone. */
+export function adoptedSandbox(cgroup: Cgroup): Sandbox {
+  return {
+    pid: 0,
+    cgroup,
+    exited: new Promise(() => undefined), // its agent's line tells when it has ended
+    diagnostics: () => "",
+    end: () => cgroup.remove(),
+  };
+}
+
 async function spawned(child: ChildProcess): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   child.once("spawn", resolve);

@@ -1,10 +1,10 @@
-/** What a guest sees of files: the image read-only, its own two folders, small memory file systems, nothing else. */
+/** What a guest sees of files: the image read-only, its own three folders, small memory file systems, nothing else. */
 import { CA_PATH, type SandboxPolicy } from "./policy.ts";
 
 /** Arguments of bubblewrap, in order: a later mount may lie inside an earlier one. */
 export function planMounts(policy: SandboxPolicy): string[] {
   const size = String(policy.limits.tmpBytes);
-  const { workspace, home, run } = policy.folders;
+  const { workspace, home, state, run } = policy.folders;
   return [
     ...["--ro-bind", policy.rootfs, "/"],
     ...["--proc", "/proc"],
@@ -15,7 +15,8 @@ export function planMounts(policy: SandboxPolicy): string[] {
     ...["--size", size, "--perms", "1777", "--tmpfs", "/tmp"],
     ...["--ro-bind", policy.guestDir, "/opt/era"],
     // Read-only: a guest can dial the socket but not put another one in its place.
-    ...["--size", "65536", "--tmpfs", "/run", "--ro-bind", run, "/run/era", "--remount-ro", "/run"],
+    ...["--size", "65536", "--tmpfs", "/run", "--ro-bind", run, "/run/era"],
+    ...["--bind", state, "/run/era-state", "--remount-ro", "/run"],
     ...["--bind", workspace, "/workspace"],
     ...["--bind", home, "/root"],
     ...(policy.caBundle === null ? [] : ["--ro-bind", policy.caBundle, CA_PATH]),

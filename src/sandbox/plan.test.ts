@@ -6,7 +6,7 @@ import { guestEnvironment, type SandboxPolicy } from "./policy.ts";
 const policy: SandboxPolicy = {
   rootfs: "/image",
   guestDir: "/guest",
-  folders: { workspace: "/s/workspace", home: "/s/home", run: "/s/run" },
+  folders: { workspace: "/s/workspace", state: "/s/state", home: "/s/home", run: "/s/run" },
   caBundle: "/ca.pem",
   limits: {
     memoryBytes: 1 << 29,
@@ -47,16 +47,29 @@ test("containment is in order: limits, cgroups, user, namespaces, mounts, enviro
   );
 });
 
-test("only the session's workspace and home can be written", () => {
+test("only the session's workspace, home and state can be written", () => {
   const binds = asRoot.argv.flatMap((word, at) =>
     word === "--bind" ? [[asRoot.argv[at + 1], asRoot.argv[at + 2]]] : [],
   );
   assert.deepEqual(binds, [
+    ["/s/state", "/run/era-state"],
     ["/s/workspace", "/workspace"],
     ["/s/home", "/root"],
   ]);
   assert.ok(follows(asRoot.argv, "--ro-bind", "/image", "/"));
-  assert.ok(follows(asRoot.argv, "--ro-bind", "/s/run", "/run/era", "--remount-ro", "/run"));
+  assert.ok(
+    follows(
+      asRoot.argv,
+      "--ro-bind",
+      "/s/run",
+      "/run/era",
+      "--bind",
+      "/s/state",
+      "/run/era-state",
+      "--remount-ro",
+      "/run",
+    ),
+  );
 });
 
 test("memory file systems have a size", () => {

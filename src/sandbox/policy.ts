@@ -11,8 +11,8 @@ export type Limits = {
   fileBytes: number;
 };
 
-/** Host folders of one session. `workspace` and `home` are written by the guest, `run` holds the agent's socket. */
-export type SessionFolders = { workspace: string; home: string; run: string };
+/** Host folders of one session. All are written by the guest but `run`, which holds the agent's socket. */
+export type SessionFolders = { workspace: string; home: string; state: string; run: string };
 
 export type SandboxPolicy = {
   rootfs: string;

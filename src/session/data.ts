@@ -1,9 +1,10 @@
 /** A session's data: one JSON object, as it is stored and as the guest finds it in .session_data.json. */
 import { isShallow } from "../lib/json-depth.ts";
+import { AppError } from "../protocol/errors.ts";
 import type { JsonObject } from "../store/store.ts";
 
 /** Of the object as JSON; the agent reads no larger file (guest/agent/workspace.py). */
-export const MAX_DATA_CHARS = 2 << 20;
+const MAX_DATA_CHARS = 2 << 20;
 /** Indentation can multiply the size of deep data by its depth: only what is small is made to read well. */
 const MAX_INDENTED_CHARS = 16 << 10;
 
@@ -23,6 +24,17 @@ export function parseData(content: Buffer): JsonObject | null {
   if (!isObject(value) || !isShallow(value)) return null;
   // Written out again it can be longer than it was: 1e20 becomes 21 digits.
   return JSON.stringify(value).length <= MAX_DATA_CHARS ? value : null;
+}
+
+/** Throws `invalid_request` when the data would grow too large with what a run adds to it. */
+export function refuseTooMuchData(data: JsonObject, update: JsonObject | null): void {
+  if (update === null) return;
+  const size = JSON.stringify(data).length + JSON.stringify(update).length;
+  if (size <= MAX_DATA_CHARS) return;
+  throw new AppError(
+    "invalid_request",
+    `Cannot use 'update_data': with it the session's data may have over ${MAX_DATA_CHARS} characters`,
+  );
 }
 
 function isObject(value: unknown): value is JsonObject {

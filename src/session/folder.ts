@@ -1,5 +1,5 @@
 /**
- * A session's folder: `<data>/sessions/<key>/{workspace,home,run}`. The key is ours, random and short, never the
+ * A session's folder: `<data>/sessions/<key>/{workspace,home,state,run}`. The key is ours, random and short, never the
  * client's id. All of it belongs to the session's uid and is closed to others; `run` is the server's own.
  */
 import { chmod, chown, mkdir, readdir, rm } from "node:fs/promises";
@@ -25,6 +25,7 @@ export function folderAt(dataDir: string, key: string, uid: number): Folder {
     run,
     workspace: join(root, "workspace"),
     home: join(root, "home"),
+    state: join(root, "state"),
     socket: join(run, "agent.sock"),
   };
 }
@@ -35,7 +36,7 @@ export async function createFolder(dataDir: string, uid: number, asRoot: boolean
   try {
     await mkdir(folder.root, { mode: 0o700 });
     await mkdir(folder.run, { mode: 0o755 });
-    for (const path of [folder.workspace, folder.home]) {
+    for (const path of guestFolders(folder)) {
       await mkdir(path, { mode: 0o700 });
       if (asRoot) await chown(path, uid, uid);
     }
@@ -47,13 +48,16 @@ export async function createFolder(dataDir: string, uid: number, asRoot: boolean
   }
 }
 
+/** What the guest writes, and what counts against its quota. */
+export const guestFolders = ({ workspace, home, state }: SessionFolders) => [workspace, home, state];
+
 /**
  * Makes the folder fit for a new start: without an earlier socket, and open to its owner, who may have closed it to
- * itself. The two folders are mount points of the guest: it can change their mode, but not put anything in their place.
+ * itself. The folders are mount points of the guest: it can change their mode, but not put anything in their place.
  */
 export async function prepareFolder(folder: Folder): Promise<void> {
   await rm(folder.socket, { force: true });
-  for (const path of [folder.workspace, folder.home]) await chmod(path, 0o700);
+  for (const path of guestFolders(folder)) await chmod(path, 0o700);
 }
 
 /** Removes folders that no session owns: those of warm or one-shot sandboxes of a server that was killed. */

@@ -1,17 +1,20 @@
 /** Output that comes after its run: collected for a moment, since a guest may write it byte by byte, then stored. */
 import type { Logger } from "../log.ts";
+import type { Store } from "../store/store.ts";
 
 const COLLECT_MS = 200;
 const COLLECT_BYTES = 64 << 10;
+/** Kept of one run. */
+const MAX_CHARS = 65_536;
 
 export class LateOutput {
-  readonly #store: (runId: string, text: string) => Promise<void>;
+  readonly #store: Store;
   readonly #log: Logger;
   readonly #chunks = new Map<string, Buffer[]>();
   #bytes = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(store: (runId: string, text: string) => Promise<void>, log: Logger) {
+  constructor(store: Store, log: Logger) {
     this.#store = store;
     this.#log = log;
   }
@@ -29,7 +32,8 @@ export class LateOutput {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     for (const [runId, chunks] of this.#chunks) {
-      this.#store(runId, Buffer.concat(chunks).toString()).catch((error: unknown) => {
+      const text = Buffer.concat(chunks).toString();
+      this.#store.appendLateOutput(runId, text, MAX_CHARS).catch((error: unknown) => {
         this.#log.error({ err: error, run_id: runId }, "cannot store late output");
       });
     }

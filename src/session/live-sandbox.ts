@@ -1,13 +1,16 @@
 /** A sandbox with its agent on the line: started, greeted, ready to run. */
+import { createHmac } from "node:crypto";
+import { rm } from "node:fs/promises";
 import type { Config } from "../config.ts";
-import { GuestChannel } from "../guest/channel.ts";
+import { GuestChannel, type LineIdentity } from "../guest/channel.ts";
 import type { Image } from "../image/find.ts";
 import type { GuestRuntime } from "../image/runtime.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import type { Logger } from "../log.ts";
 import { AppError } from "../protocol/errors.ts";
+import type { HelloFrame } from "../protocol/guest.ts";
 import type { Cgroup, CgroupTree } from "../sandbox/cgroup.ts";
-import { launchSandbox, type Sandbox } from "../sandbox/launch.ts";
+import { adoptedSandbox, launchSandbox, type Sandbox } from "../sandbox/launch.ts";
 import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
 import { guestEnvironment, type Limits } from "../sandbox/policy.ts";
 import type { UidRange } from "../sandbox/uids.ts";
@@ -23,12 +26,16 @@ export type SandboxHost = {
   cgroups: CgroupTree | null;
   uids: UidRange;
   asRoot: boolean;
+  /** Known to the servers of this data folder, one after the other, and to nobody else. */
+  secret: string;
 };
 
 export type LiveSandbox = {
   folder: Folder;
   sandbox: Sandbox;
   channel: GuestChannel;
+  /** What its agent said first. */
+  hello: HelloFrame;
   /** Whether the kernel of the host ended a process for lack of memory since this was last asked. */
   hasNewOomKills(): boolean;
   /** Ends the sandbox and the line; the folder stays. */
@@ -36,6 +43,8 @@ export type LiveSandbox = {
 };
 
 const START_TIMEOUT_MS = 30_000;
+const ADOPT_TIMEOUT_MS = 10_000;
+const ADOPT_LOOK_MS = 100;
 const AGENT = ["/usr/bin/python3.13", "-E", "-s", "-S", "/opt/era/agent/main.py"];
 
 export function defaultLimits(config: Config): Limits {
@@ -46,7 +55,7 @@ export function defaultLimits(config: Config): Limits {
 /** Starts a sandbox on an existing folder. Rejects with `sandbox_failed`, leaving nothing of it behind. */
 export async function startSandbox(host: SandboxHost, folder: Folder, limits: Limits): Promise<LiveSandbox> {
   await prepareFolder(folder);
-  const channel = await GuestChannel.open(folder.socket);
+  const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, false));
   let sandbox: Sandbox | null = null;
   let cgroup: Cgroup | null = null;
   try {
@@ -57,8 +66,7 @@ export async function startSandbox(host: SandboxHost, folder: Folder, limits: Li
       userNamespaceFd: plan.needsUserNamespace ? await host.uids.namespaceFd(folder.uid) : null,
       cgroup,
     });
-    await greeted(sandbox, channel);
-    return live(host, folder, sandbox, channel);
+    return live(host, folder, sandbox, channel, await greeted(sandbox, channel));
   } catch (cause) {
     const reason = new AppError("sandbox_failed", `Cannot start a sandbox: ${describe(cause, sandbox)}`, {
       cause,
@@ -89,11 +97,45 @@ export function planFor(
   return planLaunch(policy, { asRoot: host.asRoot, cgroupFolders: cgroup?.folders ?? [] });
 }
 
-async function greeted(sandbox: Sandbox, channel: GuestChannel): Promise<void> {
+/**
+ * Takes over the sandbox of a folder that an earlier server started: its agent dials again and again. Rejects, after
+ * ending it, when it does not come.
+ */
+export async function adoptSandbox(host: SandboxHost, folder: Folder, cgroup: Cgroup): Promise<LiveSandbox> {
+  const sandbox = adoptedSandbox(cgroup);
+  await rm(folder.socket, { force: true });
+  const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, true));
+  const gone = new AbortController();
+  const watch = setInterval(() => {
+    if (cgroup.isEmpty()) gone.abort(new Error("it has ended"));
+  }, ADOPT_LOOK_MS);
+  try {
+    const hello = await channel.greeted(
+      AbortSignal.any([gone.signal, AbortSignal.timeout(ADOPT_TIMEOUT_MS)]),
+    );
+    return live(host, folder, sandbox, channel, hello);
+  } catch (cause) {
+    const reason = new AppError("sandbox_failed", `Cannot adopt a sandbox: ${describe(cause, sandbox)}`, {
+      cause,
+    });
+    channel.close(reason);
+    await sandbox.end();
+    throw reason;
+  } finally {
+    clearInterval(watch);
+  }
+}
+
+function identityOf(host: SandboxHost, folder: Folder, expectToken: boolean): LineIdentity {
+  const token = createHmac("sha256", host.secret).update(folder.key).digest("hex");
+  return { token, orphanMs: host.asRoot ? host.config.orphanMs : 0, expectToken };
+}
+
+async function greeted(sandbox: Sandbox, channel: GuestChannel): Promise<HelloFrame> {
   const early = new AbortController();
   const onExit = () => early.abort(new Error("it ended before its agent answered"));
   void sandbox.exited.then(onExit);
-  await channel.greeted(AbortSignal.any([early.signal, AbortSignal.timeout(START_TIMEOUT_MS)]));
+  return channel.greeted(AbortSignal.any([early.signal, AbortSignal.timeout(START_TIMEOUT_MS)]));
 }
 
 function describe(cause: unknown, sandbox: Sandbox | null): string {
@@ -102,7 +144,13 @@ function describe(cause: unknown, sandbox: Sandbox | null): string {
   return said === "" ? message : `${message} (${said.slice(0, 500)})`;
 }
 
-function live(host: SandboxHost, folder: Folder, sandbox: Sandbox, channel: GuestChannel): LiveSandbox {
+function live(
+  host: SandboxHost,
+  folder: Folder,
+  sandbox: Sandbox,
+  channel: GuestChannel,
+  hello: HelloFrame,
+): LiveSandbox {
   let oomKills = 0;
   // Its monitor may end while its processes do not: without it nobody would reap them, so the line is given up too.
   void sandbox.exited.then(() => channel.fail(new Error("The sandbox ended")));
@@ -110,6 +158,7 @@ function live(host: SandboxHost, folder: Folder, sandbox: Sandbox, channel: Gues
     folder,
     sandbox,
     channel,
+    hello,
     hasNewOomKills: () => {
       const before = oomKills;
       oomKills = sandbox.cgroup?.oomKills() ?? 0;

@@ -6,6 +6,7 @@ import { shuttingDown } from "../protocol/errors.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
 import type { Dropped } from "../store/store.ts";
 import type { DiskMonitor } from "./disk-quota.ts";
+import { guestFolders } from "./folder.ts";
 import { lostOutcome, resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
@@ -57,7 +58,7 @@ export class OneShots {
     let overDiskQuota: string | null = null;
     const { folder, channel } = lease.live;
     const watched = {
-      paths: [folder.workspace, folder.home],
+      paths: guestFolders(folder),
       pids: () => lease.live.sandbox.cgroup?.pids() ?? [],
       excess: null,
       onExceeded: (message: string) => {
@@ -108,6 +109,10 @@ export class OneShots {
       timeoutMs: Math.ceil(request.timeoutMs),
       outputBytes: this.#outputBytes,
       env: request.env,
+      version: 1,
+      save: "none",
+      keep: 1,
+      recorded: [],
       onOutput: (stream, chunk) => log.append(stream, chunk),
     };
   }

@@ -17,6 +17,8 @@ const end = (fields: Partial<End>): End => ({
   results_bytes: 0,
   has_data: false,
   epoch: 1,
+  saved: null,
+  restored: null,
   ...fields,
 });
 const known = (fields = {}) => ({

@@ -7,9 +7,11 @@
 import { availableParallelism } from "node:os";
 import { Gate } from "../lib/gate.ts";
 import { AppError, shuttingDown } from "../protocol/errors.ts";
+import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import type { Folder } from "./folder.ts";
 import {
+  adoptSandbox,
   defaultLimits,
   destroy,
   type LiveSandbox,
@@ -46,6 +48,8 @@ export class SandboxPool {
   #launching = 0;
   #paused = false;
   #closed = false;
+  /** Frees a slot by putting a session to sleep; false when none can be spared. */
+  reclaim: () => Promise<boolean> = async () => false;
 
   constructor(host: SandboxHost) {
     this.#host = host;
@@ -65,7 +69,7 @@ export class SandboxPool {
   /** A sandbox that has run nothing, with a folder of its own: warm if there is one. */
   async take(limits: Limits | null): Promise<Lease> {
     this.#refuseIfClosed();
-    const lease = this.#lease(this.#takeWarm() ?? (await this.#waitForOne()));
+    const lease = this.#lease(this.#takeWarm() ?? (await this.#startOne()));
     try {
       if (limits !== null) lease.live.sandbox.cgroup?.setLimits(limits);
       return lease;
@@ -113,9 +117,26 @@ export class SandboxPool {
     return warm;
   }
 
+  /** Takes over the sandbox of a session that an earlier server started. */
+  async adopt(folder: Folder, cgroup: Cgroup): Promise<Lease> {
+    this.#slots += 1;
+    try {
+      return this.#lease(await adoptSandbox(this.#host, folder, cgroup));
+    } catch (error) {
+      this.#slots -= 1;
+      throw error;
+    }
+  }
+
+  async #startOne(): Promise<LiveSandbox> {
+    const spoken = () => this.#launching <= this.#waiters.length;
+    while (spoken() && this.#slots >= this.#host.config.maxLive) {
+      if (!(await this.reclaim())) throw this.#noSlot();
+    }
+    return this.#waitForOne();
+  }
+
   #waitForOne(): Promise<LiveSandbox> {
-    const spoken = this.#launching <= this.#waiters.length;
-    if (spoken && this.#slots >= this.#host.config.maxLive) throw this.#noSlot();
     const waiter = Promise.withResolvers<LiveSandbox>();
     this.#waiters.push(waiter);
     this.#launchMore();
@@ -128,7 +149,10 @@ export class SandboxPool {
     if (this.#slots <= this.#host.config.maxLive) return;
     const warm = this.#ready.values().next().value;
     this.#slots -= 1;
-    if (warm === undefined) throw this.#noSlot();
+    if (warm === undefined) {
+      if (!(await this.reclaim())) throw this.#noSlot();
+      return this.#takeSlot();
+    }
     this.#ready.delete(warm);
     // Its slot is this one from now on; if it cannot be ended, it goes on to count.
     await destroy(this.#host, warm, new Error("its slot was needed"));

@@ -1,9 +1,12 @@
 /** The record of a run: as it is queued, and as it ends. Pure, but for the clock and the run's id. */
 import type { GuestEnd } from "../guest/channel.ts";
 import { randomBase36 } from "../lib/random-id.ts";
+import type { RestoredState } from "../protocol/guest.ts";
 import type { Outcome } from "../protocol/outcome.ts";
-import type { RunRow, SessionRow } from "../store/store.ts";
+import type { JsonObject, RunRow, RunState, SessionRow } from "../store/store.ts";
+import type { OutputLog } from "./output-log.ts";
 import { parseResults } from "./results.ts";
+import type { RunResult } from "./run.ts";
 
 export function queuedRun(sessionId: string, number: number): RunRow {
   return {
@@ -19,7 +22,25 @@ export function queuedRun(sessionId: string, number: number): RunRow {
   };
 }
 
-export type RunEnd = {
+/** Ends a run: its session's row says afterwards what the run did to it. */
+export function concludeRun(
+  run: RunRow,
+  session: SessionRow,
+  log: OutputLog,
+  updateData: JsonObject | null,
+  ended: Omit<RunEnd, "output">,
+): RunResult {
+  log.close();
+  if (updateData !== null) session.data = { ...session.data, ...updateData };
+  session.lastRunAt = new Date().toISOString();
+  session.version += 1;
+  session.fileCounts = countsAfter(session, ended.end);
+  const row = endedRun(run, session, { ...ended, output: log.events });
+  session.saved = { ...session.saved, rolledBack: null };
+  return { row, log, data: session.data };
+}
+
+type RunEnd = {
   outcome: Outcome;
   elapsedUs: number;
   /** What the agent said; null when its line was lost. */
@@ -28,11 +49,7 @@ export type RunEnd = {
 };
 
 /** The record of a run that has ended, of a session whose row says already what the run did to it. */
-export function endedRun(
-  run: RunRow,
-  session: SessionRow,
-  { outcome, elapsedUs, end, output }: RunEnd,
-): RunRow {
+function endedRun(run: RunRow, session: SessionRow, { outcome, elapsedUs, end, output }: RunEnd): RunRow {
   return {
     ...run,
     state: "done",
@@ -44,7 +61,35 @@ export function endedRun(
       truncated: end?.frame.dropped ?? {},
       filesModified: end?.frame.files?.modified ?? null,
       results: end === null ? [] : parseResults(end.results),
-      state: { version: session.version, variables_lost: session.lostReason },
+      state: stateAfter(session),
+    },
+  };
+}
+
+function stateAfter({ version, saved }: SessionRow): RunState {
+  return {
+    version,
+    saved_version: saved.savedVersion,
+    rolled_back: saved.rolledBack,
+    not_kept: saved.notKept,
+  };
+}
+
+/** A run whose state was saved, but whose output nobody has any more. */
+export function savedRun(run: RunRow, session: SessionRow, result: RestoredState["result"]): RunRow {
+  if (result === null) return lostRun(run);
+  return {
+    ...run,
+    state: "done",
+    endedAt: new Date().toISOString(),
+    summary: {
+      outcome: { kind: result.outcome, exitCode: result.exit_code, error: result.error },
+      elapsedUs: 0,
+      truncated: {},
+      filesModified: null,
+      results: [],
+      state: stateAfter(session),
+      output_lost: true,
     },
   };
 }
@@ -55,7 +100,7 @@ export function lostRun(run: RunRow): RunRow {
 }
 
 /** What a session knows of its files after a run; null when there are too many to count with every run. */
-export function countsAfter(session: SessionRow, end: GuestEnd | null): SessionRow["fileCounts"] {
+function countsAfter(session: SessionRow, end: GuestEnd | null): SessionRow["fileCounts"] {
   if (!session.persistent) return { files: 0, bytes: 0 };
   const counts = end?.frame.files ?? null;
   return counts === null ? null : { files: counts.files, bytes: counts.bytes };

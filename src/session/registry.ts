@@ -6,7 +6,12 @@ import { randomBase36 } from "../lib/random-id.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";
-import type { Page, PageRequest, SessionRow } from "../store/store.ts";
+import type { Cgroup } from "../sandbox/cgroup.ts";
+import type { JsonObject, Page, PageRequest, RunRow, SessionRow } from "../store/store.ts";
+import { copyFolder } from "./copy-folder.ts";
+import { createFolder, type Folder } from "./folder.ts";
+import { removeFolder } from "./live-sandbox.ts";
+import { NOTHING_SAVED } from "./saved-state.ts";
 import { Session, type SessionDependencies } from "./session.ts";
 
 /** What a client may choose of a new session; without an id it gets one. */
@@ -21,7 +26,16 @@ export type CreateRequest = { id: string | null } & Pick<
   | "defaultTimeout"
   | "memoryMib"
   | "cpuCount"
+  | "durability"
 >;
+
+type DuplicateRequest = {
+  id: string | null;
+  /** Merged over the source's. */
+  data: JsonObject | null;
+  /** Of the variables; null means as they are. */
+  version: number | null;
+};
 
 const DELETE_BATCH = 100;
 const DELETE_WIDTH = 8;
@@ -32,6 +46,9 @@ export class SessionRegistry {
   readonly #deps: SessionDependencies;
   readonly #sessions = new Map<string, Promise<Session | null>>();
   readonly #turns = new Map<string, SerialQueue>();
+  /** Sessions that exist as objects, and so may have a sandbox. */
+  readonly #known = new Set<Session>();
+  #openRuns: ReadonlyMap<string, RunRow[]> = new Map();
   #stopping = false;
 
   constructor(deps: SessionDependencies) {
@@ -85,6 +102,58 @@ export class SessionRegistry {
     });
   }
 
+  /** Sessions that may be live. */
+  known(): Iterable<Session> {
+    return this.#known;
+  }
+
+  /** After a start: sessions take over the sandboxes that an earlier server left, and settle their open runs. */
+  async takeOver(left: ReadonlyMap<string, Cgroup>): Promise<void> {
+    this.#openRuns = await this.#deps.store.listOpenRuns();
+    for (const id of new Set([...left.keys(), ...this.#openRuns.keys()])) {
+      const session = await this.find(id);
+      void session?.takeOver(left.get(id) ?? null).catch((error: unknown) => {
+        this.#deps.host.log.error({ err: error, session: id }, "a session could not be taken over");
+      });
+    }
+    this.#openRuns = new Map();
+  }
+
+  /** A new session that begins as another one is between two runs; from then on they share nothing. */
+  async duplicate(sourceId: string, request: DuplicateRequest): Promise<Session> {
+    this.#refuseIfStopping();
+    const source = await this.get(sourceId);
+    const id = request.id ?? `${sourceId}-copy-${Date.now()}`;
+    return this.#inTurn(id, async () => {
+      if ((await this.find(id)) !== null) throw exists(id);
+      const session = await this.#copy(source, id, request.data);
+      try {
+        if (request.version !== null) await session.rollback(request.version);
+        return session;
+      } catch (error) {
+        await session.delete();
+        this.#forget(session);
+        throw error;
+      }
+    });
+  }
+
+  async #copy(source: Session, id: string, data: JsonObject | null): Promise<Session> {
+    const { host } = this.#deps;
+    let folder: Folder | null = null;
+    try {
+      const row = await source.copyFolder(async (from) => {
+        const uid = host.asRoot ? host.uids.acquire() : from.uid;
+        folder = await createFolder(host.config.dataDir, uid, host.asRoot);
+        await copyFolder(host, from, folder);
+      });
+      return await this.#insert(copyOf(row, id, folder, data));
+    } catch (error) {
+      if (folder !== null) await removeFolder(host, folder);
+      throw error;
+    }
+  }
+
   list(page: PageRequest): Promise<Page<SessionRow>> {
     return this.#deps.store.listSessions(page);
   }
@@ -93,7 +162,7 @@ export class SessionRegistry {
     await this.#inTurn(id, async () => {
       const session = await this.get(id);
       await session.delete();
-      this.#sessions.delete(id);
+      this.#forget(session);
     });
   }
 
@@ -127,12 +196,24 @@ export class SessionRegistry {
 
   async #load(id: string): Promise<Session | null> {
     const row = await this.#deps.store.findSession(id);
-    return row === null ? null : new Session(row, await this.#deps.store.lastRunNumber(id), this.#deps);
+    if (row === null) return null;
+    const open = this.#openRuns.get(id) ?? [];
+    return this.#know(new Session(row, await this.#deps.store.lastRunNumber(id), open, this.#deps));
+  }
+
+  #know(session: Session): Session {
+    this.#known.add(session);
+    return session;
+  }
+
+  #forget(session: Session): void {
+    this.#known.delete(session);
+    this.#sessions.delete(session.row.id);
   }
 
   async #insert(row: SessionRow): Promise<Session> {
     if (!(await this.#deps.store.insertSession(row))) throw exists(row.id);
-    const session = new Session(row, 0, this.#deps);
+    const session = this.#know(new Session(row, 0, [], this.#deps));
     this.#sessions.set(row.id, Promise.resolve(session));
     return session;
   }
@@ -162,6 +243,7 @@ export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
   defaultTimeout: null,
   memoryMib: null,
   cpuCount: null,
+  durability: "async",
 };
 
 async function claim(session: Session, request: CreateRequest): Promise<Session> {
@@ -191,6 +273,20 @@ function rowOf(id: string, request: CreateRequest, claimable: boolean): SessionR
     version: 0,
     folder: null,
     fileCounts: { files: 0, bytes: 0 },
-    lostReason: null,
+    saved: { ...NOTHING_SAVED },
+    hibernatedAt: null,
+  };
+}
+
+function copyOf(row: SessionRow, id: string, folder: Folder | null, data: JsonObject | null): SessionRow {
+  return {
+    ...row,
+    id,
+    createdAt: new Date().toISOString(),
+    lastRunAt: "",
+    data: { ...row.data, ...data },
+    claimable: false,
+    folder: folder === null ? null : { key: folder.key, uid: folder.uid },
+    hibernatedAt: null,
   };
 }

@@ -1,5 +1,5 @@
 /** One run of a session: what was asked, its output as it comes, its result when it has ended. */
-import type { JsonObject, RunRow } from "../store/store.ts";
+import type { Durability, JsonObject, RunRow } from "../store/store.ts";
 import type { OutputLog } from "./output-log.ts";
 
 export type RunRequest = {
@@ -9,6 +9,10 @@ export type RunRequest = {
   env: Readonly<Record<string, string>>;
   /** Merged into the session's data after the run. */
   updateData: JsonObject | null;
+  /** Null means as the session has it. */
+  durability: Durability | null;
+  /** Under which a retry finds this run. */
+  idempotency: { key: string; requestHash: string } | null;
   /** Scheme and host under which the client reached the server. */
   baseUrl: string;
 };
@@ -27,5 +31,6 @@ export type Run = {
   result: Promise<RunResult>;
 };
 
-export const MAX_LATE_CHARS = 65_536;
 export const DEFAULT_TIMEOUT_MS = 30_000;
+/** What a run can have been given at most. */
+export const MAX_TIMEOUT_MS = 24 * 3_600_000;

@@ -1,4 +1,6 @@
 /** What outlives the server, besides the session folders. One implementation in sqlite/; a second one can be a server. */
+
+import type { NotKept, SaveMode, StateListing } from "../protocol/guest.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
 
@@ -26,21 +28,49 @@ export type SessionRow = {
   folder: { key: string; uid: number } | null;
   /** Files in the workspace after the last run; null when there are too many to count with every run. */
   fileCounts: { files: number; bytes: number } | null;
-  /** Why the variables of the last run are gone, until a run has told it. */
-  lostReason: string | null;
+  /** Whether a run is answered before its state is on disk (async) or after (sync), or only sleep saves it (none). */
+  durability: Durability;
+  saved: SavedState;
+  /** When its sandbox was last put to sleep; null while it lives or before its first run. */
+  hibernatedAt: string | null;
 };
+
+export type Durability = SaveMode;
+
+/** Of a session's variables. Versions are numbers of runs. */
+export type SavedState = {
+  /** The version that the variables are at: behind the session's own after a run that was rolled back. */
+  content: number;
+  savedVersion: number;
+  bytes: number;
+  notKept: NotKept;
+  /** Why the last save failed; null when it did not. */
+  failure: string | null;
+  /** To which version the variables went back, until a run has told it. */
+  rolledBack: RolledBack | null;
+};
+
+type RolledBack = { version: number; reason: string };
 
 /** The output of a run as it came: sequence numbers are positions from 1 on. */
 export type OutputEvent = { stream: "stdout" | "stderr"; text: string };
 
-type RunState = "queued" | "done" | "lost";
+type RunProgress = "queued" | "done" | "lost";
+
+/** What a run's answer tells of the variables. */
+export type RunState = {
+  version: number;
+  saved_version: number;
+  rolled_back: RolledBack | null;
+  not_kept: NotKept;
+};
 
 export type RunRow = {
   runId: string;
   sessionId: string;
   /** Position among the session's runs, from 1. */
   number: number;
-  state: RunState;
+  state: RunProgress;
   createdAt: string;
   endedAt: string | null;
   summary: RunSummary | null;
@@ -58,10 +88,14 @@ export type RunSummary = {
   truncated: Dropped;
   filesModified: number | null;
   results: RichResult[];
-  state: { version: number; variables_lost: string | null };
+  state: RunState;
+  /** The server ended after the run, before it had heard what the run printed. */
+  output_lost?: true;
 };
 
 export type RecordedAnswer = { requestHash: string; status: number; body: string };
+/** A key whose run was begun: its answer is the run's record. */
+export type ReservedAnswer = { requestHash: string; runId: string };
 
 export type Page<T> = { items: T[]; cursor: string | null };
 export type PageRequest = { limit: number; cursor: string | null };
@@ -76,11 +110,13 @@ export interface Store extends AsyncDisposable {
   /** Newest first. */
   listSessions(page: PageRequest): Promise<Page<SessionRow>>;
   countSessions(): Promise<number>;
-  listFolders(): Promise<{ key: string; uid: number }[]>;
+  listFolders(): Promise<{ id: string; key: string; uid: number }[]>;
 
   insertRun(run: RunRow): Promise<void>;
-  /** The end of a run and what it did to its session, in one transaction. */
-  finishRun(run: RunRow, session: SessionRow): Promise<void>;
+  /** Before a run with a key is given to its sandbox: a retry must find it from now on. */
+  reserveAnswer(scope: string, key: string, answer: ReservedAnswer, durable: boolean): Promise<void>;
+  /** The end of a run, recorded or not yet, and what it did to its session, in one transaction; with `durable`, on disk. */
+  finishRun(run: RunRow, session: SessionRow, durable?: boolean): Promise<void>;
   appendLateOutput(runId: string, text: string, maxChars: number): Promise<void>;
   findRun(runId: string): Promise<RunRow | null>;
   /** The highest number of a run of this session, 0 when none is recorded. */
@@ -88,9 +124,15 @@ export interface Store extends AsyncDisposable {
   /** Newest first, without output. */
   listRuns(sessionId: string, page: PageRequest): Promise<Page<RunRow>>;
 
-  findAnswer(scope: string, key: string): Promise<RecordedAnswer | null>;
+  findAnswer(scope: string, key: string): Promise<RecordedAnswer | ReservedAnswer | null>;
   recordAnswer(scope: string, key: string, answer: RecordedAnswer): Promise<void>;
 
-  /** At start: runs and variables that a killed server left open are lost. Answers how many sessions lost something. */
-  markInterrupted(reason: string): Promise<number>;
+  /** A run that never began: its key, if it had one, is free again. */
+  forgetRun(runId: string): Promise<void>;
+  /** Runs that have neither ended nor been lost, by session: at start, those that a killed server left open. */
+  listOpenRuns(): Promise<Map<string, RunRow[]>>;
+
+  /** What is saved of a session that sleeps. */
+  saveListing(sessionId: string, listing: StateListing): Promise<void>;
+  findListing(sessionId: string): Promise<StateListing | null>;
 }

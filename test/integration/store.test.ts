@@ -32,7 +32,9 @@ const session = (id: string, fields: Partial<SessionRow> = {}): SessionRow => ({
   version: 0,
   folder: null,
   fileCounts: { files: 0, bytes: 0 },
-  lostReason: null,
+  durability: "async",
+  saved: { content: 0, savedVersion: 0, bytes: 0, notKept: [], failure: null, rolledBack: null },
+  hibernatedAt: null,
   ...fields,
 });
 
@@ -65,7 +67,7 @@ for (const [name, create] of Object.entries(STORES)) {
       }
       await using store = open();
       assert.deepEqual(await store.findSession("a:b"), { ...row, version: 3 });
-      assert.deepEqual(await store.listFolders(), [{ key: "k", uid: 7 }]);
+      assert.deepEqual(await store.listFolders(), [{ id: "a:b", key: "k", uid: 7 }]);
       assert.equal(await store.findSession("A:B"), null);
     });
 
@@ -104,21 +106,31 @@ for (const [name, create] of Object.entries(STORES)) {
       assert.equal(await store.findRun("run_s_200"), null);
     });
 
-    test("after a kill, open runs are lost and sessions that had run say why their variables are gone", async () => {
+    test("after a kill, open runs and reserved keys are found again", async () => {
       const open = create();
+      const reserved = { requestHash: "h", runId: "run_ran_3" };
       {
         await using store = open();
         await store.insertSession(session("ran", { version: 2 }));
-        await store.insertSession(session("fresh"));
         await store.insertRun(run("ran", 3));
+        await store.reserveAnswer("ran", "k", reserved, true);
       }
       await using store = open();
-      assert.equal(await store.markInterrupted("why"), 1);
-      assert.equal((await store.findRun("run_ran_3"))?.state, "lost");
+      const runs = (await store.listOpenRuns()).get("ran") ?? [];
       assert.deepEqual(
-        [(await store.findSession("ran"))?.lostReason, (await store.findSession("fresh"))?.lostReason],
-        ["why", null],
+        runs.map(({ runId }) => runId),
+        ["run_ran_3"],
       );
+      assert.deepEqual(await store.findAnswer("ran", "k"), reserved);
+      await store.finishRun({ ...run("ran", 3), state: "done" }, session("ran", { version: 3 }), true);
+      assert.equal((await store.listOpenRuns()).size, 0);
+      await store.insertRun(run("ran", 5));
+      await store.reserveAnswer("ran", "k5", { requestHash: "h", runId: "run_ran_5" }, false);
+      await store.forgetRun("run_ran_5");
+      assert.deepEqual([await store.findRun("run_ran_5"), await store.findAnswer("ran", "k5")], [null, null]);
+      const unheardOf = { ...run("ran", 4), state: "done" } as const;
+      await store.finishRun(unheardOf, session("ran", { version: 4 }));
+      assert.equal((await store.findRun(unheardOf.runId))?.state, "done");
     });
 
     test("recorded answers belong to their scope", async () => {

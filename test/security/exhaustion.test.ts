@@ -142,7 +142,7 @@ test("files that are written between runs, in the background, are stopped too", 
   );
   await until("the sandbox is ended", async () => (await session.get()).status === "cold", 15_000);
   const answer = await session.run("print(1)");
-  assert.match(answer.state.variables_lost, /quota/);
+  assert.equal(answer.stdout, "1\n");
 });
 
 test("open files run out for the program alone", async () => {

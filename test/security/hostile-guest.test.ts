@@ -186,10 +186,25 @@ const FORGERIES: [title: string, bytes: Buffer][] = [
   ["a header that is not JSON", frame("{nope")],
   ["a header that is no object", frame("[1]")],
   ["an unknown type", frame(`{"type":"shell"}`)],
-  ["a field too many", frame(`{"type":"hello","protocol":1,"epoch":1,"extra":1}`)],
-  ["another protocol", frame(`{"type":"hello","protocol":99,"epoch":1}`)],
+  [
+    "a field too many",
+    frame(
+      `{"type":"hello","protocol":2,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0,"extra":1}`,
+    ),
+  ],
+  [
+    "another protocol",
+    frame(
+      `{"type":"hello","protocol":99,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
+    ),
+  ],
   ["an end before the hello", frame(`{"type":"output","run":"r","stream":"stdout"}`)],
-  ["a prototype", frame(`{"__proto__":{"type":"hello"},"protocol":1,"epoch":1}`)],
+  [
+    "a prototype",
+    frame(
+      `{"__proto__":{"type":"hello"},"protocol":2,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
+    ),
+  ],
 ];
 
 function frame(header: string, payload = ""): Buffer {
@@ -200,7 +215,9 @@ function frame(header: string, payload = ""): Buffer {
   return bytes;
 }
 
-const HELLO = frame(`{"type":"hello","protocol":1,"epoch":1}`);
+const HELLO = frame(
+  `{"type":"hello","protocol":2,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
+);
 const RUN = {
   name: "<run 1>",
   code: "1",
@@ -209,6 +226,10 @@ const RUN = {
   timeoutMs: 100,
   outputBytes: 10,
   env: {},
+  version: 1,
+  save: "none" as const,
+  keep: 1,
+  recorded: [],
   onOutput: () => undefined,
 };
 
@@ -216,7 +237,7 @@ async function withAgent(
   work: (channel: GuestChannel, say: (bytes: Buffer) => void) => Promise<void>,
 ): Promise<void> {
   const path = join(mkdtempSync(join(tmpdir(), "era-agent-")), "s");
-  const channel = await GuestChannel.open(path);
+  const channel = await GuestChannel.open(path, { token: "t", orphanMs: 0, expectToken: false });
   const socket = connect(path);
   socket.on("error", () => undefined);
   try {
@@ -241,7 +262,7 @@ for (const [title, bytes] of FORGERIES) {
 }
 
 test("frames of a run that is not in progress, or ends that lie about their size, end the line", async () => {
-  const end = `{"type":"end","run":"mine","outcome":"ok","cause":null,"exit_code":0,"signal":null,"error":null,"elapsed_us":1,"dropped":{},"files":null,"results_bytes":99,"has_data":false,"epoch":1}`;
+  const end = `{"type":"end","run":"mine","outcome":"ok","cause":null,"exit_code":0,"signal":null,"error":null,"elapsed_us":1,"dropped":{},"files":null,"results_bytes":99,"has_data":false,"epoch":1,"saved":null,"restored":null}`;
   for (const bytes of [
     frame(`{"type":"output","run":"other","stream":"stdout"}`, "x"),
     frame(end, "short"),

@@ -1,7 +1,17 @@
 /** The store in one SQLite file, in WAL mode, held by one server at a time. */
 import { chmodSync, closeSync, openSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import type { Page, PageRequest, RecordedAnswer, RunRow, RunSummary, SessionRow, Store } from "../store.ts";
+import type { StateListing } from "../../protocol/guest.ts";
+import type {
+  Page,
+  PageRequest,
+  RecordedAnswer,
+  ReservedAnswer,
+  RunRow,
+  RunSummary,
+  SessionRow,
+  Store,
+} from "../store.ts";
 import { MIGRATIONS } from "./schema.ts";
 
 type Row = Record<string, unknown>;
@@ -51,14 +61,14 @@ class SqliteStore implements Store {
   }
 
   async insertSession(row: SessionRow): Promise<boolean> {
-    const sql = `INSERT INTO sessions (folder_key, folder_uid, version, lost_reason, row, id) VALUES (?, ?, ?, ?, ?, ?)
+    const sql = `INSERT INTO sessions (folder_key, folder_uid, version, row, id) VALUES (?, ?, ?, ?, ?)
       ON CONFLICT (id) DO NOTHING`;
     const { changes } = this.#sql(sql).run(...columnsOf(row));
     return Number(changes) === 1;
   }
 
   async findSession(id: string): Promise<SessionRow | null> {
-    const row = this.#sql("SELECT lost_reason, row FROM sessions WHERE id = ?").get(id);
+    const row = this.#sql("SELECT row FROM sessions WHERE id = ?").get(id);
     return row === undefined ? null : parseSession(row);
   }
 
@@ -67,8 +77,7 @@ class SqliteStore implements Store {
   }
 
   #updateSession(columns: SessionColumns): void {
-    const sql =
-      "UPDATE sessions SET folder_key = ?, folder_uid = ?, version = ?, lost_reason = ?, row = ? WHERE id = ?";
+    const sql = "UPDATE sessions SET folder_key = ?, folder_uid = ?, version = ?, row = ? WHERE id = ?";
     this.#sql(sql).run(...columns);
   }
 
@@ -76,14 +85,14 @@ class SqliteStore implements Store {
     this.#transaction(() => {
       this.#sql("DELETE FROM runs WHERE session_id = ?").run(id);
       this.#sql("DELETE FROM answers WHERE scope = ?").run(id);
+      this.#sql("DELETE FROM listings WHERE session_id = ?").run(id);
       this.#sql("DELETE FROM sessions WHERE id = ?").run(id);
     });
   }
 
   async listSessions({ limit, cursor }: PageRequest): Promise<Page<SessionRow>> {
     const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
-    const sql =
-      "SELECT ordinal, lost_reason, row FROM sessions WHERE ordinal < ? ORDER BY ordinal DESC LIMIT ?";
+    const sql = "SELECT ordinal, row FROM sessions WHERE ordinal < ? ORDER BY ordinal DESC LIMIT ?";
     const rows = this.#sql(sql).all(before, limit + 1);
     return page(rows, limit, "ordinal", parseSession);
   }
@@ -92,9 +101,11 @@ class SqliteStore implements Store {
     return Number(this.#sql("SELECT count(*) AS n FROM sessions").get()?.n);
   }
 
-  async listFolders(): Promise<{ key: string; uid: number }[]> {
-    const rows = this.#sql("SELECT folder_key, folder_uid FROM sessions WHERE folder_key IS NOT NULL").all();
-    return rows.map((row) => ({ key: String(row.folder_key), uid: Number(row.folder_uid) }));
+  async listFolders(): Promise<{ id: string; key: string; uid: number }[]> {
+    const sql = "SELECT id, folder_key, folder_uid FROM sessions WHERE folder_key IS NOT NULL";
+    return this.#sql(sql)
+      .all()
+      .map((row) => ({ id: String(row.id), key: String(row.folder_key), uid: Number(row.folder_uid) }));
   }
 
   /**
@@ -113,17 +124,21 @@ class SqliteStore implements Store {
     this.#sql(sql).run(...values);
   }
 
-  async finishRun(run: RunRow, session: SessionRow): Promise<void> {
-    const sql = "UPDATE runs SET state = ?, ended_at = ?, summary = ?, output = ? WHERE run_id = ?";
+  async finishRun(run: RunRow, session: SessionRow, durable = false): Promise<void> {
+    // A run that its agent remembers may be unknown here: its insert can have died with the server.
+    const sql = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT (run_id) DO UPDATE
+      SET state = excluded.state, ended_at = excluded.ended_at, summary = excluded.summary, output = excluded.output`;
     // Encoded before the transaction: nothing that a guest has a hand in may fail inside it.
     const summary = run.summary === null ? null : encodeSummary(run.summary);
     const output = JSON.stringify(run.output);
     const columns = columnsOf(session);
     this.#transaction(() => {
-      this.#sql(sql).run(run.state, run.endedAt, summary, output, run.runId);
+      const { runId, sessionId, number, state, createdAt, endedAt } = run;
+      this.#sql(sql).run(runId, sessionId, number, state, createdAt, endedAt, summary, output);
       this.#updateSession(columns);
       if (run.number % SWEEP_EVERY === 0) this.#sweep(session.id, run.number);
-    });
+    }, durable);
   }
 
   async appendLateOutput(runId: string, text: string, maxChars: number): Promise<void> {
@@ -154,17 +169,21 @@ class SqliteStore implements Store {
     return page(this.#sql(sql).all(sessionId, before, limit + 1), limit, "number", parseRun);
   }
 
-  async findAnswer(scope: string, key: string): Promise<RecordedAnswer | null> {
-    const row = this.#sql("SELECT request_hash, status, body FROM answers WHERE scope = ? AND key = ?").get(
-      scope,
-      key,
-    );
+  async findAnswer(scope: string, key: string): Promise<RecordedAnswer | ReservedAnswer | null> {
+    const row = this.#sql("SELECT * FROM answers WHERE scope = ? AND key = ?").get(scope, key);
     if (row === undefined) return null;
-    return {
-      requestHash: String(row.request_hash),
-      status: Number(row.status),
-      body: String(row.body),
-    };
+    const requestHash = String(row.request_hash);
+    if (row.body === null) return { requestHash, runId: String(row.run_id) };
+    return { requestHash, status: Number(row.status), body: String(row.body) };
+  }
+
+  async reserveAnswer(scope: string, key: string, answer: ReservedAnswer, durable: boolean): Promise<void> {
+    const { requestHash, runId } = answer;
+    const sql =
+      "INSERT OR REPLACE INTO answers (scope, key, request_hash, run_id, created_at) VALUES (?, ?, ?, ?, ?)";
+    this.#transaction(() => {
+      this.#sql(sql).run(scope, key, requestHash, runId, Date.now());
+    }, durable);
   }
 
   async recordAnswer(scope: string, key: string, answer: RecordedAnswer): Promise<void> {
@@ -175,10 +194,27 @@ class SqliteStore implements Store {
     this.#sql("DELETE FROM answers WHERE created_at < ?").run(now - ANSWER_LIFETIME_MS);
   }
 
-  async markInterrupted(reason: string): Promise<number> {
-    this.#sql("UPDATE runs SET state = 'lost' WHERE state = 'queued'").run();
-    const sql = "UPDATE sessions SET lost_reason = ? WHERE version > 0 AND lost_reason IS NULL";
-    return Number(this.#sql(sql).run(reason).changes);
+  async forgetRun(runId: string): Promise<void> {
+    this.#transaction(() => {
+      this.#sql("DELETE FROM answers WHERE run_id = ?").run(runId);
+      this.#sql("DELETE FROM runs WHERE run_id = ?").run(runId);
+    });
+  }
+
+  async listOpenRuns(): Promise<Map<string, RunRow[]>> {
+    this.#flush();
+    const rows = this.#sql("SELECT * FROM runs WHERE state = 'queued' ORDER BY number").all().map(parseRun);
+    return Map.groupBy(rows, (run) => run.sessionId);
+  }
+
+  async saveListing(sessionId: string, listing: StateListing): Promise<void> {
+    const sql = "INSERT OR REPLACE INTO listings (session_id, listing) VALUES (?, ?)";
+    this.#sql(sql).run(sessionId, JSON.stringify(listing));
+  }
+
+  async findListing(sessionId: string): Promise<StateListing | null> {
+    const row = this.#sql("SELECT listing FROM listings WHERE session_id = ?").get(sessionId);
+    return row === undefined ? null : (JSON.parse(String(row.listing)) as StateListing);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -216,9 +252,11 @@ class SqliteStore implements Store {
     if (this.#deferred.length > 0) this.#transaction(() => undefined);
   }
 
-  #transaction(work: () => void): void {
+  /** With `durable` it is on disk when this returns; else a machine that loses power may lose it, a killed server not. */
+  #transaction(work: () => void, durable = false): void {
     clearTimeout(this.#flushTimer);
     this.#flushTimer = undefined;
+    if (durable) this.#database.exec("PRAGMA synchronous = FULL");
     this.#sql("BEGIN IMMEDIATE").run();
     try {
       for (const deferred of this.#deferred) deferred();
@@ -228,6 +266,8 @@ class SqliteStore implements Store {
     } catch (error) {
       if (this.#database.isTransaction) this.#sql("ROLLBACK").run();
       throw error;
+    } finally {
+      if (durable) this.#database.exec("PRAGMA synchronous = NORMAL");
     }
   }
 }
@@ -248,21 +288,20 @@ function page<T>(rows: Row[], limit: number, key: string, parse: (row: Row) => T
 }
 
 function parseSession(row: Row): SessionRow {
-  const lostReason = row.lost_reason === null ? null : String(row.lost_reason);
-  return { ...(JSON.parse(String(row.row)) as SessionRow), lostReason };
+  return { ...ADDED_SETTINGS, ...(JSON.parse(String(row.row)) as SessionRow) };
 }
 
-type SessionColumns = [string | null, number | null, number, string | null, string, string];
+/** What rows of an earlier version of the server do not have. */
+const ADDED_SETTINGS: Pick<SessionRow, "durability" | "saved" | "hibernatedAt"> = {
+  durability: "async",
+  saved: { content: 0, savedVersion: 0, bytes: 0, notKept: [], failure: null, rolledBack: null },
+  hibernatedAt: null,
+};
+
+type SessionColumns = [string | null, number | null, number, string, string];
 
 function columnsOf(row: SessionRow): SessionColumns {
-  return [
-    row.folder?.key ?? null,
-    row.folder?.uid ?? null,
-    row.version,
-    row.lostReason,
-    JSON.stringify(row),
-    row.id,
-  ];
+  return [row.folder?.key ?? null, row.folder?.uid ?? null, row.version, JSON.stringify(row), row.id];
 }
 
 function parseRun(row: Row): RunRow {

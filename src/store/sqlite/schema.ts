@@ -34,4 +34,21 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX answers_by_age ON answers (created_at);
   `,
+  `
+  ALTER TABLE sessions DROP COLUMN lost_reason;
+  DROP TABLE answers;
+  CREATE TABLE answers (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    status INTEGER,
+    body TEXT,
+    run_id TEXT,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (scope, key)
+  ) STRICT;
+  CREATE INDEX answers_by_age ON answers (created_at);
+  CREATE TABLE listings (session_id TEXT PRIMARY KEY, listing TEXT NOT NULL) STRICT;
+  CREATE INDEX open_runs ON runs (state) WHERE state = 'queued';
+  `,
 ];

@@ -1,0 +1,386 @@
+"""Saved state on disk: one file for each version, and one for each large value, in the session's state folder.
+
+    versions/<number>   magic | u32 header bytes | SHA-256 of the header | header (JSON) | data of small groups
+    values/<SHA-256>    data of one large group; the same content is stored once
+
+The header of a version names, for each group of linked variables, where its data lies: in its own file, in that of
+an earlier version, or in a value's file. A file is written beside its name, then renamed: it is whole or not there.
+"""
+
+import posix
+import time
+from _sha2 import sha256
+from _struct import Struct
+
+# By posix, not os: a program that replaces os.open for its session does not change how its state is kept.
+from wire import FrameError, parse_json, to_json
+
+STATE = "/run/era-state"
+VERSIONS, VALUES = STATE + "/versions", STATE + "/values"
+MAGIC = b"ERASTATE"
+PREFIX = Struct(">8sI32s")
+MAX_HEADER_BYTES = 64 << 20
+INLINE_BYTES = 16 << 10
+# A version whose small groups lie in more files than this takes copies of them, so that old files can go.
+MAX_SOURCES = 16
+CHUNK_BYTES = 1 << 20
+MAX_LISTED_VERSIONS = 100
+FILE_FLAGS = posix.O_CREAT | posix.O_WRONLY | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_staged = 0
+
+
+class Damaged(Exception):
+    """A state file is missing, cut short, or not what was written."""
+
+
+def fast_sha256():
+    """The same digest by OpenSSL, three times as fast; worth its import for large data only."""
+    from _hashlib import openssl_sha256
+
+    return openssl_sha256()
+
+
+def make_folder(path):
+    try:
+        posix.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+
+
+def make_folders():
+    for path in (VERSIONS, VALUES):
+        make_folder(path)
+
+
+def sync_folder(path):
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY)
+    try:
+        posix.fsync(descriptor)
+    finally:
+        posix.close(descriptor)
+
+
+def staging_path():
+    global _staged
+    _staged += 1
+    return f"{STATE}/.staged-{posix.getpid()}-{_staged}"
+
+
+def bytes_of(data):
+    """A flat view of what a pickler writes: bytes, or the buffer of an array."""
+    return memoryview(data).cast("B") if type(data) in (bytes, bytearray, memoryview) else data.raw()
+
+
+def write_all(descriptor, data):
+    view = bytes_of(data)
+    while len(view):
+        view = view[posix.write(descriptor, view) :]
+
+
+class ValueWriter:
+    """Takes the data of one group as it is pickled: small data stays in memory, the rest goes to a file."""
+
+    def __init__(self, durable):
+        self._durable = durable
+        self._parts = []
+        self._path = self._descriptor = None
+        self._digest = None
+        self.size = 0
+
+    def write(self, data):
+        data = bytes_of(data)
+        size = len(data)
+        self.size += size
+        if self._descriptor is None and self.size <= INLINE_BYTES:
+            self._parts.append(bytes(data))
+            return size
+        if self._descriptor is None:
+            self._path = staging_path()
+            self._descriptor = posix.open(self._path, FILE_FLAGS, 0o600)
+            self._digest = fast_sha256()
+            for part in self._parts:
+                self._put(part)
+            self._parts.clear()
+        self._put(data)
+        return size
+
+    def _put(self, data):
+        self._digest.update(data)
+        write_all(self._descriptor, data)
+
+    def finish(self, files):
+        """Where the data lies, as [file, offset, size, digest], and how many bytes were written for it."""
+        if self._descriptor is None:
+            data = b"".join(self._parts)
+            return files.add_inline(data), 0
+        name = self._digest.hexdigest()
+        target = f"{VALUES}/{name}"
+        written = 0
+        if _has_size(target, self.size):
+            self.discard()
+        else:
+            if self._durable:
+                posix.fsync(self._descriptor)
+            posix.close(self._descriptor)
+            posix.rename(self._path, target)
+            written = self.size
+        return [f"values/{name}", 0, self.size, name], written
+
+    def discard(self):
+        if self._descriptor is not None:
+            posix.close(self._descriptor)
+            posix.unlink(self._path)
+            self._descriptor = None
+
+
+def _has_size(path, size):
+    try:
+        return posix.lstat(path).st_size == size
+    except OSError:
+        return False
+
+
+class InlineData:
+    """The data area of a version's file that is being made."""
+
+    def __init__(self, version):
+        self._file = f"versions/{version}"
+        self.data = bytearray()
+
+    def add_inline(self, data):
+        place = [self._file, len(self.data), len(data), sha256(data).hexdigest()]
+        self.data += data
+        return place
+
+
+def write_version(header, data, durable, stage):
+    """Writes a version's file; with `stage` under a name that commit_version() changes."""
+    text = to_json(header)
+    content = PREFIX.pack(MAGIC, len(text), sha256(text).digest()) + text + data
+    staged = staged_version(header["version"])
+    descriptor = posix.open(staged, FILE_FLAGS, 0o600)
+    try:
+        write_all(descriptor, content)
+        if durable:
+            posix.fsync(descriptor)
+    finally:
+        posix.close(descriptor)
+    if durable:
+        sync_folder(VALUES)
+    if not stage:
+        commit_version(header["version"], durable)
+
+
+def staged_version(version):
+    return f"{STATE}/.version-{version}"
+
+
+def commit_version(version, durable):
+    posix.rename(staged_version(version), f"{VERSIONS}/{version}")
+    if durable:
+        sync_folder(VERSIONS)
+
+
+def version_numbers():
+    """Those in the folder, newest first."""
+    try:
+        names = posix.listdir(VERSIONS)
+    except OSError:
+        return []
+    return sorted((int(name) for name in names if name.isdecimal() and len(name) < 16), reverse=True)
+
+
+def open_state_file(name):
+    try:
+        descriptor = posix.open(f"{STATE}/{name}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    except OSError as cause:
+        raise Damaged(f"{name} cannot be opened: {cause.strerror}") from cause
+    return open(descriptor, "rb", buffering=0)
+
+
+def read_exactly(file, size):
+    content = bytearray(size)
+    view = memoryview(content)
+    while len(view):
+        count = file.readinto(view[:CHUNK_BYTES])
+        if not count:
+            raise Damaged("the file is cut short")
+        view = view[count:]
+    return content
+
+
+def read_header(version):
+    """The header of a version. Raises Damaged."""
+    with open_state_file(f"versions/{version}") as file:
+        magic, size, digest = PREFIX.unpack(read_exactly(file, PREFIX.size))
+        if magic != MAGIC or size > MAX_HEADER_BYTES:
+            raise Damaged(f"version {version} is no state file")
+        text = bytes(read_exactly(file, size))
+    if sha256(text).digest() != digest:
+        raise Damaged(f"version {version} does not match its checksum")
+    try:
+        header = parse_json(text)
+    except FrameError as cause:
+        raise Damaged(f"version {version} is not readable") from cause
+    return header
+
+
+def data_offset(version):
+    with open_state_file(f"versions/{version}") as file:
+        _, size, _ = PREFIX.unpack(read_exactly(file, PREFIX.size))
+    return PREFIX.size + size
+
+
+class PartFile:
+    """A range of a file, for an unpickler."""
+
+    def __init__(self, file, size):
+        self._file = file
+        self._left = size
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self._file.close()
+
+    def read(self, size=-1):
+        size = self._left if size is None or size < 0 else min(size, self._left)
+        content = bytes(read_exactly(self._file, size))
+        self._left -= size
+        return content
+
+    def readinto(self, target):
+        view = memoryview(target).cast("B")[: self._left]
+        done = 0
+        while done < len(view):
+            count = self._file.readinto(view[done:])
+            if not count:
+                raise Damaged("the file is cut short")
+            done += count
+        self._left -= done
+        return done
+
+    def readline(self):
+        line = bytearray()
+        while self._left and not line.endswith(b"\n"):
+            line += self.read(1)
+        return bytes(line)
+
+
+def open_value(place):
+    """The data at a place, checked against its digest, as a file to read from. Raises Damaged."""
+    name, offset, size, digest = place
+    if name.startswith("versions/"):
+        with open_state_file(name) as file:
+            file.seek(data_offset(name.partition("/")[2]) + offset)
+            data = bytes(read_exactly(file, size))
+        if sha256(data).hexdigest() != digest:
+            raise Damaged("its data does not match its checksum")
+        from _io import BytesIO
+
+        return BytesIO(data)
+    file = open_state_file(name)
+    try:
+        if posix.fstat(file.fileno()).st_size != size:
+            raise Damaged("its data is cut short")
+        _check(file, digest)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return PartFile(file, size)
+
+
+def _check(file, digest):
+    actual = fast_sha256()
+    buffer = bytearray(CHUNK_BYTES)
+    while count := file.readinto(buffer):
+        actual.update(memoryview(buffer)[:count])
+    if actual.hexdigest() != digest:
+        raise Damaged("its data does not match its checksum")
+
+
+def places_of(header):
+    """Where everything lies that a version is made of."""
+    places = [group["at"] for group in header["groups"]] + list(header["sources"].values())
+    return places if header["extras"] is None else [*places, header["extras"]]
+
+
+def files_of(header):
+    """Names of the files that a version needs, its own included."""
+    return {place[0] for place in places_of(header)} | {f"versions/{header['version']}"}
+
+
+class Shelf:
+    """The versions that are kept, and which files they need: what nobody needs any more is removed."""
+
+    def __init__(self):
+        self.kept = 20
+        self._files = None
+
+    def _read(self, but):
+        """Once: what an earlier kernel left. What cannot be read any more is not needed by anybody."""
+        self._files = {}
+        for version in version_numbers():
+            if version != but and len(self._files) < self.kept:
+                try:
+                    self._files[version] = files_of(read_header(version))
+                except (Damaged, OSError, KeyError, TypeError):
+                    continue
+        return {f"versions/{name}" for name in posix.listdir(VERSIONS)} | {f"values/{name}" for name in posix.listdir(VALUES)}
+
+    def add(self, header):
+        """Takes in a new version; removes the oldest beyond what is kept, with the files that only it needed."""
+        present = self._read(header["version"]) if self._files is None else set()
+        self._files[header["version"]] = files_of(header)
+        removable = present
+        while len(self._files) > self.kept:
+            removable |= self._files.pop(min(self._files))
+        if removable:
+            needed = set().union(*self._files.values())
+            for name in removable - needed:
+                try:
+                    posix.unlink(f"{STATE}/{name}")
+                except OSError:
+                    pass  # gone already, or something that the guest put there
+
+
+def listing(limit):
+    """What is saved, for people: variables of the newest version, and all versions. Reads headers only."""
+    versions, variables, not_kept = [], [], []
+    for version in version_numbers()[:MAX_LISTED_VERSIONS]:
+        try:
+            header = read_header(version)
+            entry = {key: header[key] for key in ("version", "run", "at", "changed", "written", "bytes")}
+        except (Damaged, KeyError, TypeError):
+            continue
+        if not versions:
+            not_kept = header["not_kept"][:limit]
+            variables = variables_of(header)[:limit]
+        versions.append(entry)
+    return {"versions": versions, "variables": variables, "not_kept": not_kept}
+
+
+def variables_of(header):
+    rows = [
+        {"name": name, "type": kind, "repr": text, "bytes": group["at"][2], "shared_with": len(group["names"]) - 1}
+        for group in header["groups"]
+        for name, kind, text in zip(group["names"], group["types"], group["reprs"])
+    ]
+    rows += [
+        {"name": name, "type": "module", "repr": f"<module {module!r}>", "bytes": 0, "shared_with": 0}
+        for name, module in header["modules"].items()
+    ]
+    return sorted(rows, key=lambda row: row["name"])
+
+
+def now_ms():
+    return int(time.time() * 1000)
+
+
+def copy_version(version, to):
+    """Makes an earlier version the newest, under a new number. Raises Damaged when it is not kept."""
+    header = read_header(version)
+    header.update(version=to, at=now_ms(), changed=["*"], written=0)
+    write_version(header, b"", durable=True, stage=False)

@@ -1,0 +1,298 @@
+"""One look at the variables that a save covers: which of them share objects, and their data.
+
+Each variable is pickled alone first; the pickler's memo then shows which objects it leads to. Variables that lead to
+the same changeable object form a group and are pickled together, so that what is shared stays shared. A variable that
+cannot be pickled is left out, with its reason; the others of its group are saved.
+"""
+
+import sys
+import time
+import warnings
+
+import state_files
+import surroundings
+from description import describe, name_of_kind
+from pickling import Code, Function, Module, NeedsChild, Pickler, is_importable
+from state_files import INLINE_BYTES, InlineData, ValueWriter
+
+IN_PLACE_BYTES = 64 << 10
+IN_PLACE_SECONDS = 0.005
+MAX_REASON = 300
+MAX_CHANGED = 100
+MAX_SOURCE_BYTES = 1 << 20
+NOT_SAVED = {"at": [None, 0, 0, None]}
+NOT_VARIABLES = frozenset(("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__", "__file__"))
+BuiltinFunction = type(len)
+ATOMS = frozenset((str, bytes, int, float, complex, bool, type(None), Code, BuiltinFunction, Module, range, slice))
+IMMUTABLE_MODULES = frozenset(("datetime", "decimal", "fractions", "uuid", "re", "zoneinfo", "ipaddress", "numpy.dtypes"))
+
+
+class Budget:
+    """What a save in the kernel itself may take; beyond it a child does the work."""
+
+    def __init__(self):
+        self._bytes = IN_PLACE_BYTES
+        self._until = time.monotonic() + IN_PLACE_SECONDS
+
+    def spend(self, size):
+        self._bytes -= size
+        if self._bytes < 0 or time.monotonic() > self._until:
+            raise NeedsChild
+
+
+class InPlaceWriter(ValueWriter):
+    def __init__(self, budget):
+        super().__init__(False)
+        self._budget = budget
+
+    def write(self, data):
+        data = state_files.bytes_of(data)
+        if self.size + len(data) > INLINE_BYTES:
+            raise NeedsChild
+        self._budget.spend(len(data))
+        return super().write(data)
+
+
+class Part:
+    """One variable, or several that share objects, as pickled."""
+
+    def __init__(self, names, snapshot):
+        self.values = {name: snapshot.namespace[name] for name in names}
+        self.writer = snapshot.new_writer()
+        pickler = Pickler(self.writer, snapshot.namespace, snapshot.in_place)
+        try:
+            pickler.dump(self.values)
+        except BaseException:
+            self.writer.discard()
+            raise
+        self.reaches, self.files = pickler.reaches, pickler.files
+        self._pickler = pickler  # its memo keeps alive whatever it saw, so that no id is used twice
+
+    def changeable(self):
+        """Ids of the objects that make variables belong together when they share them."""
+        memo = self._pickler.memo.copy()
+        del memo[id(self.values)]
+        return {key for key, (_, value) in memo.items() if not _is_immutable(value)}
+
+    def entry(self, place):
+        values = self.values.values()
+        return {
+            "names": list(self.values),
+            "at": place,
+            "types": [name_of_kind(value) for value in values],
+            "reprs": [describe(value) for value in values],
+            "reaches": sorted(self.reaches),
+            "files": sorted(self.files),
+        }
+
+
+def _is_immutable(value):
+    kind = type(value)
+    if kind in ATOMS or kind.__module__ in IMMUTABLE_MODULES:
+        return True
+    if kind is tuple:
+        return all(type(item) in ATOMS for item in value)
+    return (kind is Function or isinstance(value, type)) and is_importable(value)
+
+
+class Snapshot:
+    """`budget` is None in a child, which may take its time and run code of the session."""
+
+    def __init__(self, saver, entry, budget):
+        self.saver = saver
+        self.entry = entry
+        self.kernel = saver.kernel
+        self.namespace = saver.kernel.namespace
+        self.budget = budget
+        self.in_place = budget is not None
+        self.durable = False
+        self.groups = {name: group for group in saver.header["groups"] for name in group["names"]}
+        self.parts = {}
+        self.failures = {}
+
+    def new_writer(self):
+        return InPlaceWriter(self.budget) if self.in_place else ValueWriter(self.durable)
+
+    def take(self, durable):
+        """The header of the new version and the data of its small groups."""
+        self.durable = durable
+        data = InlineData(self.entry["version"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._pickle_touched()
+            parts = self._group()
+            extras = self._extras()
+        carry = self._carrier(data)
+        groups = [{**group, "at": carry(group["at"])} for group in self._untouched()]
+        changed = self._removed()
+        written = 0
+        for part in parts:
+            place, size = part.writer.finish(data)
+            written += size
+            groups.append(part.entry(place))
+            changed += [name for name in part.values if self.groups.get(name, NOT_SAVED)["at"][3] != place[3]]
+        extras, sources = data.add_inline(extras), self._sources(groups, carry, data)
+        header = {
+            **self.entry,
+            "at": state_files.now_ms(),
+            "python": sys.version.partition(" ")[0],
+            "changed": sorted(changed)[:MAX_CHANGED],
+            "written": written + len(data.data),
+            "bytes": sum(group["at"][2] for group in groups),
+            "groups": groups,
+            "extras": extras,
+            "sources": sources,
+            "modules": self._modules(),
+            "not_kept": self._not_kept(),
+        }
+        return header, bytes(data.data)
+
+    def _carrier(self, data):
+        """What makes the place of saved data good for the new version: small data is copied when it lies in too many
+        files, or in the one that is about to be replaced."""
+        own = f"versions/{self.entry['version']}"
+        header = self.saver.header
+        sources = {place[0] for place in state_files.places_of(header) if place[0].startswith("versions/")}
+        too_many = len(sources) > state_files.MAX_SOURCES
+        if too_many and self.in_place:
+            raise NeedsChild
+
+        def carry(place):
+            if place[0] != own and not (too_many and place[0] in sources):
+                return place
+            with state_files.open_value(place) as file:
+                return data.add_inline(file.read())
+
+        return carry
+
+    # Which variables, and their data.
+
+    def _is_variable(self, name):
+        if type(name) is not str or name in NOT_VARIABLES or name not in self.namespace:
+            return False
+        value = self.namespace[name]
+        return type(value) is not Module or not _is_imported(value)
+
+    def _pickle_touched(self):
+        pending = list(self.namespace) + list(self.groups) if self.saver.touched_all else list(self.saver.touched)
+        seen = set()
+        while pending:
+            name = pending.pop()
+            if name in seen or self.kernel.waits(name):
+                continue
+            seen.add(name)
+            if (group := self.groups.get(name)) is not None:
+                if self.in_place and group["at"][2] > INLINE_BYTES:
+                    raise NeedsChild
+                pending += group["names"]
+                pending += group["reaches"]
+            if not self._is_variable(name):
+                continue
+            try:
+                part = self.parts[name] = Part([name], self)
+                pending += part.reaches
+            except NeedsChild:
+                raise
+            except Exception as error:
+                self.failures[name] = _reason(error)
+        self.seen = seen
+
+    def _group(self):
+        """Parts of which no two share anything changeable."""
+        if len(self.parts) < 2:
+            return list(self.parts.values())
+        owners, leader = {}, {name: name for name in self.parts}
+
+        def find(name):
+            while leader[name] != name:
+                name = leader[name]
+            return name
+
+        for name, part in self.parts.items():
+            for key in part.changeable():
+                leader[find(name)] = find(owners.setdefault(key, name))
+        members = {}
+        for name in self.parts:
+            members.setdefault(find(name), []).append(name)
+        return [part for names in members.values() for part in self._together(sorted(names))]
+
+    def _together(self, names):
+        alone = [self.parts[name] for name in names]
+        if len(names) == 1:
+            return alone
+        for part in alone:
+            part.writer.discard()
+        return [Part(names, self)]
+
+    # What else a version holds.
+
+    def _untouched(self):
+        """Groups that stay as they were saved last."""
+        return [
+            group
+            for group in self.saver.header["groups"]
+            if self.kernel.waits(group["names"][0]) or self.seen.isdisjoint(group["names"])
+        ]
+
+    def _removed(self):
+        return [name for name in self.groups if name in self.seen and name not in self.namespace]
+
+    def _modules(self):
+        modules = {
+            name: value.__name__
+            for name, value in self.namespace.items()
+            if type(value) is Module and type(name) is str and name not in NOT_VARIABLES and _is_imported(value)
+        }
+        return {**self.kernel.waiting_modules(), **modules}
+
+    def _not_kept(self):
+        """What cannot be pickled now, and what was lost earlier and not been given a new value since."""
+        known = {item["name"]: item for item in self.saver.header["not_kept"]}
+        found = [
+            {"name": name, "type": name_of_kind(self.namespace[name]), "reason": reason}
+            for name, reason in self.failures.items()
+        ]
+        found += [item for name, item in known.items() if name not in self.seen and name in self.namespace]
+        found += [item for name, item in self.kernel.lost().items() if name not in self.namespace]
+        return sorted(found, key=lambda item: item["name"])
+
+    def _extras(self):
+        writer = _Bytes()
+        Pickler(writer, self.namespace, False).dump(surroundings.capture(self.kernel.first_path))
+        return bytes(writer.content)
+
+    def _sources(self, groups, carry, data):
+        """The text of each program that a saved function comes from, newest first while there is room."""
+        known = self.saver.header["sources"]
+        names = {name for group in groups for name in group["files"]}
+        places, room = {}, MAX_SOURCE_BYTES
+        for name in sorted(names, reverse=True):
+            place = known.get(name)
+            if place is None and (text := self.kernel.sources.get(name)) is not None:
+                place = data.add_inline(text.encode("utf-8", "surrogateescape"))
+            elif place is not None:
+                place = carry(place)
+            if place is not None and (room := room - place[2]) >= 0:
+                places[name] = place
+        return places
+
+
+class _Bytes:
+    """A file of a few bytes, in memory."""
+
+    def __init__(self):
+        self.content = bytearray()
+
+    def write(self, data):
+        self.content += data
+        return len(data)
+
+
+def _is_imported(module):
+    return sys.modules.get(module.__name__) is module and getattr(module, "__spec__", None) is not None
+
+
+def _reason(error):
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error)[:MAX_REASON] or type(error).__name__

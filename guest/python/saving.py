@@ -1,0 +1,247 @@
+"""Saving the variables after each run: in the kernel when that is quick and safe, else in a forked child.
+
+A save covers what the run can have touched: the names in the program and, transitively, those used by functions that
+these variables lead to. A program that can reach variables without naming them touches all. A run begins only when the
+state before it is saved, or captured by a child that is still writing it.
+"""
+
+import fcntl
+import posix
+import time
+import warnings
+from _thread import _count as count_threads
+from select import POLLIN, poll
+
+import state_files
+from grouping import Budget, Snapshot
+from pickling import global_names
+from wire import parse_json, to_json
+
+CHILD_SECONDS = 120
+MAX_TOLD = 100
+MAX_REASON = 300
+LOCK = state_files.STATE + "/lock"
+# Whoever uses one of these can reach variables that the program does not name.
+REACH_ALL = frozenset(
+    "exec eval compile globals locals vars __main__ __globals__ __builtins__ _getframe f_globals f_locals f_back gc "
+    "inspect ctypes importlib runpy timeit code pdb doctest settrace setprofile".split()
+)
+WAITS_FOR_CHILDREN = frozenset(("wait", "waitpid", "wait3", "wait4", "waitid"))
+NOTHING_SAVED = {"version": 0, "run": "", "result": None, "groups": [], "extras": None, "sources": {}, "modules": {}, "not_kept": []}
+
+
+class Child:
+    """A save in progress in a forked process."""
+
+    def __init__(self, pid, reader, version, touched):
+        self.pid = pid
+        self.reader = reader
+        self.version = version
+        self.touched = touched
+        self.deadline = time.monotonic() + CHILD_SECONDS
+
+
+class Saver:
+    """`kernel` tells: the variables, what waits to be restored, and the surroundings of the program."""
+
+    def __init__(self, kernel, header):
+        self.kernel = kernel
+        self.shelf = state_files.Shelf()
+        self.header = header or NOTHING_SAVED
+        self.touched = set()  # names, since the last save began
+        self.touched_all = False
+        self.seen = {}  # name -> id of its value after the last run
+        self.child = None
+        self.report = None  # of the last save, until the agent was told
+        state_files.make_folders()
+
+    def note(self, codes):
+        """Notes what a program, which has ended, can have touched."""
+        names = set()
+        for code in codes:
+            names |= global_names(code)
+            self.touched_all |= "__main__" in code.co_consts
+        self.touched_all |= not names.isdisjoint(REACH_ALL) or count_threads() > 0 or self.kernel.has_tasks()
+        self.touched |= names
+        seen = self.seen
+        self.look()
+        if seen != self.seen:
+            self.touched.update(name for name, _ in seen.items() ^ self.seen.items())
+
+    def look(self):
+        """Notes which value each variable has now."""
+        self.seen = {name: id(value) for name, value in self.kernel.namespace.items()}
+
+    def before_run(self, codes):
+        """A program that waits for any child of its process must not find a save among them."""
+        if self.child is not None and any(not global_names(code).isdisjoint(WAITS_FOR_CHILDREN) for code in codes):
+            self.finish_child()
+
+    def save(self, version, run, result, durable, keep):
+        """After a run. With `durable` the state is written and flushed on return, under a name that the agent changes."""
+        self.finish_child()
+        self.shelf.kept = keep
+        entry = {"version": version, "run": run, "result": result}
+        try:
+            header = self._write(Snapshot(self, entry, Budget()), durable, stage=durable)
+        except Exception:
+            # It is large, or may run code of the session, or the session has broken what pickling needs.
+            self._start_child(entry, durable, stage=durable)
+            if durable:
+                self.finish_child()
+        else:
+            self._clear()
+            self._saved(header, staged=durable)
+
+    def save_all(self, version, keep):
+        """Before the session sleeps or is copied: everything is looked at again, whether touched or not."""
+        self.finish_child()
+        self.shelf.kept = keep
+        self.touched_all = True
+        _flush_open_files()
+        entry = {"version": version, "run": self.header["run"], "result": self.header["result"]}
+        self._start_child(entry, durable=True, stage=False)
+        self.finish_child()
+
+    def _clear(self):
+        touched = self.touched, self.touched_all
+        self.touched, self.touched_all = set(), False
+        return touched
+
+    @staticmethod
+    def _write(snapshot, durable, stage):
+        header, data = snapshot.take(durable)
+        state_files.write_version(header, data, durable, stage)
+        return header
+
+    # The child.
+
+    def _start_child(self, entry, durable, stage):
+        reader, writer = posix.pipe2(posix.O_CLOEXEC)
+        lock = _take_lock()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of forking beside threads
+                pid = posix.fork()
+            if pid == 0:
+                self._live_as_child(writer, entry, durable, stage)
+            self.child = Child(pid, reader, entry["version"], self._clear())
+            self.kernel.tell({"type": "saving", "pid": pid})
+        except OSError as cause:
+            posix.close(reader)
+            self._failed(entry["version"], f"no process for it can be started: {cause.strerror}")
+        finally:
+            for descriptor in (writer, lock):
+                posix.close(descriptor)
+
+    def _live_as_child(self, writer, entry, durable, stage):
+        try:
+            null = posix.open("/dev/null", posix.O_RDWR)
+            for descriptor in (0, 1, 2):
+                posix.dup2(null, descriptor)
+            header = self._write(Snapshot(self, entry, None), durable, stage)
+            answer = (b"S" if stage else b"V") + to_json(header)
+        except BaseException as error:
+            answer = b"F" + f"{type(error).__name__}: {error}".encode(errors="backslashreplace")
+        try:
+            state_files.write_all(writer, answer)
+        finally:
+            posix._exit(0)
+
+    def finish_child(self):
+        """Waits for the save in progress, if there is one, within its bound."""
+        child, self.child = self.child, None
+        if child is None:
+            return
+        answer = _read_all(child.reader, child.deadline)
+        posix.close(child.reader)
+        if answer is None:
+            _kill(child.pid)
+        try:
+            posix.waitpid(child.pid, 0)
+        except ChildProcessError:
+            pass  # the program has waited for it
+        if answer and answer[:1] in b"SV":
+            self._saved(parse_json(answer[1:]), staged=answer[:1] == b"S")
+            return
+        self.touched |= child.touched[0]
+        self.touched_all |= child.touched[1]
+        reason = "it took too long" if answer is None else answer[1:].decode(errors="replace")
+        self._failed(child.version, reason or "its process was killed: is memory short?")
+
+    # Reports.
+
+    def _saved(self, header, staged):
+        self.header = header
+        self.kernel.follow(header)
+        self.shelf.add(header)
+        self._report(header["version"], header["written"], None, staged)
+
+    def _failed(self, version, reason):
+        self._report(version, 0, reason[:MAX_REASON], False)
+
+    def _report(self, version, written, failure, staged):
+        self.report = {
+            "type": "saved",
+            "version": version,
+            "written": written,
+            "bytes": self.header.get("bytes", 0),
+            "not_kept": self.header["not_kept"][:MAX_TOLD],
+            "failed": failure,
+            "staged": staged,
+            "complete": False,
+            "threads": count_threads(),
+        }
+
+    def wait_ms(self, report_after_ms):
+        """How long to wait for a request before the child, or else the report, has its turn."""
+        if self.child is None:
+            return report_after_ms
+        return max(0, (self.child.deadline - time.monotonic()) * 1000)
+
+    def take_report(self):
+        report, self.report = self.report, None
+        return report
+
+
+def _take_lock():
+    """Held until the child has ended: a kernel that takes the place of this one waits for it before it restores."""
+    lock = posix.open(LOCK, posix.O_CREAT | posix.O_RDWR | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        pass  # something of the session holds it
+    return lock
+
+
+def _kill(pid):
+    try:
+        posix.kill(pid, 9)
+    except ProcessLookupError:
+        pass
+
+
+def _read_all(descriptor, deadline):
+    """What the child says until it has ended; None when that takes too long."""
+    waiter = poll()
+    waiter.register(descriptor, POLLIN)
+    parts = []
+    while waiter.poll(max(0, (deadline - time.monotonic()) * 1000)):
+        part = posix.read(descriptor, 1 << 16)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+    return None
+
+
+def _flush_open_files():
+    """So that a child, which must not write what its parent still holds back, finds nothing held back."""
+    import gc
+    from _io import BufferedRandom, BufferedWriter, TextIOWrapper
+
+    for value in gc.get_objects():
+        if type(value) in (TextIOWrapper, BufferedWriter, BufferedRandom):
+            try:
+                value.flush()
+            except (OSError, ValueError):
+                pass  # closed, or the disk is full

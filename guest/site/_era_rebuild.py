@@ -1,0 +1,270 @@
+"""What saved state is rebuilt with: pickles name these functions, so a released one keeps its name and arguments.
+
+A module of the session like any other, since pickles find it by import; it is never imported before a restore needs it.
+"""
+
+import builtins
+import sys
+
+EMPTY = "_era_rebuild.EMPTY"  # contents of a cell that has none
+
+
+def namespace():
+    """The session's variables: the globals of every function that was defined in it."""
+    return sys.modules["__main__"].__dict__
+
+
+def module(name):
+    __import__(name)
+    return sys.modules[name]
+
+
+def new_module(name):
+    return type(sys)(name)
+
+
+def code(marshalled):
+    import marshal
+
+    return marshal.loads(marshalled)
+
+
+def make_cell():
+    from types import CellType
+
+    return CellType()
+
+
+def fill_cell(cell, contents):
+    if type(contents) is not str or contents != EMPTY:
+        cell.cell_contents = contents
+
+
+def function(code, scope, name, cells):
+    from types import FunctionType
+
+    return FunctionType(code, namespace() if scope is None else scope, name, None, cells)
+
+
+def fill_function(target, state):
+    for cell, contents in zip(target.__closure__ or (), state.pop("cells")):
+        fill_cell(cell, contents)
+    attributes = state.pop("attributes")
+    for name, value in state.items():
+        setattr(target, name, value)
+    target.__dict__.update(attributes)
+
+
+def function_from(scope_name, *parts):
+    """A function of an imported module that the module does not name, such as an inner one."""
+    marshalled, name, cells = parts
+    return function(marshalled, module(scope_name).__dict__, name, cells)
+
+
+def attribute(module_name, name):
+    return getattr(module(module_name), name)
+
+
+def new_class(metaclass, name, bases, frame):
+    """The class without its attributes. Hooks by which classes watch their subclasses have run when it was first made."""
+    silenced = [
+        (base, vars(base)["__init_subclass__"])
+        for base in {base: None for each in bases for base in each.__mro__}
+        if type(vars(base).get("__init_subclass__")) is classmethod
+    ]
+    for base, _ in silenced:
+        type.__delattr__(base, "__init_subclass__")
+    try:
+        made = _own_new(metaclass)(metaclass, name, bases, dict(frame))
+    finally:
+        for base, hook in silenced:
+            type.__setattr__(base, "__init_subclass__", hook)
+    if "_abc" in sys.modules and issubclass(metaclass, sys.modules["abc"].ABCMeta):
+        sys.modules["_abc"]._abc_init(made)
+    return made
+
+
+def _own_new(metaclass):
+    """The interpreter's own way to make a class of this kind, below all that is written in Python."""
+    for kind in metaclass.__mro__:
+        if "__new__" in vars(kind) and type(vars(kind)["__new__"]) is type(len):
+            return kind.__new__
+    return type.__new__
+
+
+def fill_class(target, parts):
+    state, registered = parts
+    for name, value in state.items():
+        type.__setattr__(target, name, value)
+    if "__firstlineno__" in state:
+        type.__setattr__(target, "__firstlineno__", state["__firstlineno__"])
+    for subclass in registered or ():
+        sys.modules["_abc"]._abc_register(target, subclass)
+
+
+def exception(kind, args):
+    return kind.__new__(kind, *args)
+
+
+def fill_exception(error, state):
+    error.args = state["args"]
+    error.__cause__, error.__context__ = state["cause"], state["context"]
+    error.__suppress_context__ = state["suppress"]
+    for name, value in state["attributes"].items():
+        setattr(error, name, value)
+
+
+def opened(path, mode, encoding, errors, buffering, position, closed):
+    if closed:
+        file = open("/dev/null", mode.replace("x", "w"), buffering, encoding, errors)
+        file.close()
+        return file
+    again = mode.replace("w", "r+").replace("x", "r+").replace("++", "+")
+    file = open(path, again, buffering, encoding, errors)
+    if "a" not in again:
+        file.seek(position)
+    return file
+
+
+def standard_stream(name):
+    return getattr(sys, name)
+
+
+def builtin(name):
+    return getattr(builtins, name)
+
+
+def rlock():
+    import threading
+
+    return threading.RLock()
+
+
+def lock():
+    import _thread
+
+    return _thread.allocate_lock()
+
+
+def simple_queue(items):
+    import queue
+
+    made = queue.SimpleQueue()
+    for item in items:
+        made.put(item)
+    return made
+
+
+def thread_local(kind):
+    return kind()
+
+
+def fill_dict(target, attributes):
+    target.__dict__.update(attributes)
+
+
+def context_variable(name, default):
+    from contextvars import ContextVar
+
+    return ContextVar(name, default=default[0]) if default else ContextVar(name)
+
+
+def set_context_variable(variable, value):
+    if value:
+        variable.set(value[0])
+
+
+def context(items):
+    from contextvars import Context
+
+    made = Context()
+    for variable, value in items:
+        made.run(variable.set, value)
+    return made
+
+
+def mapping_proxy(mapping):
+    from types import MappingProxyType
+
+    return MappingProxyType(mapping)
+
+
+def view_of(kind, mapping):
+    return getattr(mapping, kind)()
+
+
+def match(pattern, text, position, end, span):
+    for found in (pattern.match(text, span[0], end), pattern.fullmatch(text, span[0], end), pattern.search(text, position, end)):
+        if found is not None and found.span() == tuple(span):
+            return found
+    raise ValueError("the match cannot be found again")
+
+
+def cached(function, parameters):
+    from functools import lru_cache
+
+    return lru_cache(**parameters)(function)
+
+
+def new_type(name, supertype, module_name):
+    from typing import NewType
+
+    made = NewType(name, supertype)
+    made.__module__ = module_name
+    return made
+
+
+def sqlite_connection(path, content, isolation_level, row_factory, text_factory):
+    import sqlite3
+
+    connection = sqlite3.connect(path, isolation_level=isolation_level)
+    if content is not None:
+        connection.deserialize(content)
+    connection.row_factory, connection.text_factory = row_factory, text_factory
+    return connection
+
+
+class _Nobody:
+    """What a dead weak reference refers to: gone as soon as it was made."""
+
+
+def weak_reference(kind, target, callback):
+    return kind(_Nobody() if target is None else target, *callback)
+
+
+def weak_method(target, name):
+    from weakref import WeakMethod
+
+    return WeakMethod(getattr(target, name))
+
+
+def weak_set(items):
+    from weakref import WeakSet
+
+    return WeakSet(items)
+
+
+def weak_mapping(kind, items):
+    return kind(items)
+
+
+def event_loop():
+    """The session's own loop, as the kernel makes it for top-level await."""
+    import asyncio
+
+    try:
+        return asyncio.get_event_loop_policy().get_event_loop()
+    except RuntimeError:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        return loop
+
+
+def system_random():
+    from random import SystemRandom
+
+    return SystemRandom()
+
+
+def memory(base, start, stop, form):
+    return memoryview(base)[start:stop].cast(form) if form != "B" else memoryview(base)[start:stop]

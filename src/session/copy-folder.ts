@@ -1,0 +1,32 @@
+/**
+ * Copies a session's folder for a new session. The tree is hostile: the copying programs see nothing but the image and
+ * the two folders, so that no link in it, nor one that appears meanwhile, leads to anything else.
+ */
+import { runCommand } from "../lib/run-command.ts";
+import type { Folder } from "./folder.ts";
+import type { SandboxHost } from "./live-sandbox.ts";
+
+const TIMEOUT_MS = 300_000;
+/** The copy draws other random numbers than the original, and owes nobody the results of earlier runs. */
+const SCRIPT = `set -eu
+for part in workspace home state; do
+  cp -a --reflink=auto "/mnt/source/$part/." "/mnt/copy/$part/"
+done
+rm -rf /mnt/copy/state/results /mnt/copy/state/reseed /mnt/copy/state/lock
+mkdir -p /mnt/copy/state
+: >/mnt/copy/state/reseed
+if [ "$1" != - ]; then chown -hR "$1:$1" /mnt/copy/workspace /mnt/copy/home /mnt/copy/state; fi`;
+
+export async function copyFolder(host: SandboxHost, source: Folder, copy: Folder): Promise<void> {
+  const owner = host.asRoot ? String(copy.uid) : "-";
+  const capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"].flatMap((name) => ["--cap-add", name]);
+  const argv = [
+    ...["bwrap", "--ro-bind", host.image.rootfs, "/", "--dev", "/dev", "--tmpfs", "/mnt"],
+    ...["--ro-bind", source.root, "/mnt/source", "--bind", copy.root, "/mnt/copy"],
+    ...["--unshare-pid", "--unshare-ipc", "--unshare-net", "--die-with-parent", "--clearenv"],
+    ...(host.asRoot ? ["--cap-drop", "ALL", ...capabilities] : ["--unshare-user"]),
+    ...["--chdir", "/mnt", "--", "/bin/sh", "-c", SCRIPT, "sh", owner],
+  ];
+  const { code, stderr } = await runCommand(argv, { timeoutMs: TIMEOUT_MS });
+  if (code !== 0) throw new Error(`Cannot copy a session's folder: ${stderr.trim().slice(0, 500)}`);
+}

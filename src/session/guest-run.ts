@@ -1,0 +1,47 @@
+/** From what a client asks, and what its session is set to, to what the agent is told of a run. Pure. */
+import type { Config } from "../config.ts";
+import type { GuestRun } from "../guest/channel.ts";
+import type { Durability, RunRow, SessionRow } from "../store/store.ts";
+import { DEFAULT_TIMEOUT_MS, type RunRequest } from "./run.ts";
+
+export function guestRunOf(
+  request: RunRequest,
+  run: RunRow,
+  session: SessionRow,
+  config: Config,
+): Omit<GuestRun, "data" | "recorded" | "onOutput"> {
+  return {
+    id: run.runId,
+    name: `<run ${run.number}>`,
+    code: request.code,
+    keepFiles: session.persistent,
+    timeoutMs: Math.ceil(timeoutOf(request, session)),
+    outputBytes: config.outputBytes,
+    env: { ...request.env, ...sessionEnvironment(session, request.baseUrl) },
+    version: session.version + 1,
+    save: durabilityOf(request, session),
+    keep: config.keepVersions,
+  };
+}
+
+/** Milliseconds: of the request, else of the session, else the server's own. */
+export function timeoutOf({ timeoutMs }: RunRequest, { defaultTimeout }: SessionRow): number {
+  return timeoutMs ?? (defaultTimeout === null ? DEFAULT_TIMEOUT_MS : defaultTimeout * 1000);
+}
+
+export function durabilityOf(
+  { durability }: Pick<RunRequest, "durability">,
+  session: SessionRow,
+): Durability {
+  return durability ?? session.durability;
+}
+
+function sessionEnvironment(row: SessionRow, baseUrl: string): Record<string, string> {
+  return {
+    ERA_SESSION: "true",
+    ERA_SESSION_ID: row.id,
+    ERA_LANGUAGE: row.language,
+    ERA_BASE_URL: baseUrl,
+    ERA_PROXY_URL: `${baseUrl}/proxy/${row.id}`,
+  };
+}

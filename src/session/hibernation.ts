@@ -1,0 +1,86 @@
+/**
+ * Which sessions go to sleep, and when: those without a run for long enough, and the least recently used ones when slots
+ * or the host's memory run short. What still works in the background keeps its session awake.
+ */
+import { readFileSync } from "node:fs";
+import type { Logger } from "../log.ts";
+import type { Session } from "./session.ts";
+
+const LOOK_EVERY_MS = 500;
+/** Sessions put to sleep at once by their idle time. */
+const WIDTH = 2;
+const LOW_MEMORY = 0.05;
+/** One whose save failed is not tried again at once. */
+const RETRY_MS = 60_000;
+
+export class Hibernation {
+  readonly #sessions: () => Iterable<Session>;
+  readonly #idleMs: number;
+  readonly #log: Logger;
+  readonly #timer: NodeJS.Timeout;
+  readonly #inProgress = new Map<Session, Promise<boolean>>();
+  readonly #failedAt = new WeakMap<Session, number>();
+
+  constructor(sessions: () => Iterable<Session>, idleMs: number, log: Logger) {
+    this.#sessions = sessions;
+    this.#idleMs = idleMs;
+    this.#log = log;
+    this.#timer = setInterval(() => this.#look(), Math.min(LOOK_EVERY_MS, idleMs));
+    this.#timer.unref();
+  }
+
+  /** Puts the least recently used session that is idle to sleep. False when there is none to be spared. */
+  async reclaim(): Promise<boolean> {
+    const [longest] = this.#idle();
+    if (longest !== undefined) return (await this.#sleep(longest)) || this.reclaim();
+    // All that could be spared is on its way already: the next that has gone leaves its slot.
+    if (this.#inProgress.size > 0) return Promise.race(this.#inProgress.values());
+    return false;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.all(this.#inProgress.values());
+  }
+
+  /** Idle sessions, the least recently used first. */
+  #idle(): Session[] {
+    const found: { session: Session; idleMs: number }[] = [];
+    for (const session of this.#sessions()) {
+      const { idleMs } = session;
+      const failedAt = this.#failedAt.get(session);
+      const tried = failedAt !== undefined && performance.now() - failedAt < RETRY_MS;
+      if (idleMs !== null && !tried && !this.#inProgress.has(session)) found.push({ session, idleMs });
+    }
+    return found.sort((a, b) => b.idleMs - a.idleMs).map(({ session }) => session);
+  }
+
+  #look(): void {
+    const room = WIDTH - this.#inProgress.size;
+    if (room <= 0) return;
+    const short = isMemoryLow();
+    const due = this.#idle().filter((session) => short || (session.idleMs ?? 0) >= this.#idleMs);
+    for (const session of due.slice(0, room)) void this.#sleep(session);
+  }
+
+  #sleep(session: Session): Promise<boolean> {
+    const sleeping = session
+      .hibernate()
+      .then(() => true)
+      .catch((error: unknown) => {
+        if (session.isDeleted) return true;
+        this.#failedAt.set(session, performance.now());
+        this.#log.info({ err: error, session: session.row.id }, "a session could not be put to sleep");
+        return false;
+      })
+      .finally(() => this.#inProgress.delete(session));
+    this.#inProgress.set(session, sleeping);
+    return sleeping;
+  }
+}
+
+function isMemoryLow(): boolean {
+  const text = readFileSync("/proc/meminfo", "utf8");
+  const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? Number.NaN);
+  return kib("MemAvailable") < kib("MemTotal") * LOW_MEMORY;
+}

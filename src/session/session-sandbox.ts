@@ -1,0 +1,180 @@
+/**
+ * The sandbox of one session, while it has one: started, adopted, watched, ended. Its moves are in state.ts; all of them
+ * happen in the session's turn, but for the news that a sandbox has ended by itself.
+ */
+import type { SavedFrame, StreamName } from "../protocol/guest.ts";
+import type { Cgroup } from "../sandbox/cgroup.ts";
+import type { Limits } from "../sandbox/policy.ts";
+import type { SessionRow } from "../store/store.ts";
+import type { DiskMonitor, Watched } from "./disk-quota.ts";
+import { type Folder, folderAt, guestFolders } from "./folder.ts";
+import { defaultLimits, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
+import type { Lease, SandboxPool } from "./pool.ts";
+import { move, type SessionState } from "./state.ts";
+
+type SandboxEvents = {
+  onLate: (runId: string, stream: StreamName, chunk: Buffer) => void;
+  onKernelLost: (epoch: number, description: string) => void;
+  onSaved: (report: SavedFrame) => void;
+  /** It ended, or must, between runs; in a run, the run itself hears of it. */
+  onLost: (reason: string) => void;
+  /** Its processes are gone; what was collected of its output must be stored. */
+  onEnd: () => void;
+};
+
+type Dependencies = { host: SandboxHost; pool: SandboxPool; disk: DiskMonitor };
+
+const MIB = 1 << 20;
+/** Processes of a sandbox in which nothing of the program runs: bubblewrap, the agent, the kernel. */
+const OWN_PROCESSES = 3;
+
+export class SessionSandbox {
+  readonly #deps: Dependencies;
+  readonly #events: SandboxEvents;
+  #state: SessionState = { kind: "cold" };
+  #watched: Watched | null = null;
+  /** Why the run in progress was stopped, when it was for its session's disk quota. */
+  overQuota: string | null = null;
+  /** Threads of the program between runs, as last reported. */
+  threads = 0;
+
+  constructor(deps: Dependencies, events: SandboxEvents) {
+    this.#deps = deps;
+    this.#events = events;
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  /** The sandbox, if there is one that nobody is starting or ending. */
+  get live(): LiveSandbox | null {
+    return this.#state.kind === "idle" || this.#state.kind === "running" ? this.#state.lease.live : null;
+  }
+
+  get currentRun(): string | null {
+    return this.#state.kind === "running" ? this.#state.runId : null;
+  }
+
+  /** Whether something of the program goes on between runs. */
+  get hasBackgroundWork(): boolean {
+    const processes = this.live?.sandbox.cgroup?.pids().length ?? 0;
+    return this.threads > 0 || processes > OWN_PROCESSES;
+  }
+
+  /** A new sandbox with a folder of its own, or one on the session's folder. */
+  async start(row: SessionRow): Promise<LiveSandbox> {
+    const limits = limitsOf(row, this.#deps.host);
+    const { pool } = this.#deps;
+    return this.#obtain(() =>
+      row.folder === null ? pool.take(limits) : pool.wake(this.folder(row.folder), limits),
+    );
+  }
+
+  /** The sandbox that an earlier server has left on the session's folder. */
+  async adopt(folder: Folder, cgroup: Cgroup): Promise<LiveSandbox> {
+    return this.#obtain(() => this.#deps.pool.adopt(folder, cgroup));
+  }
+
+  beginRun(runId: string): LiveSandbox {
+    const { lease } = this.#held();
+    this.#state = move(this.#state, { kind: "running", lease, runId });
+    this.overQuota = null;
+    return lease.live;
+  }
+
+  endRun(): void {
+    this.#state = move(this.#state, { kind: "idle", lease: this.#held().lease });
+  }
+
+  markDeleted(): void {
+    this.#state = move(this.#state, { kind: "deleted" });
+  }
+
+  setLimits(row: SessionRow): void {
+    const limits = limitsOf(row, this.#deps.host);
+    if (limits !== null) this.live?.sandbox.cgroup?.setLimits(limits);
+  }
+
+  folder(folder: { key: string; uid: number }): Folder {
+    return folderAt(this.#deps.host.config.dataDir, folder.key, folder.uid);
+  }
+
+  /** Ends it, if there is one; resolves when nothing of it is left. */
+  async end(reason: Error, withFolder = false): Promise<void> {
+    if (this.#state.kind !== "idle" && this.#state.kind !== "running") return;
+    const { lease } = this.#state;
+    this.#state = move(this.#state, { kind: "ending" });
+    if (this.#watched !== null) this.#deps.disk.unwatch(this.#watched);
+    this.#events.onEnd();
+    try {
+      if (withFolder) await lease.destroy(reason);
+      else await lease.end(reason);
+    } catch (error) {
+      // Not proved gone: whoever comes next finds its line closed, and tries to end it again.
+      this.#state = move(this.#state, { kind: "idle", lease });
+      throw error;
+    }
+    if (!withFolder) this.#state = move(this.#state, { kind: "cold" });
+  }
+
+  #held(): { lease: Lease } {
+    if (this.#state.kind === "idle" || this.#state.kind === "running") return this.#state;
+    throw new Error(`a session that is '${this.#state.kind}' has no sandbox`);
+  }
+
+  async #obtain(work: () => Promise<Lease>): Promise<LiveSandbox> {
+    this.#state = move(this.#state, { kind: "starting" });
+    try {
+      const lease = await work();
+      this.#attach(lease.live);
+      this.#state = move(this.#state, { kind: "idle", lease });
+      return lease.live;
+    } catch (error) {
+      this.#state = move(this.#state, { kind: "cold" });
+      throw error;
+    }
+  }
+
+  #attach(live: LiveSandbox): void {
+    const { onLate, onKernelLost, onSaved, onLost } = this.#events;
+    this.threads = 0;
+    live.channel.events = {
+      onLate,
+      onKernelLost,
+      onSaved: (report) => {
+        this.threads = report.threads;
+        onSaved(report);
+      },
+      onLost: () => {
+        if (this.#state.kind === "idle") onLost("The sandbox ended between runs");
+      },
+    };
+    this.#watched = {
+      paths: guestFolders(live.folder),
+      pids: () => live.sandbox.cgroup?.pids() ?? [],
+      excess: this.#watched?.excess ?? null,
+      onExceeded: (message) => this.#onDiskExceeded(live, message),
+    };
+    this.#deps.disk.watch(this.#watched);
+  }
+
+  #onDiskExceeded(live: LiveSandbox, message: string): void {
+    if (this.live !== live) return;
+    if (this.#state.kind === "running") {
+      if (this.overQuota === null) live.channel.interrupt(this.#state.runId);
+      else live.channel.close(new Error(message)); // told once already, and still growing
+      this.overQuota = message;
+    } else this.#events.onLost(message);
+  }
+}
+
+function limitsOf({ memoryMib, cpuCount }: SessionRow, host: SandboxHost): Limits | null {
+  if (memoryMib === null && cpuCount === null) return null;
+  const defaults = defaultLimits(host.config);
+  return {
+    ...defaults,
+    memoryBytes: memoryMib === null ? defaults.memoryBytes : memoryMib * MIB,
+    cpus: cpuCount ?? defaults.cpus,
+  };
+}
