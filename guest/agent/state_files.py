@@ -29,6 +29,10 @@ FILE_FLAGS = posix.O_CREAT | posix.O_WRONLY | posix.O_TRUNC | posix.O_NOFOLLOW |
 _staged = 0
 
 
+class WriteFailed(Exception):
+    """The disk is full, or as much of it as the session may have."""
+
+
 class Damaged(Exception):
     """A state file is missing, cut short, or not what was written."""
 
@@ -50,6 +54,16 @@ def make_folder(path):
 def make_folders():
     for path in (VERSIONS, VALUES):
         make_folder(path)
+
+
+def remove_unfinished():
+    """What a save that was killed has left; the agent, process 1, may be writing files of its own."""
+    for name in posix.listdir(STATE):
+        if name.startswith(".version-") or (name.startswith(".staged-") and not name.startswith(".staged-1-")):
+            try:
+                posix.unlink(f"{STATE}/{name}")
+            except OSError:
+                pass  # something that the guest put there
 
 
 def sync_folder(path):
@@ -96,7 +110,10 @@ class ValueWriter:
             return size
         if self._descriptor is None:
             self._path = staging_path()
-            self._descriptor = posix.open(self._path, FILE_FLAGS, 0o600)
+            try:
+                self._descriptor = posix.open(self._path, FILE_FLAGS, 0o600)
+            except OSError as cause:
+                raise WriteFailed(f"its data cannot be written: {cause.strerror}") from cause
             self._digest = fast_sha256()
             for part in self._parts:
                 self._put(part)
@@ -106,7 +123,10 @@ class ValueWriter:
 
     def _put(self, data):
         self._digest.update(data)
-        write_all(self._descriptor, data)
+        try:
+            write_all(self._descriptor, data)
+        except OSError as cause:
+            raise WriteFailed(f"its data cannot be written: {cause.strerror}") from cause
 
     def finish(self, files):
         """Where the data lies, as [file, offset, size, digest], and how many bytes were written for it."""
@@ -176,7 +196,11 @@ def staged_version(version):
 
 
 def commit_version(version, durable):
-    posix.rename(staged_version(version), f"{VERSIONS}/{version}")
+    try:
+        posix.rename(staged_version(version), f"{VERSIONS}/{version}")
+    except FileNotFoundError:
+        make_folders()  # the program has removed them
+        posix.rename(staged_version(version), f"{VERSIONS}/{version}")
     if durable:
         sync_folder(VERSIONS)
 
@@ -211,17 +235,24 @@ def read_exactly(file, size):
 
 def read_header(version):
     """The header of a version. Raises Damaged."""
+    try:
+        return _read_header(version)
+    except (Damaged, OSError) as cause:
+        raise Damaged(f"version {version}: {cause}") from cause
+
+
+def _read_header(version):
     with open_state_file(f"versions/{version}") as file:
         magic, size, digest = PREFIX.unpack(read_exactly(file, PREFIX.size))
         if magic != MAGIC or size > MAX_HEADER_BYTES:
-            raise Damaged(f"version {version} is no state file")
+            raise Damaged("it is no state file")
         text = bytes(read_exactly(file, size))
     if sha256(text).digest() != digest:
-        raise Damaged(f"version {version} does not match its checksum")
+        raise Damaged("it does not match its checksum")
     try:
         header = parse_json(text)
     except FrameError as cause:
-        raise Damaged(f"version {version} is not readable") from cause
+        raise Damaged("it is not readable") from cause
     return header
 
 

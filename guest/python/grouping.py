@@ -21,7 +21,7 @@ MAX_REASON = 300
 MAX_CHANGED = 100
 MAX_SOURCE_BYTES = 1 << 20
 NOT_SAVED = {"at": [None, 0, 0, None]}
-NOT_VARIABLES = frozenset(("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__", "__file__"))
+NOT_VARIABLES = frozenset(("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__", "__file__", "__warningregistry__"))
 BuiltinFunction = type(len)
 ATOMS = frozenset((str, bytes, int, float, complex, bool, type(None), Code, BuiltinFunction, Module, range, slice))
 IMMUTABLE_MODULES = frozenset(("datetime", "decimal", "fractions", "uuid", "re", "zoneinfo", "ipaddress", "numpy.dtypes"))
@@ -191,7 +191,7 @@ class Snapshot:
             try:
                 part = self.parts[name] = Part([name], self)
                 pending += part.reaches
-            except NeedsChild:
+            except (NeedsChild, state_files.WriteFailed):
                 raise
             except Exception as error:
                 self.failures[name] = _reason(error)

@@ -54,6 +54,7 @@ class Saver:
         self.child = None
         self.report = None  # of the last save, until the agent was told
         state_files.make_folders()
+        state_files.remove_unfinished()
 
     def note(self, codes):
         """Notes what a program, which has ended, can have touched."""

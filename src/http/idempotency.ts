@@ -8,8 +8,8 @@ type Answer = { status: number; body: unknown };
 export type IdempotencyKey = { key: string; requestHash: string };
 /** Work that may reserve the key for a run in the store itself, before the run begins. */
 type Work = (key: IdempotencyKey | null) => Promise<Answer>;
-/** The answer of a run that a key was reserved for. */
-type OfRun = (runId: string) => Promise<Answer>;
+/** The answer of a run that a key was reserved for; null when it turns out never to have begun. */
+type OfRun = (runId: string) => Promise<Answer | null>;
 
 const MAX_KEY_CHARS = 255;
 
@@ -68,11 +68,11 @@ export class Idempotency {
     const found = await this.#store.findAnswer(scope, key);
     if (found !== null) refuseOther(found.requestHash, hash);
     if (found !== null && "body" in found) return { answer: found, replayed: true };
-    const { status, body } =
-      found === null ? await work({ key, requestHash: hash }) : await ofRun(found.runId);
+    const known = found === null ? null : await ofRun(found.runId);
+    const { status, body } = known ?? (await work({ key, requestHash: hash }));
     const answer = { requestHash: hash, status, body: JSON.stringify(body) };
     await this.#store.recordAnswer(scope, key, answer);
-    return { answer, replayed: found !== null };
+    return { answer, replayed: known !== null };
   }
 }
 

@@ -74,7 +74,8 @@ async function answerOf(registry: SessionRegistry, store: Store, id: string, run
   await session.settled();
   await session.findRun(runId)?.result.catch(() => undefined);
   const row = await store.findRun(runId);
-  if (row?.state !== "done")
+  if (row === null) return null;
+  if (row.state !== "done")
     throw new AppError(
       "run_lost",
       `Cannot tell how the run '${runId}' ended: the server ended before it did`,

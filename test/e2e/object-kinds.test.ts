@@ -62,7 +62,7 @@ test("what cannot be kept is told by name, type and reason, and using it says so
     const told = state.not_kept.find(({ name }: { name: string }) => name === nameOf(kind));
     assert.ok(told?.reason.includes(kind.lost), `${kind.kind}: ${JSON.stringify(told)}`);
     const answer = await kinds().run(program(kind, "v"));
-    assert.match(answer.stderr, new RegExp(`NameError.*${nameOf(kind)}[^]*could not be kept`));
+    assert.match(answer.stderr, new RegExp(`NameError.*${nameOf(kind)}[\\s\\S]*could not be kept`));
   }
   assert.deepEqual(state.not_kept.map(({ name }: { name: string }) => name).sort(), LOST.map(nameOf).sort());
 });

@@ -6,8 +6,10 @@ export type Body = any;
 export type Answer = { status: number; headers: Headers; body: Body };
 
 export class Client {
-  readonly url: string;
+  url: string;
   readonly headers: Record<string, string>;
+  /** Called before each run of a session, with the session's path. */
+  beforeRun: (path: string) => Promise<void> = async () => undefined;
 
   constructor(url: string, headers: Record<string, string> = {}) {
     this.url = url;
@@ -66,7 +68,8 @@ export class SessionClient {
     this.path = `/api/sessions/${id}`;
   }
 
-  run(code: string, fields: object = {}): Promise<Body> {
+  async run(code: string, fields: object = {}): Promise<Body> {
+    await this.client.beforeRun(this.path);
     return this.client.expect(200, "POST", `${this.path}/run`, { code, ...fields });
   }
 

@@ -1,0 +1,131 @@
+/** What goes wrong while saving and restoring: full disks, killed saves, damaged files, memory that runs out. */
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, renameSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { SessionClient } from "../support/client.ts";
+import { oneServer } from "../support/one-server.ts";
+import { until } from "../support/server.ts";
+
+const it = oneServer({ ERA_DISK_MIB: "200" });
+
+/** The state folder of the session whose workspace holds this file. */
+function stateFolder(mark: string): string {
+  const root = join(it.server.dataDir, "sessions");
+  const key = readdirSync(root).find((name) => readdirSync(join(root, name, "workspace")).includes(mark));
+  return join(root, String(key), "state");
+}
+
+const saved = (session: SessionClient, version: number) =>
+  until("it is saved", async () => (await session.get()).state.saved_version >= version);
+const hibernate = (session: SessionClient) => it.client.expect(200, "POST", `${session.path}/hibernate`);
+
+test("a kernel that runs out of memory in a run is replaced, and all is as before that run", async () => {
+  const session = await it.client.create("oom-run", { memory_mib: 200 });
+  await session.prints("", `x = [1]; y = x\nopen("f", "w").write("1")`);
+  const answer = await session.run(
+    `x.append(2); open("f", "w").write("2")\nhog = [bytearray(1 << 20) for _ in range(1000)]`,
+  );
+  assert.deepEqual([answer.outcome, answer.exit_code], ["out_of_memory", 137]);
+  assert.deepEqual(
+    [answer.state.rolled_back.version, answer.state.version, /memory/.test(answer.state.rolled_back.reason)],
+    [1, 2, true],
+  );
+  await session.prints("[1] True 2\n", `print(x, y is x, open("f").read())`);
+});
+
+test("memory that runs out in a save costs the save, not the session", async () => {
+  const session = await it.client.create("oom-save", { memory_mib: 200 });
+  await session.prints("", "x = 1");
+  await saved(session, 1);
+  await session.prints(
+    "",
+    `class Greedy:\n    def __reduce__(self):\n        hog = [bytearray(1 << 20) for _ in range(1000)]\n        return (int, ())\ngreedy = Greedy()\nx = 2`,
+  );
+  await until("the save has failed", async () => (await session.get()).state.save_failure !== null);
+  const refused = await it.client.call("POST", `${session.path}/hibernate`);
+  assert.deepEqual([refused.status, refused.body.code], [507, "save_failed"]);
+  await session.prints("2\n", "print(x)\ndel greedy");
+  await hibernate(session);
+  await session.prints("2\n", "print(x)");
+});
+
+test("a save that takes too long, or whose process is killed, is told, and tried again", async () => {
+  const session = await it.client.create("killed-save");
+  await session.prints(
+    "",
+    `import os\nclass Deadly:\n    def __reduce__(self):\n        os.kill(os.getpid(), 9)\ndeadly = Deadly(); x = [1]`,
+  );
+  await until("the save has failed", async () => (await session.get()).state.save_failure !== null);
+  await session.prints("[1]\n", "print(x)\ndel deadly");
+  await saved(session, 2);
+  assert.equal((await session.get()).state.save_failure, null);
+});
+
+test("a full disk costs the save, and when there is room again all is saved", async () => {
+  const session = await it.client.create("full");
+  await session.prints("", "import os\nx = 1");
+  await saved(session, 1);
+  // As large as a file may be: its save can only fail.
+  await session.run("x = 2\nbig = bytes(os.urandom(1 << 20)) * 210");
+  await until("the save has failed", async () => (await session.get()).state.save_failure !== null, 30_000);
+  await session.prints("2\n", "print(x)");
+  await session.prints("", "del big");
+  await saved(session, 4);
+  await hibernate(session);
+  await session.prints("2\n", "print(x)");
+});
+
+test("a damaged value loses only what is in it, and says so; another version in its place is noticed", async () => {
+  const session = await it.client.create("damaged");
+  await session.prints(
+    "",
+    `open("mark-damaged", "w").close()\na = list(range(20000)); b = list(range(20000, 40000)); c = list(range(40000, 60000)); small = 7\nclass C: pass\nheld = C()`,
+  );
+  await saved(session, 1);
+  await hibernate(session);
+  const values = join(stateFolder("mark-damaged"), "values");
+  const [first = "", second = "", third = ""] = readdirSync(values);
+  truncateSync(join(values, first), 100);
+  writeFileSync(join(values, second), readFileSync(join(values, third)));
+  const answer = await session.run(
+    `found = []\nfor name in ("a", "b", "c"):\n    try: found.append(globals()[name][0])\n    except KeyError: pass\nprint(len(found), small, type(held) is C)`,
+  );
+  assert.equal(answer.stdout, "1 7 True\n");
+  await saved(session, 2);
+  const { state } = await session.get();
+  assert.equal(state.not_kept.length, 2);
+  const [lost] = state.not_kept;
+  assert.match(lost.reason, /damaged/);
+  assert.match((await session.run(lost.name)).stderr, /NameError[\s\S]*damaged/);
+});
+
+test("when the newest version is damaged the one before it is restored, and the answer says so", async () => {
+  const session = await it.client.create("newest");
+  await session.prints("", `open("mark-newest", "w").close()\nx = 1`);
+  await session.prints("", "x = 2");
+  await saved(session, 2);
+  await hibernate(session);
+  const versions = join(stateFolder("mark-newest"), "versions");
+  truncateSync(join(versions, "2"), 60);
+  const answer = await session.run("print(x)");
+  assert.equal(answer.stdout, "1\n");
+  assert.deepEqual([answer.state.rolled_back.version, /2/.test(answer.state.rolled_back.reason)], [1, true]);
+});
+
+test("rubbish, links and devices in the state folder harm nobody", async () => {
+  const session = await it.client.create("rubbish");
+  await session.prints("", `open("mark-rubbish", "w").close()\nx = 1`);
+  await saved(session, 1);
+  await session.run(
+    `import os\nos.symlink("/etc/passwd", "/run/era-state/versions/99999")\nos.mkfifo("/run/era-state/versions/99998")\nopen("/run/era-state/versions/99997", "wb").write(os.urandom(5000))\nos.mkdir("/run/era-state/results", exist_ok=True) if False else None\nos.symlink("/etc", "/run/era-state/values/x")`,
+  );
+  await hibernate(session);
+  const answer = await session.run("print(x)");
+  assert.equal(answer.stdout, "1\n");
+  await session.prints("1\n", "print(x)");
+  const state = stateFolder("mark-rubbish");
+  renameSync(join(state, "versions"), join(state, "moved"));
+  await hibernate(session).catch(() => undefined);
+  assert.equal((await session.run("print('alive')")).stdout, "alive\n");
+});
