@@ -1,31 +1,19 @@
 /** A Jupyter Server with ipykernel from Debian's packages, installed when missing, and the client that drives it. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { ended, installPackages, type Peer, startPeer } from "./peer.ts";
 
-const PEER = fileURLToPath(new URL("jupyter_peer.py", import.meta.url));
 const PACKAGES = ["jupyter-server", "python3-ipykernel", "python3-websocket"];
 const TOKEN = "benchmark";
 const START_ATTEMPTS = 300;
 
-export type Jupyter = AsyncDisposable & { ask(command: string): Promise<number[]> };
-
-export async function startJupyter(): Promise<Jupyter> {
-  if (spawnSync("dpkg", ["-s", ...PACKAGES]).status !== 0) {
-    console.error(`Installing ${PACKAGES.join(", ")}`);
-    const { status } = spawnSync(
-      "apt-get",
-      ["install", "-y", "-qq", "--no-install-recommends", ...PACKAGES],
-      { stdio: "ignore" },
-    );
-    if (status !== 0) throw new Error("Cannot install Jupyter: use --no-peer to measure without it");
-  }
+export async function startJupyter(): Promise<Peer> {
+  installPackages(PACKAGES);
   const port = await freePort();
   const home = mkdtempSync(join(tmpdir(), "era-jupyter-"));
   const server = spawn(
@@ -43,29 +31,15 @@ export async function startJupyter(): Promise<Jupyter> {
   );
   const url = `http://127.0.0.1:${port}`;
   await answering(url);
-  const client = spawn("/usr/bin/python3", [PEER, url, TOKEN], {
-    env: { PATH: "/usr/bin:/bin", LANG: "C.UTF-8" },
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  const lines = createInterface({ input: client.stdout })[Symbol.asyncIterator]();
+  const client = startPeer("jupyter_peer.py", [url, TOKEN]);
   return {
-    ask: async (command) => {
-      client.stdin.write(`${command}\n`);
-      const { value, done } = await lines.next();
-      if (done) throw new Error(`the Jupyter client ended at '${command}'`);
-      return JSON.parse(value) as number[];
-    },
+    ask: (command) => client.ask(command),
     [Symbol.asyncDispose]: async () => {
-      client.stdin.on("error", () => undefined).end("stop\n"); // it may have ended by itself
-      await ended(client);
+      await client[Symbol.asyncDispose]();
       server.kill("SIGTERM");
       await ended(server);
     },
   };
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
 }
 
 async function freePort(): Promise<number> {

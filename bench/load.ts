@@ -1,5 +1,6 @@
 /** A small HTTP client on kept connections, and loops that are bounded in count or time. */
 import http from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 
 export class LoadClient {
   readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 64 });
@@ -82,4 +83,27 @@ export async function sustain(
   };
   await Promise.all(Array.from({ length: clients }, (_, number) => client(number)));
   return { samples, perSecond: (samples.length / (performance.now() - startedAt)) * 1000 };
+}
+
+/** So many calls, shared among `clients`. */
+export async function sustainCount(
+  count: number,
+  clients: number,
+  act: (at: number) => Promise<unknown>,
+): Promise<void> {
+  let next = 0;
+  const client = async () => {
+    while (next < count) await act(next++);
+  };
+  await Promise.all(Array.from({ length: clients }, client));
+}
+
+/** Waits until as many sandboxes are warm as the pool keeps. */
+export async function warmedUp(client: LoadClient, size: number): Promise<void> {
+  for (let attempt = 0; attempt < 2_000; attempt++) {
+    const health = (await client.call("GET", "/health")) as { sandboxes: { warm: number } };
+    if (health.sandboxes.warm >= size) return;
+    await sleep(5);
+  }
+  throw new Error("the pool does not fill");
 }

@@ -1,12 +1,14 @@
 /**
- * Documents against the code: the settings table of the README, the codes of docs/errors.md, and every path or link
- * that a document names. Exits with 1 and a line for each difference.
+ * Documents against the code: the settings table of the README, the codes of docs/errors.md, the tables that are written
+ * from fixtures, and every path or link that a document names. Exits with 1 and a line for each difference.
+ * usage: check-documents.ts [--write]     (--write brings the written tables up to date first)
  */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SETTING_NAMES } from "../src/config.ts";
 import { ERROR_CATALOGUE } from "../src/protocol/errors.ts";
+import { withKindTables } from "./object-kinds.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const DOCUMENTS = ["README.md", "CONTRIBUTING.md", ...markdownIn("docs"), ...markdownIn("docs/decisions")];
@@ -36,6 +38,10 @@ compare(
   firstColumn("docs/errors.md", /^\| `([a-z_]+)` \|/gm),
   Object.keys(ERROR_CATALOGUE),
 );
+const PERSISTENCE = "docs/persistence.md";
+if (process.argv.includes("--write")) writeFileSync(ROOT + PERSISTENCE, withKindTables(read(PERSISTENCE)));
+if (withKindTables(read(PERSISTENCE)) !== read(PERSISTENCE))
+  faults.push(`${PERSISTENCE}: its table differs from the fixtures: run scripts/check-documents.ts --write`);
 for (const document of DOCUMENTS) {
   for (const [, path = ""] of read(document).matchAll(NAMED_PATH)) {
     if (!existsSync(ROOT + path)) faults.push(`${document} names ${path}, which does not exist`);

@@ -412,6 +412,18 @@ def _reduce_event_loop(_pickler, value):
     return rebuild("event_loop"), ()
 
 
+def _reduce_array(_pickler, value):
+    """A view stays one: what it shares with the array below it, or with another view, is shared again."""
+    base = value.base
+    # Of a base that only this view holds on to, nobody could tell a copy of the part: two references are ours.
+    if type(base) is not type(value) or base.dtype.hasobject or sys.getrefcount(base) <= 3:
+        return NotImplemented
+    offset = value.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    if not base.flags.forc or offset < 0:
+        return NotImplemented
+    return rebuild("array_view"), (base, value.shape, value.dtype, offset, value.strides, value.flags.writeable)
+
+
 def _reduce_system_random(_pickler, _value):
     return rebuild("system_random"), ()
 
@@ -466,6 +478,7 @@ NAMED = {
     "weakref.WeakKeyDictionary": _reduce_weak_mapping,
     "asyncio.unix_events._UnixSelectorEventLoop": _reduce_event_loop,
     "random.SystemRandom": _reduce_system_random,
+    "numpy.ndarray": _reduce_array,
     "builtins.coroutine": _refuse("a coroutine's position cannot be saved"),
     "builtins.async_generator": _refuse("a generator's position cannot be saved"),
     "builtins.traceback": _refuse("a traceback belongs to a run"),

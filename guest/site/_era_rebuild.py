@@ -260,6 +260,15 @@ def event_loop():
         return loop
 
 
+def array_view(base, shape, dtype, offset, strides, writeable):
+    from numpy import ndarray
+
+    # A buffer is read from its first byte on: one laid out columns first is taken by its transpose.
+    view = ndarray(shape, dtype, base if base.flags.c_contiguous else base.T, offset, strides)
+    view.flags.writeable = writeable
+    return view
+
+
 def system_random():
     from random import SystemRandom
 
