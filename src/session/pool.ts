@@ -42,7 +42,7 @@ export class SandboxPool {
   readonly #waiters: Waiter[] = [];
   readonly #gate = new Gate(WIDTH);
   readonly #background = new Set<Promise<void>>();
-  /** Sandboxes that live, start or are being ended. */
+  /** Taken: by sandboxes that live or are being ended, and by starts in progress or those who wait, whichever are more. */
   #slots = 0;
   /** Starts of pristine sandboxes in progress. */
   #launching = 0;
@@ -128,34 +128,37 @@ export class SandboxPool {
     }
   }
 
+  /** Each who waits has a slot: of a start in progress that nobody else waits for, or one of its own. */
   async #startOne(): Promise<LiveSandbox> {
-    const spoken = () => this.#launching <= this.#waiters.length;
-    while (spoken() && this.#slots >= this.#host.config.maxLive) {
-      if (!(await this.reclaim())) throw this.#noSlot();
+    if (!this.#hasSpareLaunch) {
+      await this.#takeSlot();
+      if (this.#hasSpareLaunch || this.#closed) this.#slots -= 1; // one was begun in the meantime
+      this.#refuseIfClosed();
     }
-    return this.#waitForOne();
-  }
-
-  #waitForOne(): Promise<LiveSandbox> {
     const waiter = Promise.withResolvers<LiveSandbox>();
     this.#waiters.push(waiter);
     this.#launchMore();
     return waiter.promise;
   }
 
-  /** For a session's own sandbox; a warm one gives way to it. */
+  get #hasSpareLaunch(): boolean {
+    return this.#launching > this.#waiters.length;
+  }
+
+  /** Of the free ones, else that of a warm sandbox, else that of a session which can be put to sleep. */
   async #takeSlot(): Promise<void> {
-    this.#slots += 1;
-    if (this.#slots <= this.#host.config.maxLive) return;
-    const warm = this.#ready.values().next().value;
-    this.#slots -= 1;
-    if (warm === undefined) {
-      if (!(await this.reclaim())) throw this.#noSlot();
-      return this.#takeSlot();
+    while (this.#slots >= this.#host.config.maxLive) {
+      const warm = this.#ready.values().next().value;
+      if (warm !== undefined) {
+        this.#ready.delete(warm);
+        // Its slot is the caller's from now on; if it cannot be ended, it goes on to count.
+        return destroy(this.#host, warm, new Error("its slot was needed"));
+      }
+      if (await this.reclaim()) continue;
+      if (!this.#hasSpareLaunch) throw this.#noSlot();
+      await Promise.race(this.#background);
     }
-    this.#ready.delete(warm);
-    // Its slot is this one from now on; if it cannot be ended, it goes on to count.
-    await destroy(this.#host, warm, new Error("its slot was needed"));
+    this.#slots += 1;
   }
 
   #noSlot(): AppError {
@@ -185,20 +188,28 @@ export class SandboxPool {
 
   /** While somebody waits, as many starts as are of use; else one at a time until the pool is full. */
   #launchMore(): void {
-    while (!this.#closed && this.#slots < this.#host.config.maxLive) {
-      const missing = this.#paused ? 0 : Math.max(0, this.#target - this.#ready.size);
-      const waiting = this.#waiters.length;
-      const wanted = waiting > 0 ? Math.min(waiting + missing, WIDTH) : Math.min(missing, 1);
-      if (this.#launching >= wanted) return;
-      this.#slots += 1;
+    if (this.#closed) {
+      this.#slots -= Math.max(0, this.#waiters.length - this.#launching);
+      for (const waiter of this.#waiters.splice(0)) waiter.reject(shuttingDown());
+      return;
+    }
+    while (this.#launching < this.#wantedLaunches()) {
+      if (this.#launching >= this.#waiters.length) {
+        if (this.#slots >= this.#host.config.maxLive) return;
+        this.#slots += 1;
+      }
       this.#launching += 1;
       this.#track(this.#launchOne());
     }
-    if (this.#launching > 0) return;
-    const reason = this.#closed ? shuttingDown() : this.#noSlot();
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
   }
 
+  #wantedLaunches(): number {
+    const missing = this.#paused ? 0 : Math.max(0, this.#target - this.#ready.size);
+    const waiting = this.#waiters.length;
+    return waiting > 0 ? Math.min(waiting + missing, WIDTH) : Math.min(missing, 1);
+  }
+
+  /** Its slot goes to who has waited longest, else to the pool. */
   async #launchOne(): Promise<void> {
     try {
       const live = await this.#gate.run(() => startPristine(this.#host, defaultLimits(this.#host.config)));
