@@ -1,15 +1,18 @@
 /** The tables of docs/persistence.md, from the fixtures that prove them. */
+import { JAVASCRIPT_KINDS } from "../test/fixtures/javascript-kinds/index.ts";
 import { OBJECT_KINDS } from "../test/fixtures/object-kinds/index.ts";
 import type { ObjectKind } from "../test/fixtures/object-kinds/kind.ts";
 
-const BEGIN = "<!-- kinds: python -->";
+const TABLES = { "<!-- kinds: python -->": OBJECT_KINDS, "<!-- kinds: javascript -->": JAVASCRIPT_KINDS };
 const END = "<!-- end of kinds -->";
 
-/** The document with its table as the fixtures have it now. */
+/** The document with its tables as the fixtures have them now. */
 export function withKindTables(document: string): string {
-  const [before, rest] = split(document, BEGIN);
-  const [, after] = split(rest, END);
-  return `${before}${BEGIN}\n${table(OBJECT_KINDS)}\n${END}${after}`;
+  return Object.entries(TABLES).reduce((text, [begin, kinds]) => {
+    const [before, rest] = split(text, begin);
+    const [, after] = split(rest, END);
+    return `${before}${begin}\n${table(kinds)}\n${END}${after}`;
+  }, document);
 }
 
 function split(text: string, mark: string): [string, string] {

@@ -15,15 +15,16 @@ import time
 import processes
 import state_files
 import workspace
-from kernel_process import KernelProcess
+from kernel_process import ForkedKernel, ProgramKernel
 from line import Line
-from output import HOLD_SECONDS
+from output import HOLD_SECONDS, LATE_BYTES, STREAMS
 from results import Results
 from run import Run
 from wire import FrameError, encode_frame, to_json
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_LATE_PIPES = 32
+MAX_KNOWN_RUNS = 1_000
 MAX_DIED_UNUSED = 10
 MAX_LISTED = 1_000
 # A save that the answer waits for is not the program's time.
@@ -43,8 +44,9 @@ NOTHING_SAVED = {
 
 
 class Agent:
-    def __init__(self, serve_kernel):
-        self.serve_kernel = serve_kernel
+    def __init__(self, kernel):
+        """`kernel` is a function that serves one in a forked process, or the command of a program that is one."""
+        self.kernel_source = kernel
         self.poll = select.poll()
         self.handlers = {}
         self.data = workspace.SessionData()
@@ -65,6 +67,7 @@ class Agent:
         self.killed_since = None  # start of an earlier run whose processes were killed, in ticks since boot
         self.release_at = None  # when the beginning of a line that some pipe holds is to be forwarded
         self.late = {}
+        self.known_runs = {}  # those that this agent was given, in their order
         self.kernel = None
         self.epoch = 0
         self.line = Line()
@@ -228,7 +231,10 @@ class Agent:
         code_bytes = header["code_bytes"]
         self.data.put(payload[code_bytes:] if header["has_data"] else None)
         self.files_since = workspace.file_clock_ns()
-        self.run = run = Run(header)
+        self.run = run = Run(header, self.kernel.open_pipes(header["output_bytes"]))
+        self.known_runs[run.id] = None
+        if len(self.known_runs) > MAX_KNOWN_RUNS:
+            del self.known_runs[next(iter(self.known_runs))]
         self.version, self.keep = run.version, header["keep"]
         self.is_muted = False
         self.results.forget(header["recorded"])
@@ -236,6 +242,7 @@ class Agent:
             self.keeps_state = True
             self.results.begin(run.id)
         for pipe in run.pipes:
+            self.late.pop(pipe.reader, None)
             self.watch(pipe.reader, select.POLLIN, self.on_output)
         request = {
             "type": "run",
@@ -246,9 +253,10 @@ class Agent:
             "version": run.version,
             "save": run.save,
             "keep": header["keep"],
+            "whole": header["whole"],
         }
         try:
-            self.kernel.send_run(request, payload[:code_bytes], [pipe.writer for pipe in run.pipes])
+            self.kernel.send_run(request, payload[:code_bytes], run.pipes)
         except OSError:
             pass  # the kernel died while idle; its end is handled when it is reaped
         self.watch_kernel()
@@ -358,6 +366,16 @@ class Agent:
         if not pipe.open:
             self.drop_late(pipe)
 
+    def on_kernel_late(self, run_id, stream, payload):
+        """What a kernel itself tells apart as output of an earlier run."""
+        if run_id not in self.known_runs or stream not in STREAMS:
+            raise FrameError("late output of no run")
+        counts = self.kernel.late_bytes
+        kept = payload[: max(0, LATE_BYTES - counts.get(run_id, 0))]
+        counts[run_id] = counts.get(run_id, 0) + len(kept)
+        if kept:
+            self.send({"type": "late", "run": run_id, "stream": stream}, kept)
+
     def drop_late(self, pipe):
         del self.late[pipe.reader]
         self.unwatch_pipe(pipe)
@@ -372,24 +390,48 @@ class Agent:
     def start_kernel(self):
         workspace.open_up()
         self.epoch += 1
-        self.kernel = KernelProcess(self.become_kernel)
+        if callable(self.kernel_source):
+            self.kernel = ForkedKernel(self.become_kernel)
+        else:
+            self.kernel = ProgramKernel(self.become_program, self.kernel_source)
         self.watch(self.kernel.fileno(), select.POLLIN, self.on_kernel)
 
-    def become_kernel(self, line):
-        """In the child: drops all that is the agent's, then serves."""
+    @staticmethod
+    def leave_agent():
+        """In the child: drops what is the agent's."""
         _signal.set_wakeup_fd(-1)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        processes.set_reachable(True)
+
+    def become_kernel(self, line):
+        self.leave_agent()
         keep = line.fileno()
         os.closerange(3, keep)
         os.closerange(keep + 1, 4096)
-        processes.set_reachable(True)
-        self.serve_kernel(line)
+        self.kernel_source(line)
+
+    def become_program(self):
+        self.leave_agent()
+        os.setsid()
 
     def watch_kernel(self):
-        if self.kernel.fileno() not in self.handlers:
+        """Has the kernel's line written to when it takes more, if something waits."""
+        kernel = self.kernel
+        if kernel.fileno() not in self.handlers:
             return  # its line is broken: it is on its way out
-        events = select.POLLIN | (select.POLLOUT if self.kernel.has_outgoing else 0)
-        self.poll.modify(self.kernel.fileno(), events)
+        if kernel.writes_to == kernel.fileno():
+            self.poll.modify(kernel.fileno(), select.POLLIN | (select.POLLOUT if kernel.has_outgoing else 0))
+        elif kernel.has_outgoing:
+            self.watch(kernel.writes_to, select.POLLOUT, self.on_kernel_writable)
+        elif kernel.writes_to in self.handlers:
+            self.unwatch(kernel.writes_to)
+
+    def on_kernel_writable(self, events):
+        self.kernel.flush()
+        if events & (select.POLLERR | select.POLLHUP):
+            self.unwatch(self.kernel.writes_to)  # it ends; that is handled when it is reaped
+        else:
+            self.watch_kernel()
 
     def on_kernel(self, events):
         try:
@@ -422,6 +464,8 @@ class Agent:
                 self.run.deadline = time.monotonic() + SAVE_SECONDS
         elif kind == "saved":
             self.on_saved(header)
+        elif kind == "late":
+            self.on_kernel_late(header["run"], header["stream"], payload)
         elif kind == "ready" and not self.kernel.is_ready:
             self.on_ready(header["restored"])
         else:
@@ -506,8 +550,9 @@ class Agent:
         kernel = self.kernel
         if kernel.fileno() in self.handlers:
             self.on_last_words()
-        if kernel.fileno() in self.handlers:
-            self.unwatch(kernel.fileno())
+        for descriptor in {kernel.fileno(), kernel.writes_to}:
+            if descriptor in self.handlers:
+                self.unwatch(descriptor)
         if self.run is not None:
             self.run.kill_children(kernel)
         self.died_unused = 0 if kernel.has_run else self.died_unused + 1
@@ -561,9 +606,9 @@ def prepare():
     processes.set_reachable(False)
 
 
-def run_agent(serve_kernel):
+def run_agent(kernel):
     prepare()
-    agent = Agent(serve_kernel)
+    agent = Agent(kernel)
     try:
         agent.loop()
     except BaseException as fault:

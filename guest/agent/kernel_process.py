@@ -6,7 +6,8 @@
                                          <- done {run, outcome, exit_code, error, saved} + results
                                          <- saving {pid}, saved {version, ...}
       save {version} ->                  <- saved {version, ...}
-The kernel is forked from the agent, which has loaded its modules already, so a new one is there in milliseconds.
+A kernel in Python is forked from the agent, which has loaded its modules already, so a new one is there in milliseconds.
+Any other is a program, with pipes in place of the socket; see ProgramKernel.
 """
 
 import os
@@ -14,59 +15,56 @@ import time
 from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socketpair
 
 import processes
+from output import STREAMS, OutputPipe
 from wire import FrameError, encode_frame, take_frame
 
+SIGINT, SIGTERM = 2, 15
 READ_BYTES = 1 << 15
 MAX_REPLY_BYTES = 24 << 20
 
 
-class KernelProcess:
-    def __init__(self, serve):
-        """Forks a kernel; `serve(socket)` is its whole life."""
-        ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
-        self.pid = os.fork()
-        if self.pid == 0:
-            _live(serve, theirs)
-        theirs.close()
-        ours.setblocking(False)
-        self.socket = ours
+class Kernel:
+    """What the agent does with any kernel. Subclasses start one, and pass it the pipes of a run."""
+
+    def __init__(self, pid, reader, writer):
+        self.pid = pid
         self.has_run = False
         self.is_ready = False
         self.saver_pid = 0  # of a child that saves: not part of any run
         self.broken = None  # why the agent had to end it, when its line could no longer be trusted
+        self.late_bytes = {}  # run -> bytes of late output that it has told
+        self._reader, self._writer = reader, writer
         self._incoming = bytearray()
         self._outgoing = bytearray()
+        for descriptor in {reader, writer}:
+            os.set_blocking(descriptor, False)
 
     def fileno(self):
-        return self.socket.fileno()
+        return self._reader
+
+    @property
+    def writes_to(self):
+        return self._writer
 
     @property
     def has_outgoing(self):
         return bool(self._outgoing)
 
-    def send(self, header):
-        self._outgoing += encode_frame(header)
+    def send(self, header, payload=b""):
+        self._outgoing += encode_frame(header, payload)
         self.flush()
-
-    def send_run(self, header, code, descriptors):
-        """Starts a run. The pipes' ends travel with the first byte; a long program follows as the kernel reads it."""
-        self.has_run = True
-        self._outgoing += encode_frame(header, code)
-        packed = b"".join(number.to_bytes(4, "little") for number in descriptors)
-        sent = self.socket.sendmsg([self._outgoing[:READ_BYTES]], [(SOL_SOCKET, SCM_RIGHTS, packed)])
-        del self._outgoing[:sent]
 
     def flush(self):
         try:
             while self._outgoing:
-                del self._outgoing[: self.socket.send(self._outgoing[:READ_BYTES])]
-        except BlockingIOError:
-            pass
+                del self._outgoing[: os.write(self._writer, self._outgoing[:READ_BYTES])]
+        except (BlockingIOError, BrokenPipeError):
+            pass  # full for now, or the kernel is on its way out
 
     def receive(self):
         """Frames that the kernel sent. Raises EOFError on a hung-up line, FrameError on anything but frames."""
         try:
-            chunk = self.socket.recv(READ_BYTES)
+            chunk = os.read(self._reader, READ_BYTES)
         except BlockingIOError:
             return []
         except OSError as cause:
@@ -84,8 +82,106 @@ class KernelProcess:
     def signal(self, number):
         processes.send(self.pid, number)
 
+    def interrupt(self):
+        self.signal(SIGINT)
+
+    def wants_sigterm(self):
+        """Whether the program has a handler for it, and so may save its progress."""
+        return processes.catches(self.pid, SIGTERM)
+
     def close(self):
-        self.socket.close()
+        for descriptor in {self._reader, self._writer}:
+            os.close(descriptor)
+
+
+class ForkedKernel(Kernel):
+    """A kernel in Python: its whole life is `serve(socket)`."""
+
+    def __init__(self, serve):
+        ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
+        pid = os.fork()
+        if pid == 0:
+            _live(serve, theirs)
+        theirs.close()
+        self._socket = ours
+        super().__init__(pid, ours.fileno(), ours.fileno())
+
+    def open_pipes(self, limit):
+        return [OutputPipe(stream, limit) for stream in STREAMS]
+
+    def send_run(self, header, code, pipes):
+        """Starts a run. The pipes' ends travel with the first byte; a long program follows as the kernel reads it."""
+        self.has_run = True
+        self._outgoing += encode_frame(header, code)
+        packed = b"".join(pipe.writer.to_bytes(4, "little") for pipe in pipes)
+        sent = self._socket.sendmsg([self._outgoing[:READ_BYTES]], [(SOL_SOCKET, SCM_RIGHTS, packed)])
+        del self._outgoing[:sent]
+
+    def close(self):
+        self._socket.close()
+
+
+class ProgramKernel(Kernel):
+    """A kernel that is a program: requests on descriptor 3, answers on 4, and on 5 a byte for each interrupt. It cannot
+    be passed descriptors, so one pair of pipes serves all its runs; it tells apart itself what an earlier run prints."""
+
+    def __init__(self, prepare, argv):
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
+        self._output = [OutputPipe(stream, 0) for stream in STREAMS]
+        (requests, writer), (reader, answers), (interrupts, self._interrupts) = pipes
+        pid = os.fork()
+        if pid == 0:
+            _become(prepare, argv, (None, *(pipe.writer for pipe in self._output), requests, answers, interrupts))
+        for descriptor in (requests, answers, interrupts):
+            os.close(descriptor)
+        for pipe in self._output:
+            pipe.hand_over()
+        os.set_blocking(self._interrupts, False)
+        super().__init__(pid, reader, writer)
+
+    def open_pipes(self, limit):
+        for pipe in self._output:
+            pipe.begin_run(limit)
+        return self._output
+
+    def send_run(self, header, code, _pipes):
+        self.has_run = True
+        self.send(header, code)
+
+    def wants_sigterm(self):
+        return False  # such a program has handlers of its own; it tells the session's when it is interrupted
+
+    def interrupt(self):
+        super().interrupt()
+        try:
+            os.write(self._interrupts, b"!")
+        except OSError:
+            pass  # nobody reads it, or it has been told often enough
+
+    def close(self):
+        super().close()
+        os.close(self._interrupts)
+
+
+def _become(prepare, argv, descriptors):
+    """In the child: puts descriptors at their numbers, and becomes the program."""
+    try:
+        prepare()
+        # First out of the way of those numbers, then each to its own.
+        moved = [descriptor if descriptor is None else _fcntl_dup(descriptor) for descriptor in descriptors]
+        for number, descriptor in enumerate(moved):
+            if descriptor is not None:
+                os.dup2(descriptor, number, inheritable=True)
+        os.closerange(len(moved), 4096)
+        os.execv(argv[0], argv)
+    finally:
+        os._exit(127)
+
+
+def _fcntl_dup(descriptor):
+    from fcntl import F_DUPFD, fcntl
+
+    return fcntl(descriptor, F_DUPFD, 64)
 
 
 def _live(serve, line):

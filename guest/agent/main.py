@@ -1,4 +1,4 @@
-"""Start of a sandbox's first process: loads the agent and the kernel's code, then runs the agent.
+"""Start of a sandbox's first process: loads the agent and the kernel's code, then runs the agent. usage: main.py LANGUAGE MEMORY_MIB
 
 All of it gets a private copy of the builtins, so that a program which replaces `open` or `len` for its session does
 not change how the kernel itself works, and leaves sys.modules again, so that a session may have an `output` module.
@@ -10,10 +10,8 @@ from _frozen_importlib_external import SourceFileLoader
 
 AGENT, PYTHON = "/opt/era/agent", "/opt/era/python"
 # In the order of their imports: each needs only those before it.
-PARTS = (
-    (AGENT, ("wire", "processes", "workspace", "output", "kernel_process", "run", "state_files", "results", "line", "agent")),
-    (PYTHON, ("environment", "workspace_modules", "display", "matplotlib_support", "kernel")),
-)
+AGENT_PARTS = (AGENT, ("wire", "processes", "workspace", "output", "kernel_process", "run", "state_files", "results", "line", "agent"))
+PYTHON_PARTS = (PYTHON, ("environment", "workspace_modules", "display", "matplotlib_support", "kernel"))
 # Loaded when a session first has something to save: one-shot runs never do.
 PERSISTENCE = (PYTHON, ("description", "surroundings", "pickling", "grouping", "saving", "restoring"))
 
@@ -41,9 +39,27 @@ def load_all(parts, earlier, private_builtins):
         sys.path[:] = path
 
 
-def main():
+JAVASCRIPT = "/opt/era/javascript/kernel.mjs"
+# Of the sandbox's memory; the rest is for what an engine keeps outside of its heap.
+HEAP_SHARE = 0.7
+
+
+def program_of(language, memory_mib):
+    """The command of a kernel that is a program. Engines would take their heap's size from all of the host's memory."""
+    heap = f"--max-old-space-size={max(32, int(memory_mib * HEAP_SHARE))}"
+    if language == "deno":
+        options = ("--quiet", "--allow-all", "--no-lock", "--no-config", f"--v8-flags={heap}")
+        return ("/usr/local/bin/deno", "run", *options, JAVASCRIPT, language)
+    options = ("--disable-warning=ExperimentalWarning", "--experimental-transform-types", heap)
+    return ("/usr/local/bin/node", *options, JAVASCRIPT, language)
+
+
+def main(language, memory_mib):
     private = dict(vars(builtins))
-    parts = load_all(PARTS, {}, private)
+    if language != "python":
+        load_all((AGENT_PARTS,), {}, private)["agent"].run_agent(program_of(language, memory_mib))
+        return
+    parts = load_all((AGENT_PARTS, PYTHON_PARTS), {}, private)
 
     def load_persistence():
         return load_all((PERSISTENCE,), parts, private)
@@ -51,4 +67,4 @@ def main():
     parts["agent"].run_agent(lambda line: parts["kernel"].serve(line, load_persistence))
 
 
-main()
+main(sys.argv[1], int(sys.argv[2]))

@@ -24,8 +24,9 @@ class OutputPipe:
 
     def hand_over(self):
         """Closes the agent's copy of the writing end, once the kernel has its own."""
-        os.close(self.writer)
-        self.writer = -1
+        if self.writer >= 0:
+            os.close(self.writer)
+            self.writer = -1
 
     def read_once(self, forward):
         """Forwards one chunk; False when there is nothing to read now."""
@@ -62,6 +63,12 @@ class OutputPipe:
             if not self.read_once(forward):
                 break
         self.release(forward)
+
+    def begin_run(self, limit):
+        """Of a pipe that serves more than one run: what arrives from now on is the next one's."""
+        self._room = limit
+        self._held = b""
+        self.dropped = 0
 
     def end_run(self):
         """From now on what arrives is late: counted against a small limit of its own."""

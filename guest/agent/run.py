@@ -3,15 +3,14 @@
 import time
 
 import processes
-from output import STREAMS, OutputPipe
 
-SIGINT, SIGTERM, SIGKILL = 2, 15, 9
+SIGTERM, SIGKILL = 15, 9
 # Seconds that the program has after each rung before the next.
 AFTER_SIGTERM, AFTER_INTERRUPT, AFTER_CHILDREN = 1.0, 0.5, 0.5
 
 
 class Run:
-    def __init__(self, header):
+    def __init__(self, header, pipes):
         self.id = header["run"]
         self.started = time.monotonic()
         self.started_ticks = processes.boot_ticks()
@@ -20,7 +19,7 @@ class Run:
         self.version = header["version"]
         self.save = header["save"]  # none, async or sync
         self.cause = None  # the first of: timed_out, interrupted
-        self.pipes = [OutputPipe(stream, header["output_bytes"]) for stream in STREAMS]
+        self.pipes = pipes
         self._rungs = None
 
     def dropped(self):
@@ -42,13 +41,13 @@ class Run:
 
     def _ladder(self, kernel):
         """Polite first: a program with a SIGTERM handler may save its progress, any other is interrupted."""
-        if processes.catches(kernel.pid, SIGTERM):
+        if kernel.wants_sigterm():
             kernel.signal(SIGTERM)
             yield AFTER_SIGTERM
-        kernel.signal(SIGINT)
+        kernel.interrupt()
         yield AFTER_INTERRUPT
         self.kill_children(kernel)
-        kernel.signal(SIGINT)
+        kernel.interrupt()
         yield AFTER_CHILDREN
         while True:
             kernel.signal(SIGKILL)

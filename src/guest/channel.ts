@@ -48,6 +48,8 @@ export type GuestRun = {
   save: SaveMode;
   /** How many versions to keep. */
   keep: number;
+  /** It ends when nothing of it is left to happen. */
+  whole: boolean;
   /** Earlier runs that the store has. */
   recorded: string[];
   onOutput: OnOutput;
@@ -83,7 +85,7 @@ type PendingAnswer = {
   reject: (reason: Error) => void;
 };
 
-/** The agent ends a run within 3 s of its limit. One that does not is broken, or no longer ours. */
+/** The agent ends a run within 3 s of its limit, unless it is broken or no longer ours. */
 const OVERDUE_MS = 10_000;
 /** What saving may take, where an answer waits for it. */
 const SAVE_MS = 150_000;
@@ -172,6 +174,7 @@ export class GuestChannel {
         version: run.version,
         save: run.save,
         keep: run.keep,
+        whole: run.whole,
         recorded: run.recorded,
       },
       data === null ? code : Buffer.concat([code, data]),
@@ -206,7 +209,6 @@ export class GuestChannel {
     return header;
   }
 
-  /** What is saved, by name and by version. */
   async inspect(): Promise<StateListing> {
     const { payload } = await this.#ask({ type: "inspect" }, "inspected", ANSWER_MS);
     return stateListing.parse(JSON.parse(payload.toString()));

@@ -18,6 +18,7 @@ export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency
       if (request.headers["idempotency-key"] === undefined) reply.raw.once("close", () => gone.abort());
       const asked = {
         code: body.code,
+        language,
         timeoutMs: timeoutMsOf(body) ?? DEFAULT_TIMEOUT_MS,
         env: { ...body.envs, ...body.env },
         files: new Map(Object.entries(body.files ?? {})),

@@ -17,6 +17,10 @@ export type GuestRuntime = { dir: string; seccompPath: string };
 
 const GUEST_DIR = fileURLToPath(new URL("../../guest/", import.meta.url));
 const COMPILE_SECCOMP = join(IMAGES_DIR, "compile-seccomp.py");
+/** What kernels cannot do without and do not bring along: how it is called in the runtime, and where it is. */
+const VENDORED = {
+  "javascript/vendor/acorn.mjs": fileURLToPath(import.meta.resolve("acorn").replace(/[^/]*$/, "acorn.mjs")),
+};
 const TIMEOUT_MS = 60_000;
 const UNFINISHED = ".making-";
 
@@ -27,7 +31,10 @@ export async function ensureRuntime(
   image: Image,
   policy: SeccompPolicy,
 ): Promise<GuestRuntime> {
-  const hash = await contentHash([image.name, JSON.stringify(policy)], [GUEST_DIR, COMPILE_SECCOMP]);
+  const hash = await contentHash(
+    [image.name, JSON.stringify(policy)],
+    [GUEST_DIR, COMPILE_SECCOMP, ...Object.values(VENDORED)],
+  );
   const base = runtimesDir(home);
   const root = join(base, hash);
   const runtime = { dir: join(root, "guest"), seccompPath: join(root, "seccomp.bpf") };
@@ -60,6 +67,7 @@ async function make(staging: string, image: Image, policy: SeccompPolicy): Promi
     recursive: true,
     filter: (path) => !path.includes("__pycache__"),
   });
+  for (const [target, source] of Object.entries(VENDORED)) await cp(source, join(staging, "guest", target));
   await cp(COMPILE_SECCOMP, join(staging, "compile-seccomp.py"));
   const inImage = (command: string[], stdin?: string) => inImageOnce(image, staging, command, stdin);
   // Hashes instead of times, never checked again: the mount is read-only, and a copy has new times.

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 
-export const GUEST_PROTOCOL = 2;
+export const GUEST_PROTOCOL = 3;
 export const MAX_HEADER_BYTES = 256 << 10;
 export const MAX_PAYLOAD_BYTES = 12 << 20;
 
@@ -153,6 +153,8 @@ export type ServerFrame =
       save: SaveMode;
       /** How many versions to keep. */
       keep: number;
+      /** A program that runs alone: it ends when nothing of it is left to happen, as its process would. */
+      whole: boolean;
       /** Earlier runs that the store has: their results need not be kept any more. */
       recorded: string[];
     };

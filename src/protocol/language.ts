@@ -11,7 +11,7 @@ const ALIASES: Readonly<Record<string, string>> = {
 };
 
 /** Languages that this version has a kernel for. */
-export const LANGUAGES = ["python"] as const;
+export const LANGUAGES = ["python", "node", "typescript", "deno"] as const;
 export type Language = (typeof LANGUAGES)[number];
 
 /** The canonical name of a language, whatever its case or alias. */

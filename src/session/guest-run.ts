@@ -21,6 +21,7 @@ export function guestRunOf(
     version: session.version + 1,
     save: durabilityOf(request, session),
     keep: config.keepVersions,
+    whole: false,
   };
 }
 

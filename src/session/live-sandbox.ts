@@ -9,6 +9,7 @@ import { removeTree } from "../lib/remove-tree.ts";
 import type { Logger } from "../log.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { HelloFrame } from "../protocol/guest.ts";
+import type { Language } from "../protocol/language.ts";
 import type { Cgroup, CgroupTree } from "../sandbox/cgroup.ts";
 import { adoptedSandbox, launchSandbox, type Sandbox } from "../sandbox/launch.ts";
 import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
@@ -42,10 +43,14 @@ export type LiveSandbox = {
   end(reason: Error): Promise<void>;
 };
 
+const MIB = 1 << 20;
 const START_TIMEOUT_MS = 30_000;
 const ADOPT_TIMEOUT_MS = 10_000;
 const ADOPT_LOOK_MS = 100;
 const AGENT = ["/usr/bin/python3.13", "-E", "-s", "-S", "/opt/era/agent/main.py"];
+
+/** What a sandbox is started as. */
+export type Start = { language: Language; limits: Limits };
 
 export function defaultLimits(config: Config): Limits {
   const { memoryBytes, cpus, pids, openFiles, tmpBytes, diskBytes } = config.limits;
@@ -53,14 +58,19 @@ export function defaultLimits(config: Config): Limits {
 }
 
 /** Starts a sandbox on an existing folder. Rejects with `sandbox_failed`, leaving nothing of it behind. */
-export async function startSandbox(host: SandboxHost, folder: Folder, limits: Limits): Promise<LiveSandbox> {
+export async function startSandbox(host: SandboxHost, folder: Folder, start: Start): Promise<LiveSandbox> {
+  const { language, limits } = start;
   await prepareFolder(folder);
   const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, false));
   let sandbox: Sandbox | null = null;
   let cgroup: Cgroup | null = null;
   try {
     cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
-    const plan = planFor(host, folder, limits, cgroup, AGENT);
+    const plan = planFor(host, folder, limits, cgroup, [
+      ...AGENT,
+      language,
+      String(Math.floor(limits.memoryBytes / MIB)),
+    ]);
     sandbox = await launchSandbox(plan, {
       seccompPath: host.runtime.seccompPath,
       userNamespaceFd: plan.needsUserNamespace ? await host.uids.namespaceFd(folder.uid) : null,
@@ -173,12 +183,12 @@ function live(
 }
 
 /** Starts a sandbox on a new folder of its own. */
-export async function startPristine(host: SandboxHost, limits: Limits): Promise<LiveSandbox> {
+export async function startPristine(host: SandboxHost, start: Start): Promise<LiveSandbox> {
   const uid = host.asRoot ? host.uids.acquire() : (process.getuid?.() ?? 0);
   let folder: Folder | null = null;
   try {
     folder = await createFolder(host.config.dataDir, uid, host.asRoot);
-    return await startSandbox(host, folder, limits);
+    return await startSandbox(host, folder, start);
   } catch (error) {
     if (folder !== null) await removeFolder(host, folder);
     else if (host.asRoot) await host.uids.release(uid);

@@ -3,6 +3,7 @@
 import type { GuestRun } from "../guest/channel.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { shuttingDown } from "../protocol/errors.ts";
+import type { Language } from "../protocol/language.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
 import type { Dropped } from "../store/store.ts";
 import type { DiskMonitor } from "./disk-quota.ts";
@@ -14,6 +15,7 @@ import { parseResults } from "./results.ts";
 
 type OneShotRequest = {
   code: string;
+  language: Language;
   timeoutMs: number;
   env: Readonly<Record<string, string>>;
   /** Files to put into the workspace first, by relative path. */
@@ -48,7 +50,7 @@ export class OneShots {
   /** `signal` ends the run: nobody waits for its result any more. */
   async run(request: OneShotRequest, signal: AbortSignal): Promise<OneShotResult> {
     const unwanted = AbortSignal.any([signal, this.#stopping.signal]);
-    const lease = await this.#pool.take(null);
+    const lease = await this.#pool.take(request.language, null);
     if (unwanted.aborted) {
       this.#destroySoon(lease);
       throw unwanted.reason;
@@ -112,6 +114,7 @@ export class OneShots {
       version: 1,
       save: "none",
       keep: 1,
+      whole: true,
       recorded: [],
       onOutput: (stream, chunk) => log.append(stream, chunk),
     };

@@ -1,12 +1,13 @@
 /**
  * Warm sandboxes, and the one gate through which every sandbox is started. It counts live sandboxes against the host's
  * slots, starts few at a time (a burst waits in line: many at once would only slow each other), and never hands out a
- * sandbox that has run code. Pristine sandboxes are all alike: whichever is ready first serves who has waited longest,
- * and only what nobody waits for fills the pool, one start at a time.
+ * sandbox that has run code. Pristine sandboxes of a language are all alike: whichever is ready first serves who has
+ * waited longest, and only what nobody waits for fills the pool, one start at a time.
  */
 import { availableParallelism } from "node:os";
 import { Gate } from "../lib/gate.ts";
-import { AppError, shuttingDown } from "../protocol/errors.ts";
+import { AppError, BugError, shuttingDown } from "../protocol/errors.ts";
+import { LANGUAGES, type Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import type { Folder } from "./folder.ts";
@@ -17,9 +18,11 @@ import {
   type LiveSandbox,
   removeFolder,
   type SandboxHost,
+  type Start,
   startPristine,
   startSandbox,
 } from "./live-sandbox.ts";
+import { Shelf } from "./shelf.ts";
 
 /** A live sandbox that counts as one slot until it is given back by end() or destroy(). */
 export type Lease = {
@@ -33,43 +36,54 @@ export type Lease = {
 const PAUSE_AFTER_FAILURE_MS = 2_000;
 const WIDTH = Math.max(2, availableParallelism());
 
-type Waiter = PromiseWithResolvers<LiveSandbox>;
-
 export class SandboxPool {
   readonly #host: SandboxHost;
-  readonly #target: number;
-  readonly #ready = new Set<LiveSandbox>();
-  readonly #waiters: Waiter[] = [];
+  readonly #shelves: ReadonlyMap<Language, Shelf>;
   readonly #gate = new Gate(WIDTH);
   readonly #background = new Set<Promise<void>>();
   /** Taken: by sandboxes that live or are being ended, and by starts in progress or those who wait, whichever are more. */
   #slots = 0;
-  /** Starts of pristine sandboxes in progress. */
-  #launching = 0;
-  #paused = false;
   #closed = false;
   /** Frees a slot by putting a session to sleep; false when none can be spared. */
   reclaim: () => Promise<boolean> = async () => false;
 
   constructor(host: SandboxHost) {
     this.#host = host;
-    this.#target = host.config.pool.get("python") ?? 0;
+    this.#shelves = new Map(
+      LANGUAGES.map((language) => [language, new Shelf(language, host.config.pool.get(language) ?? 0)]),
+    );
   }
 
   get counts(): { live: number; warm: number; max: number } {
-    return { live: this.#slots, warm: this.#ready.size, max: this.#host.config.maxLive };
+    const warm = this.#all.reduce((sum, shelf) => sum + shelf.ready.size, 0);
+    return { live: this.#slots, warm, max: this.#host.config.maxLive };
+  }
+
+  get #all(): Shelf[] {
+    return [...this.#shelves.values()];
+  }
+
+  #shelf(language: Language): Shelf {
+    const shelf = this.#shelves.get(language);
+    if (shelf === undefined) throw new BugError(`no shelf for the language '${language}'`);
+    return shelf;
   }
 
   /** Begins to fill the pool, and waits until that is done or has failed. */
   async fill(): Promise<void> {
-    this.#launchMore();
-    while (this.#background.size > 0 && !this.#paused) await Promise.race(this.#background);
+    this.#launchAll();
+    while (this.#background.size > 0 && !this.#all.some((shelf) => shelf.paused))
+      await Promise.race(this.#background);
   }
 
   /** A sandbox that has run nothing, with a folder of its own: warm if there is one. */
-  async take(limits: Limits | null): Promise<Lease> {
+  async take(language: Language, limits: Limits | null): Promise<Lease> {
     this.#refuseIfClosed();
-    const lease = this.#lease(this.#takeWarm() ?? (await this.#startOne()));
+    if (limits !== null && language !== "python") return this.#startSized({ language, limits });
+    const shelf = this.#shelf(language);
+    const warm = shelf.takeReady();
+    if (warm !== null) this.#launchMore(shelf);
+    const lease = this.#lease(warm ?? (await this.#startOne(shelf)));
     try {
       if (limits !== null) lease.live.sandbox.cgroup?.setLimits(limits);
       return lease;
@@ -79,13 +93,24 @@ export class SandboxPool {
     }
   }
 
-  /** A sandbox on the folder of a session that has none running. */
-  async wake(folder: Folder, limits: Limits | null): Promise<Lease> {
-    this.#refuseIfClosed();
+  /** JavaScript engines take the size of their heap when they start: a warm one has another. */
+  async #startSized(start: Start): Promise<Lease> {
     await this.#takeSlot();
     try {
-      const start = () => startSandbox(this.#host, folder, limits ?? defaultLimits(this.#host.config));
-      return this.#lease(await this.#gate.run(start));
+      return this.#lease(await this.#gate.run(() => startPristine(this.#host, start)));
+    } catch (error) {
+      this.#slots -= 1;
+      throw error;
+    }
+  }
+
+  /** A sandbox on the folder of a session that has none running. */
+  async wake(folder: Folder, language: Language, limits: Limits | null): Promise<Lease> {
+    this.#refuseIfClosed();
+    await this.#takeSlot();
+    const start = { language, limits: limits ?? defaultLimits(this.#host.config) };
+    try {
+      return this.#lease(await this.#gate.run(() => startSandbox(this.#host, folder, start)));
     } catch (error) {
       this.#slots -= 1;
       throw error;
@@ -101,20 +126,13 @@ export class SandboxPool {
     this.#closed = true;
     while (this.#background.size > 0) await Promise.all(this.#background);
     const reason = new Error("the server is stopping");
-    await Promise.all([...this.#ready].map((live) => destroy(this.#host, live, reason)));
-    this.#ready.clear();
+    const ready = this.#all.flatMap((shelf) => [...shelf.ready]);
+    for (const shelf of this.#all) shelf.ready.clear();
+    await Promise.all(ready.map((live) => destroy(this.#host, live, reason)));
   }
 
   #refuseIfClosed(): void {
     if (this.#closed) throw shuttingDown();
-  }
-
-  #takeWarm(): LiveSandbox | null {
-    const warm = this.#ready.values().next().value;
-    if (warm === undefined) return null;
-    this.#ready.delete(warm);
-    this.#launchMore();
-    return warm;
   }
 
   /** Takes over the sandbox of a session that an earlier server started. */
@@ -129,33 +147,26 @@ export class SandboxPool {
   }
 
   /** Each who waits has a slot: of a start in progress that nobody else waits for, or one of its own. */
-  async #startOne(): Promise<LiveSandbox> {
-    if (!this.#hasSpareLaunch) {
+  async #startOne(shelf: Shelf): Promise<LiveSandbox> {
+    if (!shelf.hasSpareLaunch) {
       await this.#takeSlot();
-      if (this.#hasSpareLaunch || this.#closed) this.#slots -= 1; // one was begun in the meantime
+      if (shelf.hasSpareLaunch || this.#closed) this.#slots -= 1; // one was begun in the meantime
       this.#refuseIfClosed();
     }
     const waiter = Promise.withResolvers<LiveSandbox>();
-    this.#waiters.push(waiter);
-    this.#launchMore();
+    shelf.waiters.push(waiter);
+    this.#launchMore(shelf);
     return waiter.promise;
-  }
-
-  get #hasSpareLaunch(): boolean {
-    return this.#launching > this.#waiters.length;
   }
 
   /** Of the free ones, else that of a warm sandbox, else that of a session which can be put to sleep. */
   async #takeSlot(): Promise<void> {
     while (this.#slots >= this.#host.config.maxLive) {
-      const warm = this.#ready.values().next().value;
-      if (warm !== undefined) {
-        this.#ready.delete(warm);
-        // Its slot is the caller's from now on; if it cannot be ended, it goes on to count.
-        return destroy(this.#host, warm, new Error("its slot was needed"));
-      }
+      const warm = this.#all.find((shelf) => shelf.ready.size > 0)?.takeReady() ?? null;
+      // Its slot is the caller's from now on; if it cannot be ended, it goes on to count.
+      if (warm !== null) return destroy(this.#host, warm, new Error("its slot was needed"));
       if (await this.reclaim()) continue;
-      if (!this.#hasSpareLaunch) throw this.#noSlot();
+      if (!this.#all.some((shelf) => shelf.hasSpareLaunch)) throw this.#noSlot();
       await Promise.race(this.#background);
     }
     this.#slots += 1;
@@ -176,7 +187,7 @@ export class SandboxPool {
       } finally {
         if (!given) this.#slots -= 1;
         given = true;
-        this.#launchMore();
+        this.#launchAll();
       }
     };
     return {
@@ -186,62 +197,60 @@ export class SandboxPool {
     };
   }
 
-  /** While somebody waits, as many starts as are of use; else one at a time until the pool is full. */
-  #launchMore(): void {
+  #launchAll(): void {
+    for (const shelf of this.#all) this.#launchMore(shelf);
+  }
+
+  #launchMore(shelf: Shelf): void {
     if (this.#closed) {
-      this.#slots -= Math.max(0, this.#waiters.length - this.#launching);
-      for (const waiter of this.#waiters.splice(0)) waiter.reject(shuttingDown());
+      this.#slots -= Math.max(0, shelf.waiters.length - shelf.launching);
+      for (const waiter of shelf.waiters.splice(0)) waiter.reject(shuttingDown());
       return;
     }
-    while (this.#launching < this.#wantedLaunches()) {
-      if (this.#launching >= this.#waiters.length) {
+    while (shelf.launching < shelf.wantedLaunches(WIDTH)) {
+      if (shelf.launching >= shelf.waiters.length) {
         if (this.#slots >= this.#host.config.maxLive) return;
         this.#slots += 1;
       }
-      this.#launching += 1;
-      this.#track(this.#launchOne());
+      shelf.launching += 1;
+      this.#track(this.#launchOne(shelf));
     }
-  }
-
-  #wantedLaunches(): number {
-    const missing = this.#paused ? 0 : Math.max(0, this.#target - this.#ready.size);
-    const waiting = this.#waiters.length;
-    return waiting > 0 ? Math.min(waiting + missing, WIDTH) : Math.min(missing, 1);
   }
 
   /** Its slot goes to who has waited longest, else to the pool. */
-  async #launchOne(): Promise<void> {
+  async #launchOne(shelf: Shelf): Promise<void> {
+    const start = { language: shelf.language, limits: defaultLimits(this.#host.config) };
     try {
-      const live = await this.#gate.run(() => startPristine(this.#host, defaultLimits(this.#host.config)));
-      this.#launching -= 1;
-      const waiter = this.#waiters.shift();
-      if (waiter === undefined) this.#keepWarm(live);
+      const live = await this.#gate.run(() => startPristine(this.#host, start));
+      shelf.launching -= 1;
+      const waiter = shelf.waiters.shift();
+      if (waiter === undefined) this.#keepWarm(shelf, live);
       else waiter.resolve(live);
     } catch (error) {
-      this.#launching -= 1;
+      shelf.launching -= 1;
       this.#slots -= 1;
       this.#host.log.error({ err: error }, "cannot start a sandbox");
-      const waiter = this.#waiters.shift();
-      if (waiter === undefined) this.#pause();
+      const waiter = shelf.waiters.shift();
+      if (waiter === undefined) this.#pause(shelf);
       else waiter.reject(error);
     }
-    this.#launchMore();
+    this.#launchMore(shelf);
   }
 
-  #keepWarm(live: LiveSandbox): void {
-    this.#ready.add(live);
+  #keepWarm(shelf: Shelf, live: LiveSandbox): void {
+    shelf.ready.add(live);
     const onLost = () => {
-      if (this.#ready.delete(live)) this.#track(this.#lease(live).destroy(new Error("it ended by itself")));
+      if (shelf.ready.delete(live)) this.#track(this.#lease(live).destroy(new Error("it ended by itself")));
     };
     live.channel.events = { ...live.channel.events, onLost };
   }
 
   /** A host that cannot start sandboxes now is not asked again and again. */
-  #pause(): void {
-    this.#paused = true;
+  #pause(shelf: Shelf): void {
+    shelf.paused = true;
     setTimeout(() => {
-      this.#paused = false;
-      this.#launchMore();
+      shelf.paused = false;
+      this.#launchMore(shelf);
     }, PAUSE_AFTER_FAILURE_MS).unref();
   }
 

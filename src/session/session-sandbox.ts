@@ -67,7 +67,9 @@ export class SessionSandbox {
     const limits = limitsOf(row, this.#deps.host);
     const { pool } = this.#deps;
     return this.#obtain(() =>
-      row.folder === null ? pool.take(limits) : pool.wake(this.folder(row.folder), limits),
+      row.folder === null
+        ? pool.take(row.language, limits)
+        : pool.wake(this.folder(row.folder), row.language, limits),
     );
   }
 

@@ -169,7 +169,7 @@ test("a guest cannot pass for its agent when a new server listens", async () => 
   const first = await TestServer.start();
   const session = await first.client.create("s");
   await session.prints("", "x = 1");
-  const hello = `{"type":"hello","protocol":2,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":9}`;
+  const hello = `{"type":"hello","protocol":3,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":9}`;
   await session.run(
     `import subprocess, sys\nforger = r'''\nimport socket, struct, time\nhello = ${JSON.stringify(hello)}.encode()\nwhile True:\n    try:\n        s = socket.socket(socket.AF_UNIX); s.connect("/run/era/agent.sock")\n        s.sendall(struct.pack(">II", len(hello), 0) + hello)\n        open("dialled", "w").close()\n        s.recv(100)\n    except OSError: pass\n'''\np = subprocess.Popen([sys.executable, "-c", forger])`,
   );

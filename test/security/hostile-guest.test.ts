@@ -189,7 +189,7 @@ const FORGERIES: [title: string, bytes: Buffer][] = [
   [
     "a field too many",
     frame(
-      `{"type":"hello","protocol":2,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0,"extra":1}`,
+      `{"type":"hello","protocol":3,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0,"extra":1}`,
     ),
   ],
   [
@@ -202,7 +202,7 @@ const FORGERIES: [title: string, bytes: Buffer][] = [
   [
     "a prototype",
     frame(
-      `{"__proto__":{"type":"hello"},"protocol":2,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
+      `{"__proto__":{"type":"hello"},"protocol":3,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
     ),
   ],
 ];
@@ -216,7 +216,7 @@ function frame(header: string, payload = ""): Buffer {
 }
 
 const HELLO = frame(
-  `{"type":"hello","protocol":2,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
+  `{"type":"hello","protocol":3,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
 );
 const RUN = {
   name: "<run 1>",
@@ -229,6 +229,7 @@ const RUN = {
   version: 1,
   save: "none" as const,
   keep: 1,
+  whole: false,
   recorded: [],
   onOutput: () => undefined,
 };

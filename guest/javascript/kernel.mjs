@@ -1,0 +1,214 @@
+/**
+ * The kernel of node, typescript and deno: executes one program after another in the session's global scope, as the agent
+ * asks for them. usage: kernel.mjs LANGUAGE
+ */
+import { Buffer } from "node:buffer";
+import fs from "node:fs";
+import process from "node:process";
+import { setImmediate, setTimeout } from "node:timers";
+import { describeError, Evaluator, ExitRequest, show } from "./evaluation.mjs";
+import { Line } from "./line.mjs";
+import { Modules } from "./modules.mjs";
+import { endRun, install, isOfCurrentRun, withinRun, write } from "./output.mjs";
+import { Saver } from "./saving.mjs";
+import { IMPORT, prepare, stripTypes } from "./syntax.mjs";
+import { Variables } from "./variables.mjs";
+
+const MAX_TEXT = 64 << 10;
+/** What a handler for SIGTERM may take: less than the agent waits before it kills. */
+const SIGTERM_MS = 300;
+const UNDEFINED_NAME = /^(\S+) is not defined$/;
+const isDeno = globalThis.Deno !== undefined;
+
+class Kernel {
+  #line = new Line((header, payload) => this.#onFrame(header, payload));
+  #evaluator = new Evaluator();
+  #variables = new Variables();
+  #modules = new Modules();
+  #saver = new Saver({ evaluator: this.#evaluator, variables: this.#variables, modules: this.#modules });
+  #hasTypes;
+  #environment = { ...process.env };
+  #turn = Promise.resolve();
+  /** The run in progress: {id, ended} where `ended` settles it, once. */
+  #run = null;
+  #noticed = new Int32Array(new SharedArrayBuffer(4));
+
+  constructor(language) {
+    this.#hasTypes = language !== "node";
+  }
+
+  async start() {
+    this.#prepareProcess();
+    this.#modules.install(IMPORT);
+    const restored = await this.#saver.restore();
+    this.#line.listen();
+    this.#line.send({ type: "ready", restored });
+    if (!isDeno) await this.#startWatchdog();
+    this.#saver.settle();
+  }
+
+  #prepareProcess() {
+    install((run, stream, bytes) => this.#line.send({ type: "late", run: run.id, stream }, bytes));
+    const exit = (code) => {
+      const request = new ExitRequest(Number(code ?? process.exitCode ?? 0) & 0xff);
+      if (isOfCurrentRun()) this.#run.exit ??= request;
+      throw request;
+    };
+    process.exit = exit;
+    if (isDeno) Deno.exit = exit;
+    process.on("SIGINT", () => this.#onInterrupt());
+    process.on("uncaughtException", (error) => this.#onLeftOver(error));
+    process.on("unhandledRejection", (error) => this.#onLeftOver(error));
+    process.on("beforeExit", () => this.#onDrained());
+    process.chdir("/workspace");
+  }
+
+  async #startWatchdog() {
+    const { Worker } = await import("node:worker_threads");
+    const worker = new Worker(new URL("./watchdog.mjs", import.meta.url), {
+      workerData: this.#noticed.buffer,
+      execArgv: [],
+      stdin: false,
+    });
+    worker.on("message", () => Atomics.add(this.#noticed, 0, 1));
+    worker.unref();
+    worker.on("error", () => undefined); // without it the agent replaces a kernel that does not give way
+  }
+
+  #onFrame(header, payload) {
+    if (header.whole) this.#line.hold(false); // its process would end when nothing of it is left to happen
+    this.#turn = this.#turn.then(() =>
+      header.type === "save" ? this.#saveAll(header) : this.#serve(header, payload.toString()),
+    );
+  }
+
+  async #serve(header, code) {
+    this.#begin(header);
+    const name = header.name.replaceAll(" ", "-");
+    const ended = await withinRun(this.#run, () => this.#execute(code, name, header.whole));
+    const report = this.#conclude(ended);
+    endRun();
+    this.#run = null;
+    this.#line.hold(true);
+    await this.#evaluator.release();
+    const result = { outcome: report.outcome, exit_code: report.exit_code, error: report.error };
+    let saved = null;
+    this.#saver.note(code);
+    const save = { version: header.version, run: header.run, result, keep: header.keep, all: false };
+    if (header.save === "sync") saved = await this.#saver.save({ ...save, durable: true, stage: true });
+    this.#line.send({ type: "done", run: header.run, ...result, saved }, report.results);
+    if (header.save === "async")
+      this.#line.send(await this.#saver.save({ ...save, durable: false, stage: false }));
+  }
+
+  async #saveAll({ version, keep }) {
+    const report = await this.#saver.save({ version, keep, durable: true, stage: false, all: true });
+    this.#line.send({ ...report, complete: true });
+  }
+
+  #begin(header) {
+    this.#run = { id: header.run, exit: undefined, ended: () => undefined, drained: undefined };
+    process.exitCode = undefined;
+    const wanted = { ...this.#environment, ...header.env };
+    for (const name of Object.keys(process.env)) if (!(name in wanted)) delete process.env[name];
+    for (const [name, value] of Object.entries(wanted))
+      if (process.env[name] !== value) process.env[name] = value;
+    try {
+      process.cwd();
+    } catch {
+      process.chdir("/workspace"); // the program removed the folder it was in
+    }
+    this.#modules.refresh();
+  }
+
+  /** Resolves with {value, isMain} or {thrown}: by the program's end, an interrupt, or a failure in what it started. */
+  #execute(code, name, whole) {
+    const { promise, resolve } = Promise.withResolvers();
+    this.#run.ended = resolve;
+    // The inspector fails when the watchdog has ended what it evaluates.
+    const failed = (error) =>
+      resolve({ thrown: error?.code === "ERR_INSPECTOR_COMMAND" ? interruption() : error });
+    this.#evaluate(code, name, whole).then(resolve, failed);
+    return promise;
+  }
+
+  async #evaluate(code, name, whole) {
+    const { code: prepared, endsInValue } = prepare(
+      this.#hasTypes ? stripTypes(code) : code,
+      this.#variables.kinds,
+    );
+    const answer = await this.#evaluator.evaluate(prepared, name);
+    if ("thrown" in answer) return answer;
+    // `main()` at the end of a program: its run lasts until that is done, as its process would.
+    const value = typeof answer.value?.then === "function" ? await answer.value : answer.value;
+    await new Promise((resolve) => setImmediate(resolve)); // rejections that nobody handles are told by then
+    if (whole) await this.#drain();
+    return { value, isMain: endsInValue && value !== undefined };
+  }
+
+  /** Of a program that runs alone: waits until nothing of it is left to happen. */
+  #drain() {
+    return new Promise((resolve) => {
+      this.#run.drained = resolve;
+    });
+  }
+
+  #onDrained() {
+    if (this.#run === null) return;
+    this.#line.hold(true);
+    if (this.#run.drained !== undefined) this.#run.drained();
+    else this.#run.ended({ thrown: new Error("the program waits for something that will never happen") });
+  }
+
+  /** Polite first: a program with a handler for SIGTERM may save its progress. */
+  #onInterrupt() {
+    const end = () => this.#run?.ended({ thrown: interruption() });
+    if (process.listenerCount("SIGTERM") === 0 || this.#run === null) return end();
+    process.emit("SIGTERM", "SIGTERM");
+    setTimeout(end, SIGTERM_MS);
+  }
+
+  #onLeftOver(error) {
+    if (isOfCurrentRun()) this.#run.ended({ thrown: error });
+    else if (!(error instanceof ExitRequest)) write("stderr", describeError(error).traceback);
+  }
+
+  #conclude(ended) {
+    const exit = this.#run.exit ?? (ended.thrown instanceof ExitRequest ? ended.thrown : undefined);
+    if (exit !== undefined) return { outcome: "exited", exit_code: exit.code, error: null };
+    if ("thrown" in ended) {
+      const error = this.#explained(describeError(ended.thrown));
+      write("stderr", error.traceback);
+      return { outcome: "raised", exit_code: 1, error };
+    }
+    const code = Number(process.exitCode ?? 0) & 0xff;
+    if (code !== 0) return { outcome: "exited", exit_code: code, error: null };
+    const results = ended.isMain
+      ? Buffer.from(
+          JSON.stringify([{ main: true, text: show(ended.value).slice(0, MAX_TEXT).toWellFormed() }]),
+        )
+      : undefined;
+    return { outcome: "ok", exit_code: 0, error: null, results };
+  }
+
+  /** An error about a name that could not be kept says why it is gone. */
+  #explained(error) {
+    const item =
+      error.name === "ReferenceError"
+        ? this.#saver.lost.get(UNDEFINED_NAME.exec(error.message)?.[1])
+        : undefined;
+    if (item === undefined) return error;
+    const note = `'${item.name}' held a ${item.type} that could not be kept: ${item.reason}`;
+    return { ...error, traceback: `${error.traceback}${note}\n` };
+  }
+}
+
+function interruption() {
+  const error = new Error("the program was interrupted");
+  error.name = "Interrupted";
+  error.stack = `${error.name}: ${error.message}`;
+  return error;
+}
+
+fs.writeFileSync("/proc/self/oom_score_adj", "900");
+await new Kernel(process.argv[2]).start();

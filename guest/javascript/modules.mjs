@@ -1,0 +1,173 @@
+/**
+ * What a program imports and requires: resolved as from a file in the workspace. Workspace modules run again when they are
+ * required in a later run, and when any of them has changed; installed packages stay loaded.
+ */
+import fs from "node:fs";
+import module, { createRequire } from "node:module";
+import path from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const WORKSPACE = "/workspace/";
+const RUN_URL = "file:///workspace/run.mjs";
+const FROM_RUN = "era-run:";
+const SUFFIXES = [".ts", ".js", ".mjs", ".cjs", ".json", "/index.ts", "/index.js", "/index.mjs"];
+const NOT_FOUND = new Set(["ERR_MODULE_NOT_FOUND", "ERR_UNSUPPORTED_DIR_IMPORT", "MODULE_NOT_FOUND"]);
+const MAX_NOTED = 1_000;
+const isDeno = globalThis.Deno !== undefined;
+
+const isWorkspaceFile = (file) => file.startsWith(WORKSPACE) && !file.includes("/node_modules/");
+
+/** The require of a file in the workspace, and where what it and import gave out comes from. */
+export class Modules {
+  /** Object or function -> {how, specifier, path}: what need not be saved, since it can be imported again. */
+  origins = new WeakMap();
+  #base = createRequire(`${WORKSPACE}run.js`);
+  #files = new Map();
+  #generation = 0;
+
+  constructor() {
+    if (!isDeno)
+      module.registerHooks({
+        resolve: (specifier, context, next) => this.#resolve(specifier, context, next),
+      });
+  }
+
+  /** Makes require, module and so on known in the global scope. */
+  install(importName) {
+    const require = (specifier) => this.#note("require", specifier, this.#base(specifier));
+    Object.assign(require, {
+      resolve: this.#base.resolve,
+      cache: this.#base.cache,
+      extensions: this.#base.extensions,
+    });
+    const main = {
+      exports: {},
+      id: ".",
+      filename: `${WORKSPACE}run.js`,
+      loaded: true,
+      children: [],
+      paths: [],
+    };
+    require.main = main;
+    const names = {
+      require,
+      module: main,
+      exports: main.exports,
+      __filename: main.filename,
+      __dirname: WORKSPACE.slice(0, -1),
+      [importName]: (specifier, options) => this.import(String(specifier), options),
+    };
+    for (const [name, value] of Object.entries(names))
+      Object.defineProperty(globalThis, name, {
+        value,
+        configurable: true,
+        writable: true,
+        enumerable: false,
+      });
+  }
+
+  async import(specifier, options) {
+    const found = await (isDeno
+      ? import(this.#resolveForDeno(specifier), options)
+      : import(FROM_RUN + specifier, options));
+    return this.#note("import", specifier, found);
+  }
+
+  /** The module again, in a later life of the session. Rejects when it is not there any more. */
+  async again({ how, specifier, path: names }) {
+    let value =
+      how === "import"
+        ? await this.import(specifier)
+        : this.#note("require", specifier, this.#base(specifier));
+    for (const name of names) value = value[name];
+    return value;
+  }
+
+  /** Before a run: forgets workspace modules that are to run again. */
+  refresh() {
+    for (const file of Object.keys(this.#base.cache)) {
+      if (!isWorkspaceFile(file)) continue;
+      this.#files.set(file, signatureOf(file));
+      delete this.#base.cache[file];
+    }
+    let changed = false;
+    for (const [file, signature] of this.#files) {
+      const now = signatureOf(file);
+      changed ||= now !== signature;
+      this.#files.set(file, now);
+    }
+    if (changed) this.#generation += 1;
+  }
+
+  #resolve(specifier, context, next) {
+    const fromRun = specifier.startsWith(FROM_RUN);
+    const wanted = fromRun ? specifier.slice(FROM_RUN.length) : specifier;
+    const from = fromRun ? { ...context, parentURL: RUN_URL } : context;
+    const result = resolveWithSuffix(wanted, from, next);
+    const isImport = fromRun || context.conditions?.includes("import");
+    if (!isImport || !result.url.startsWith("file:///workspace/")) return result;
+    return { ...result, url: this.#stamped(result.url) };
+  }
+
+  #resolveForDeno(specifier) {
+    if (/^(npm|jsr|node|https?|data|file):/.test(specifier)) return specifier;
+    const file = /^[./]/.test(specifier) ? path.resolve(WORKSPACE, specifier) : this.#base.resolve(specifier);
+    return module.isBuiltin(file) ? `node:${file}` : this.#stamped(pathToFileURL(file).href);
+  }
+
+  /** The address of a workspace module under which it is loaded anew after a change. */
+  #stamped(url) {
+    const file = fileURLToPath(url);
+    if (!isWorkspaceFile(file)) return url;
+    if (!this.#files.has(file)) this.#files.set(file, signatureOf(file));
+    return this.#generation === 0 ? url : `${url}?era=${this.#generation}`;
+  }
+
+  #note(how, specifier, value) {
+    const note = (object, names) => {
+      if ((typeof object === "object" && object !== null) || typeof object === "function")
+        if (!this.origins.has(object)) this.origins.set(object, { how, specifier, path: names });
+    };
+    note(value, []);
+    if (value === null || (typeof value !== "object" && typeof value !== "function")) return value;
+    for (const name of Object.keys(value).slice(0, MAX_NOTED)) {
+      const descriptor = Object.getOwnPropertyDescriptor(value, name);
+      // An accessor may do work, or warn: only what is there already is looked at, but for namespaces, which are safe.
+      const part = "value" in descriptor ? descriptor.value : undefined;
+      note(part, [name]);
+      if (typeof part === "function" && part.prototype) note(part.prototype, [name, "prototype"]);
+      if (name === "default" && typeof part === "object" && part !== null)
+        for (const inner of Object.keys(part).slice(0, MAX_NOTED)) {
+          const its = Object.getOwnPropertyDescriptor(part, inner);
+          if ("value" in its && typeof its.value === "function") note(its.value, [name, inner]);
+        }
+    }
+    if (typeof value === "function" && value.prototype) note(value.prototype, ["prototype"]);
+    return value;
+  }
+}
+
+function resolveWithSuffix(specifier, context, next) {
+  try {
+    return next(specifier, context);
+  } catch (error) {
+    if (!NOT_FOUND.has(error.code) || !/^\.{0,2}\//.test(specifier)) throw error;
+    for (const suffix of SUFFIXES) {
+      try {
+        return next(specifier + suffix, context);
+      } catch {
+        // not this one
+      }
+    }
+    throw error;
+  }
+}
+
+function signatureOf(file) {
+  try {
+    const { mtimeNs, size, ino } = fs.statSync(file, { bigint: true });
+    return `${mtimeNs} ${size} ${ino}`;
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,220 @@
+/**
+ * Saved state on disk, as guest/agent/state_files.py describes it: one file a version, one a large value; each is written
+ * beside its name, then renamed.
+ */
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import fs from "node:fs";
+
+const STATE = "/run/era-state";
+export const VERSIONS = `${STATE}/versions`;
+const VALUES = `${STATE}/values`;
+export const RESEED = `${STATE}/reseed`;
+const MAGIC = "ERASTATE";
+const PREFIX_BYTES = 8 + 4 + 32;
+const INLINE_BYTES = 16 << 10;
+const MAX_SOURCES = 16;
+const { O_CREAT, O_WRONLY, O_TRUNC, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_DIRECTORY } = fs.constants;
+const WRITE = O_CREAT | O_WRONLY | O_TRUNC | O_NOFOLLOW;
+let staged = 0;
+
+/** A state file is missing, cut short, or not what was written. */
+export class Damaged extends Error {}
+
+const digestOf = (data) => createHash("sha256").update(data).digest();
+
+export function makeFolders() {
+  for (const path of [VERSIONS, VALUES]) fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+}
+
+/** What a save that was killed has left. */
+export function removeUnfinished() {
+  for (const name of fs.readdirSync(STATE)) {
+    if (name.startsWith(".version-") || (name.startsWith(".staged-") && !name.startsWith(".staged-1-")))
+      fs.rmSync(`${STATE}/${name}`, { force: true, recursive: true });
+  }
+}
+
+function writeFile(path, parts, durable) {
+  const descriptor = fs.openSync(path, WRITE, 0o600);
+  try {
+    for (const part of parts) for (let at = 0; at < part.length; ) at += fs.writeSync(descriptor, part, at);
+    if (durable) fs.fsyncSync(descriptor);
+  } finally {
+    fs.closeSync(descriptor);
+  }
+}
+
+function syncFolder(path) {
+  const descriptor = fs.openSync(path, O_RDONLY | O_DIRECTORY);
+  fs.fsyncSync(descriptor);
+  fs.closeSync(descriptor);
+}
+
+/** The data of a version that is being made: small parts lie in its own file, others in files by their content. */
+export class Data {
+  #own;
+  #durable;
+  #parts = [];
+  #size = 0;
+  written = 0;
+
+  constructor(version, durable) {
+    this.#own = `versions/${version}`;
+    this.#durable = durable;
+  }
+
+  /** Where the data is put: [file, offset, size, digest]. */
+  add(data) {
+    const digest = digestOf(data).toString("hex");
+    if (data.length <= INLINE_BYTES) return this.#addInline(data, digest);
+    const target = `${VALUES}/${digest}`;
+    if (sizeOf(target) !== data.length) {
+      const path = `${STATE}/.staged-${process.pid}-${++staged}`;
+      try {
+        writeFile(path, [data], this.#durable);
+        fs.renameSync(path, target);
+      } catch (error) {
+        fs.rmSync(path, { force: true });
+        throw error;
+      }
+      this.written += data.length;
+    }
+    return [`values/${digest}`, 0, data.length, digest];
+  }
+
+  #addInline(data, digest) {
+    const place = [this.#own, this.#size, data.length, digest];
+    this.#parts.push(data);
+    this.#size += data.length;
+    this.written += data.length;
+    return place;
+  }
+
+  /** A place of an earlier version, good for this one: what lies in too many files, or in the one replaced, is copied. */
+  carrier(header) {
+    const sources = new Set(
+      placesOf(header)
+        .map(([file]) => file)
+        .filter((file) => file.startsWith("versions/")),
+    );
+    const tooMany = sources.size > MAX_SOURCES;
+    return (place) =>
+      place[0] === this.#own || (tooMany && sources.has(place[0])) ? this.add(readPlace(place)) : place;
+  }
+
+  get parts() {
+    return this.#parts;
+  }
+}
+
+function sizeOf(path) {
+  return fs.lstatSync(path, { throwIfNoEntry: false })?.size ?? -1;
+}
+
+/** Writes a version's file; with `stage` under the name that the agent changes when the run is answered. */
+export function writeVersion(header, data, durable, stage) {
+  const text = Buffer.from(JSON.stringify(header));
+  const prefix = Buffer.alloc(12);
+  prefix.write(MAGIC, "latin1");
+  prefix.writeUInt32BE(text.length, 8);
+  const path = `${STATE}/.version-${header.version}`;
+  writeFile(path, [prefix, digestOf(text), text, ...data.parts], durable);
+  if (durable) syncFolder(VALUES);
+  if (stage) return;
+  makeFolders();
+  fs.renameSync(path, `${VERSIONS}/${header.version}`);
+  if (durable) syncFolder(VERSIONS);
+}
+
+export function versionNumbers() {
+  try {
+    return fs
+      .readdirSync(VERSIONS)
+      .filter((name) => /^\d{1,15}$/.test(name))
+      .map(Number)
+      .sort((a, b) => b - a);
+  } catch {
+    return []; // nothing was ever saved here
+  }
+}
+
+function read(name) {
+  let descriptor;
+  try {
+    descriptor = fs.openSync(`${STATE}/${name}`, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    return fs.readFileSync(descriptor);
+  } catch (cause) {
+    throw new Damaged(`${name} cannot be read: ${cause.code}`);
+  } finally {
+    if (descriptor !== undefined) fs.closeSync(descriptor);
+  }
+}
+
+/** The header of a version, and its data. Throws Damaged. */
+export function readVersion(version) {
+  const content = read(`versions/${version}`);
+  const size = content.length < PREFIX_BYTES ? 0 : content.readUInt32BE(8);
+  const text = content.subarray(PREFIX_BYTES, PREFIX_BYTES + size);
+  if (
+    content.toString("latin1", 0, 8) !== MAGIC ||
+    !digestOf(text).equals(content.subarray(12, PREFIX_BYTES))
+  )
+    throw new Damaged(`version ${version}: it does not match its checksum`);
+  return { header: JSON.parse(text.toString()), data: content.subarray(PREFIX_BYTES + size) };
+}
+
+/** The data at a place. Throws Damaged. */
+export function readPlace([file, offset, size, digest]) {
+  const data = file.startsWith("versions/")
+    ? readVersion(file.slice("versions/".length)).data.subarray(offset, offset + size)
+    : read(file);
+  if (data.length !== size || digestOf(data).toString("hex") !== digest)
+    throw new Damaged("its data does not match its checksum");
+  return data;
+}
+
+export function placesOf(header) {
+  return [
+    ...header.groups.map((group) => group.at),
+    ...Object.values(header.sources),
+    ...(header.extras === null ? [] : [header.extras]),
+  ];
+}
+
+/** The versions that are kept, and which files they need: what nobody needs any more is removed. */
+export class Shelf {
+  #files = null;
+
+  add(header, kept) {
+    const removable = new Set(this.#files === null ? this.#find(header.version, kept) : []);
+    this.#files.set(header.version, filesOf(header));
+    while (this.#files.size > kept) {
+      const oldest = Math.min(...this.#files.keys());
+      for (const name of this.#files.get(oldest)) removable.add(name);
+      this.#files.delete(oldest);
+    }
+    if (removable.size === 0) return;
+    const needed = new Set([...this.#files.values()].flat());
+    for (const name of removable)
+      if (!needed.has(name)) fs.rmSync(`${STATE}/${name}`, { force: true, recursive: true });
+  }
+
+  /** Once: what an earlier kernel left, and the names of all files that are there. */
+  #find(but, kept) {
+    this.#files = new Map();
+    for (const version of versionNumbers()) {
+      if (version === but || this.#files.size >= kept) continue;
+      try {
+        this.#files.set(version, filesOf(readVersion(version).header));
+      } catch {
+        // what cannot be read any more is not needed by anybody
+      }
+    }
+    return [VERSIONS, VALUES].flatMap((folder) =>
+      fs.readdirSync(folder).map((name) => `${folder.slice(STATE.length + 1)}/${name}`),
+    );
+  }
+}
+
+const filesOf = (header) => [...placesOf(header).map(([file]) => file), `versions/${header.version}`];

@@ -1,0 +1,257 @@
+/**
+ * A program as the session evaluates it: TypeScript without its types, imports as awaited calls, and top-level declarations
+ * such that any name may be declared again in a later run, whatever it was before. Lines stay where they are.
+ */
+import { stripTypeScriptTypes } from "node:module";
+import { parse } from "./vendor/acorn.mjs";
+
+/** What stands in the session's global scope for a dynamic import. */
+export const IMPORT = "__import__";
+const OPTIONS = {
+  ecmaVersion: "latest",
+  sourceType: "script",
+  allowAwaitOutsideFunction: true,
+  allowImportExportEverywhere: true,
+  allowHashBang: true,
+  allowSuperOutsideMethod: true,
+};
+const WORD = /[\p{ID_Start}$_][\p{ID_Continue}$]*/gu;
+
+/** All that can be a name in a text. */
+export const wordsOf = (text) => new Set(text.match(WORD));
+
+/** JavaScript from TypeScript. Throws SyntaxError. */
+export function stripTypes(code) {
+  try {
+    return stripTypeScriptTypes(code, { mode: "strip" });
+  } catch (error) {
+    if (error.code !== "ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX" && globalThis.Deno === undefined)
+      throw asSyntaxError(error);
+  }
+  try {
+    return stripTypeScriptTypes(code, { mode: "transform" });
+  } catch (error) {
+    throw asSyntaxError(error);
+  }
+}
+
+function asSyntaxError(error) {
+  const mended = new SyntaxError(
+    error.message.split("\n").find((line) => line.trim() !== "") ?? "invalid TypeScript",
+  );
+  mended.stack = `SyntaxError: ${error.message}`;
+  return mended;
+}
+
+/** An expression or program as a tree; null when acorn does not know its syntax. */
+export function parseScript(code) {
+  try {
+    return parse(code, OPTIONS);
+  } catch {
+    return null; // the engine says what is wrong with it, or runs what is newer than acorn
+  }
+}
+
+/**
+ * Prepares a program. `kinds` tells, and is told, what each top-level name of the session is: "lexical" (let, const, class)
+ * or "global" (var, function, undeclared). Answers {code, endsInValue}.
+ */
+export function prepare(code, kinds) {
+  const tree = parseScript(code);
+  if (tree === null) return { code, endsInValue: false };
+  const edits = new Edits(code);
+  for (const statement of tree.body) prepareStatement(statement, kinds, edits);
+  for (const node of walk(tree)) {
+    if (node.type === "ImportExpression") edits.replace(node.start, node.start + "import".length, IMPORT);
+  }
+  return { code: edits.apply(), endsInValue: isValue(tree.body.at(-1)) };
+}
+
+/** Whether a program ends with a statement whose value is worth telling. */
+function isValue(statement) {
+  return (
+    statement?.type === "ExpressionStatement" &&
+    statement.expression.type !== "AssignmentExpression" &&
+    statement.directive === undefined
+  );
+}
+
+function prepareStatement(statement, kinds, edits) {
+  switch (statement.type) {
+    case "ImportDeclaration":
+      return edits.replace(statement.start, statement.end, importAsCall(statement, kinds));
+    case "ExportNamedDeclaration":
+    case "ExportDefaultDeclaration":
+      return prepareExport(statement, kinds, edits);
+    case "ExportAllDeclaration":
+      return edits.replace(statement.start, statement.end, `await ${IMPORT}(${statement.source.raw});`);
+    case "VariableDeclaration":
+      return prepareVariables(statement, kinds, edits);
+    case "FunctionDeclaration":
+    case "ClassDeclaration":
+      return prepareNamed(statement, kinds, edits);
+    default:
+      prepareNestedVars(statement, kinds, edits);
+  }
+}
+
+/** Nobody imports a program: what it exports is declared. */
+function prepareExport(statement, kinds, edits) {
+  const { declaration } = statement;
+  if (!declaration) {
+    if (statement.source)
+      edits.replace(statement.start, statement.end, `await ${IMPORT}(${statement.source.raw});`);
+    else edits.replace(statement.start, statement.end, "");
+    return;
+  }
+  const isNamed =
+    declaration.type.endsWith("Declaration") &&
+    (declaration.type === "VariableDeclaration" || declaration.id !== null);
+  edits.replace(statement.start, declaration.start, isNamed ? "" : "void ");
+  if (isNamed) prepareStatement(declaration, kinds, edits);
+}
+
+function importAsCall({ specifiers, source, attributes = [] }, kinds) {
+  const options = attributes.map(({ key, value }) => `${key.name ?? key.raw}: ${value.raw}`).join(", ");
+  const call = `await ${IMPORT}(${source.raw}${options === "" ? "" : `, { with: { ${options} } }`})`;
+  const parts = [];
+  for (const { type, local, imported } of specifiers) {
+    kinds.set(local.name, kinds.get(local.name) ?? "lexical");
+    if (type === "ImportNamespaceSpecifier") parts.unshift(local.name);
+    else
+      parts.push(
+        `${type === "ImportDefaultSpecifier" ? "default" : (imported.raw ?? imported.name)}: ${local.name}`,
+      );
+  }
+  if (parts.length === 0) return `${call};`;
+  const spaces = specifiers.filter(({ type }) => type === "ImportNamespaceSpecifier").length;
+  const target = spaces > 0 && parts.length === 1 ? parts[0] : `{ ${parts.slice(spaces).join(", ")} }`;
+  const isGlobal = specifiers.some(({ local }) => kinds.get(local.name) === "global");
+  const declared = isGlobal ? `var ${target} = ${call};` : `let ${target} = ${call};`;
+  return spaces > 0 && parts.length > 1 ? `let ${parts[0]} = ${call}; ${declared}` : declared;
+}
+
+/** `const` becomes `let`, so that it can be declared again; a name keeps its kind for the life of the session. */
+function prepareVariables(statement, kinds, edits) {
+  const keyword = (name) => (statement.kind === "var" ? "global" : (name ?? "lexical"));
+  const names = statement.declarations.flatMap(({ id }) => namesOf(id));
+  const wanted = keyword();
+  const known = new Set(names.map((name) => kinds.get(name) ?? wanted));
+  for (const name of names) if (!kinds.has(name)) kinds.set(name, wanted);
+  const start = statement.start;
+  const afterKeyword = start + statement.kind.length;
+  if (known.size <= 1) {
+    const kind = known.has("global") ? "var" : "let";
+    if (wanted === "global" && kind === "let") return assignInstead(statement, edits);
+    if (statement.kind !== kind) edits.replace(start, afterKeyword, kind);
+    return;
+  }
+  for (const [at, declarator] of statement.declarations.entries()) {
+    const isGlobal = namesOf(declarator.id).some((name) => kinds.get(name) === "global");
+    const from = at === 0 ? start : statement.declarations[at - 1].end;
+    edits.replace(from, declarator.start, `${at === 0 ? "" : ";"}${isGlobal ? "var" : "let"} `);
+  }
+}
+
+/** `var` of a name that is lexical already: declared again it keeps its value. */
+function assignInstead(statement, edits) {
+  let from = statement.start;
+  for (const { id, init, start, end } of statement.declarations) {
+    edits.replace(from, start, from === statement.start ? "" : ";");
+    if (init === null) edits.replace(start, end, "");
+    else if (id.type === "ObjectPattern") {
+      edits.insert(start, "(");
+      edits.insert(end, ")");
+    }
+    from = end;
+  }
+}
+
+function prepareNamed(statement, kinds, edits) {
+  const { name } = statement.id;
+  const wanted = statement.type === "FunctionDeclaration" ? "global" : "lexical";
+  const kind = kinds.get(name) ?? wanted;
+  kinds.set(name, kind);
+  if (kind === wanted) return;
+  edits.insert(statement.start, kind === "global" ? `var ${name} = ` : `${name} = `);
+  edits.insert(statement.end, ";");
+}
+
+/** `var` in blocks and loops is the session's too. */
+function prepareNestedVars(statement, kinds, edits) {
+  for (const node of walk(statement, isFunction)) {
+    if (node.type !== "VariableDeclaration" || node.kind !== "var") continue;
+    const names = node.declarations.flatMap(({ id }) => namesOf(id));
+    if (names.some((name) => kinds.get(name) === "lexical"))
+      edits.replace(node.start, node.declarations[0].start, "");
+    else for (const name of names) kinds.set(name, "global");
+  }
+}
+
+const isFunction = (node) => /Function/.test(node.type) || node.type === "StaticBlock";
+
+/** Names that a pattern binds. */
+function namesOf(pattern) {
+  switch (pattern?.type) {
+    case "Identifier":
+      return [pattern.name];
+    case "ObjectPattern":
+      return pattern.properties.flatMap((part) =>
+        namesOf(part.type === "RestElement" ? part.argument : part.value),
+      );
+    case "ArrayPattern":
+      return pattern.elements.flatMap(namesOf);
+    case "AssignmentPattern":
+      return namesOf(pattern.left);
+    case "RestElement":
+      return namesOf(pattern.argument);
+    default:
+      return [];
+  }
+}
+
+/** All nodes of a tree, but for what is inside those that `closes` names. */
+export function* walk(root, closes = () => false) {
+  const pending = [root];
+  while (pending.length > 0) {
+    const node = pending.pop();
+    yield node;
+    if (node !== root && closes(node)) continue;
+    for (const value of Object.values(node)) {
+      for (const child of Array.isArray(value) ? value : [value]) {
+        if (typeof child?.type === "string" && typeof child.start === "number") pending.push(child);
+      }
+    }
+  }
+}
+
+/** Replacements in a text. */
+export class Edits {
+  #text;
+  #edits = [];
+
+  constructor(text) {
+    this.#text = text;
+  }
+
+  replace(start, end, text) {
+    // As many lines as before, so that errors name the right ones.
+    const lines = this.#text.slice(start, end).split("\n").length - text.split("\n").length;
+    this.#edits.push({ start, end, text: text + "\n".repeat(Math.max(0, lines)) });
+  }
+
+  insert(at, text) {
+    this.#edits.push({ start: at, end: at, text });
+  }
+
+  apply() {
+    let made = "";
+    let from = 0;
+    for (const { start, end, text } of this.#edits.toSorted((a, b) => a.start - b.start || a.end - b.end)) {
+      if (start < from) continue; // inside of what was replaced as a whole
+      made += this.#text.slice(from, start) + text;
+      from = end;
+    }
+    return made + this.#text.slice(from);
+  }
+}
