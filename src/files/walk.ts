@@ -1,17 +1,11 @@
-/**
- * Reads a tree that a guest may be changing at the same moment. Every folder is opened relative to its parent's
- * descriptor (by way of /proc/self/fd) and without following a link, so that no swap of names leads out of the tree.
- */
-import { constants } from "node:fs";
-import { type FileHandle, lstat, open, readdir } from "node:fs/promises";
+/** Reads a whole tree that a guest may be changing at the same moment: see open.ts for why that is safe. */
+import { type FileHandle, lstat, readdir } from "node:fs/promises";
+import { INTERNAL, openFolder } from "./open.ts";
 
 export type FileEntry = { path: string; sizeBytes: number; modifiedAt: Date };
 type Tree = { files: FileEntry[]; count: number; totalBytes: number };
 
-/** Names at the top of a workspace that belong to the server, not to the user. */
-const INTERNAL = new Set([".session_data.json", ".session_data.json.new"]);
 const MAX_DEPTH = 100;
-const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 /** Regular files below a folder, counted in all and listed up to `maxListed`, in the order of their paths. */
 export async function walkFiles(root: string, maxListed: number): Promise<Tree> {
@@ -49,8 +43,4 @@ async function addFile(at: string, path: string, tree: Tree, maxListed: number):
   tree.count += 1;
   tree.totalBytes += info.size;
   if (tree.files.length < maxListed) tree.files.push({ path, sizeBytes: info.size, modifiedAt: info.mtime });
-}
-
-async function openFolder(path: string): Promise<FileHandle | null> {
-  return open(path, FOLDER).catch(() => null); // removed, or something else by now
 }

@@ -6,6 +6,7 @@ import { pageQuery, type RunBody, runBody, timeoutMsOf } from "../protocol/http.
 import { parseLanguage } from "../protocol/language.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { RunRequest } from "../session/run.ts";
+import type { Session } from "../session/session.ts";
 import type { Store } from "../store/store.ts";
 import { parseInput } from "./body.ts";
 import { writeEvents } from "./events.ts";
@@ -90,13 +91,12 @@ async function begin(
   request: FastifyRequest,
   key: IdempotencyKey | null = null,
 ) {
-  if (body.code === undefined) {
-    await registry.get(id);
-    throw new AppError("no_code", "Cannot run: code is required, in the request or stored in the session");
-  }
-  const { session, created } = await registry.getOrCreate(id, parseLanguage(body.language ?? "python"));
+  const { session, created } =
+    body.code === undefined
+      ? { session: await registry.get(id), created: false }
+      : await registry.getOrCreate(id, parseLanguage(body.language ?? "python"));
   const asked: RunRequest = {
-    code: body.code,
+    code: body.code ?? storedCode(session),
     timeoutMs: timeoutMsOf(body),
     env: { ...body.envs, ...body.env },
     updateData: body.update_data ?? null,
@@ -105,6 +105,11 @@ async function begin(
     baseUrl: `${request.protocol}://${request.host}`,
   };
   return { run: await session.start(asked), created };
+}
+
+function storedCode({ row }: Session): string {
+  if (row.code !== null) return row.code.code;
+  throw new AppError("no_code", "Cannot run: code is required, in the request or stored in the session");
 }
 
 async function findRun(registry: SessionRegistry, store: Store, runId: string) {

@@ -7,8 +7,10 @@ import type { SessionRegistry } from "../session/registry.ts";
 import type { Store } from "../store/store.ts";
 import { requireKey } from "./auth.ts";
 import { acceptJsonBodies } from "./body.ts";
+import { addCode } from "./code.ts";
 import { mapErrors } from "./errors.ts";
 import { addExecute } from "./execute.ts";
+import { addFiles } from "./files.ts";
 import { addHealth, type HealthInfo } from "./health.ts";
 import { Idempotency } from "./idempotency.ts";
 import { addRuns } from "./runs.ts";
@@ -44,6 +46,8 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addExecute(app, deps.oneShots, idempotency);
   addSessions(app, { registry, idempotency, config });
   addStates(app, registry, idempotency);
+  addCode(app, registry);
+  addFiles(app, { registry, diskBytes: config.limits.diskBytes });
   addRuns(app, { registry, store, idempotency });
   return app;
 }

@@ -53,3 +53,18 @@ test("a tree is removed whole, and what its links lead to stays", async () => {
   await removeTree(root);
   await removeTree(outside);
 });
+
+test("removing a link, or a folder of links, leaves alone what they lead to", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "era-lib-"));
+  mkdirSync(join(folder, "kept/inner"), { recursive: true });
+  writeFileSync(join(folder, "kept/file"), "x");
+  symlinkSync("kept", join(folder, "link"));
+  mkdirSync(join(folder, "tree/leaf"), { recursive: true });
+  symlinkSync("../../kept", join(folder, "tree/leaf/link"));
+  symlinkSync("../kept", join(folder, "tree/link"));
+  await removeTree(join(folder, "link"));
+  await removeTree(join(folder, "tree"));
+  assert.ok(!existsSync(join(folder, "link")) && !existsSync(join(folder, "tree")));
+  assert.ok(existsSync(join(folder, "kept/file")) && existsSync(join(folder, "kept/inner")));
+  await removeTree(folder);
+});

@@ -1,39 +1,58 @@
-import { readdir, rm, rmdir } from "node:fs/promises";
+import { constants } from "node:fs";
+import { open, readdir, rmdir, unlink } from "node:fs/promises";
 import { runCommand } from "./run-command.ts";
 
 const TIMEOUT_MS = 120_000;
+const MAX_LEAF = 8;
+const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 /**
- * Removes a folder that a guest may have filled: never through a link, however deep or wide. Node's own recursive
- * removal fails on paths longer than PATH_MAX; `rm` walks by descriptors. A missing folder is fine.
+ * Removes a folder that a guest may have filled, or whatever else is at the path: never through a link, however deep or
+ * wide. Node's own recursive removal fails on paths longer than PATH_MAX; `rm` walks by descriptors. Nothing there is fine.
  */
 export async function removeTree(path: string): Promise<void> {
-  if (await removeShallow(path)) return;
+  if (await removeShallow(path).catch(() => false)) return;
   const { code, stderr } = await runCommand(["rm", "-rf", "--one-file-system", "--", path], {
     timeoutMs: TIMEOUT_MS,
   });
   if (code !== 0) throw new Error(`Cannot remove '${path}': ${stderr.trim()}`);
 }
 
-/** Most folders hold only a few files in known places: those go without starting a process. */
+/**
+ * Most folders hold only a few files in known places: those go without starting a process. Each folder is opened without
+ * following a link, and what is in it is named by way of its descriptor: whoever still holds a folder of the tree may put
+ * links in it meanwhile. False when there is more, or something else, at the path.
+ */
 async function removeShallow(path: string): Promise<boolean> {
+  const folder = await open(path, FOLDER).catch(nullIfMissing);
+  if (folder === null) return true;
   try {
-    for (const entry of await readdir(path, { withFileTypes: true })) {
-      const child = `${path}/${entry.name}`;
-      if (!entry.isDirectory()) await rm(child);
+    const here = `/proc/self/fd/${folder.fd}`;
+    for (const entry of await readdir(here, { withFileTypes: true })) {
+      const child = `${here}/${entry.name}`;
+      if (!entry.isDirectory()) await unlink(child);
       else if (!(await removeLeaf(child))) return false;
     }
     await rmdir(path);
     return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "ENOENT";
+  } catch {
+    return false; // changed meanwhile: left to rm
+  } finally {
+    await folder.close();
   }
 }
 
 async function removeLeaf(path: string): Promise<boolean> {
-  const entries = await readdir(path, { withFileTypes: true });
-  if (entries.length > 8 || entries.some((entry) => entry.isDirectory())) return false;
-  for (const entry of entries) await rm(`${path}/${entry.name}`);
+  await using folder = await open(path, FOLDER);
+  const here = `/proc/self/fd/${folder.fd}`;
+  const entries = await readdir(here, { withFileTypes: true });
+  if (entries.length > MAX_LEAF || entries.some((entry) => entry.isDirectory())) return false;
+  for (const entry of entries) await unlink(`${here}/${entry.name}`);
   await rmdir(path);
   return true;
+}
+
+function nullIfMissing(error: NodeJS.ErrnoException): null {
+  if (error.code === "ENOENT") return null;
+  throw error;
 }

@@ -43,7 +43,7 @@ function describeEnvironment(value: unknown): string | null {
 }
 
 /** A relative path inside the workspace, with `/` between its parts. */
-const workspacePath = z
+export const workspacePath = z
   .string()
   .min(1)
   .max(1024)
@@ -117,6 +117,21 @@ export const patchBody = z.object({
   allowPublicAccess: z.boolean().optional(),
   metadata: jsonObject("metadata").optional(),
   durability: durability.optional(),
+});
+
+const MAX_STORED_CHARS = 1 << 20;
+
+export const codeBody = z.object({
+  code: z.string().min(1).max(MAX_STORED_CHARS),
+  description: z.string().max(4096).optional(),
+});
+
+export const moveBody = z.object({ from: workspacePath, to: workspacePath });
+
+export const fileQuery = z.object({
+  /** Part of a path, in any case. */
+  search: z.string().max(1024).optional(),
+  limit: z.coerce.number().int().min(1).max(100_000).optional(),
 });
 
 export const rollbackBody = z.object({ version: versionNumber });

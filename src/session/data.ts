@@ -8,7 +8,7 @@ const MAX_DATA_CHARS = 2 << 20;
 /** Indentation can multiply the size of deep data by its depth: only what is small is made to read well. */
 const MAX_INDENTED_CHARS = 16 << 10;
 
-export function encodeData(data: JsonObject): string {
+function encodeData(data: JsonObject): string {
   const compact = JSON.stringify(data);
   return compact.length <= MAX_INDENTED_CHARS ? JSON.stringify(data, null, 2) : compact;
 }
@@ -39,4 +39,22 @@ export function refuseTooMuchData(data: JsonObject, update: JsonObject | null): 
 
 function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** What the agent was last told that .session_data.json must hold. */
+export class ToldData {
+  #told: string | null = null;
+
+  /** The data as it must be told now; null when the agent knows it. */
+  next(data: JsonObject): string | null {
+    const encoded = encodeData(data);
+    const isKnown = this.#told === encoded;
+    this.#told = encoded;
+    return isKnown ? null : encoded;
+  }
+
+  /** Another agent knows nothing. */
+  forget(): void {
+    this.#told = null;
+  }
 }

@@ -182,16 +182,24 @@ function live(
   };
 }
 
+/** A new folder with a uid of its own. */
+export async function createOwnedFolder(host: SandboxHost): Promise<Folder> {
+  const uid = host.asRoot ? host.uids.acquire() : (process.getuid?.() ?? 0);
+  try {
+    return await createFolder(host.config.dataDir, uid, host.asRoot);
+  } catch (error) {
+    if (host.asRoot) await host.uids.release(uid);
+    throw error;
+  }
+}
+
 /** Starts a sandbox on a new folder of its own. */
 export async function startPristine(host: SandboxHost, start: Start): Promise<LiveSandbox> {
-  const uid = host.asRoot ? host.uids.acquire() : (process.getuid?.() ?? 0);
-  let folder: Folder | null = null;
+  const folder = await createOwnedFolder(host);
   try {
-    folder = await createFolder(host.config.dataDir, uid, host.asRoot);
     return await startSandbox(host, folder, start);
   } catch (error) {
-    if (folder !== null) await removeFolder(host, folder);
-    else if (host.asRoot) await host.uids.release(uid);
+    await removeFolder(host, folder);
     throw error;
   }
 }

@@ -9,8 +9,8 @@ import type { Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { JsonObject, Page, PageRequest, RunRow, SessionRow } from "../store/store.ts";
 import { copyFolder } from "./copy-folder.ts";
-import { createFolder, type Folder } from "./folder.ts";
-import { removeFolder } from "./live-sandbox.ts";
+import type { Folder } from "./folder.ts";
+import { createOwnedFolder, removeFolder } from "./live-sandbox.ts";
 import { NOTHING_SAVED } from "./saved-state.ts";
 import { Session, type SessionDependencies } from "./session.ts";
 
@@ -143,8 +143,7 @@ export class SessionRegistry {
     let folder: Folder | null = null;
     try {
       const row = await source.copyFolder(async (from) => {
-        const uid = host.asRoot ? host.uids.acquire() : from.uid;
-        folder = await createFolder(host.config.dataDir, uid, host.asRoot);
+        folder = await createOwnedFolder(host);
         await copyFolder(host, from, folder);
       });
       return await this.#insert(copyOf(row, id, folder, data));
@@ -274,6 +273,7 @@ function rowOf(id: string, request: CreateRequest, claimable: boolean): SessionR
     folder: null,
     fileCounts: { files: 0, bytes: 0 },
     saved: { ...NOTHING_SAVED },
+    code: null,
     hibernatedAt: null,
   };
 }

@@ -1,20 +1,21 @@
 /**
  * One session: its row, its sandbox if it has one, and the queue in which runs, sleep, rollback, copies and deletion take
- * turns. All changes of the row happen inside the queue or synchronously; the row is stored before an answer is sent.
+ * turns. The row changes inside the queue or synchronously, and is stored before an answer is sent.
  */
 
+import type { Owner } from "../files/open.ts";
 import type { GuestEnd } from "../guest/channel.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import { AppError, shuttingDown } from "../protocol/errors.ts";
 import type { StateListing } from "../protocol/guest.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { JsonObject, RunRow, SessionRow, Store } from "../store/store.ts";
-import { encodeData, parseData, refuseTooMuchData } from "./data.ts";
+import { parseData, refuseTooMuchData, ToldData } from "./data.ts";
 import type { DiskMonitor } from "./disk-quota.ts";
 import type { Folder } from "./folder.ts";
 import { durabilityOf, guestRunOf, timeoutOf } from "./guest-run.ts";
 import { LateOutput } from "./late-output.ts";
-import type { LiveSandbox, SandboxHost } from "./live-sandbox.ts";
+import { createOwnedFolder, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
 import { diskFullOutcome, lostOutcome, resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
 import type { SandboxPool } from "./pool.ts";
@@ -25,16 +26,19 @@ import { MAX_TIMEOUT_MS, type Run, type RunRequest, type RunResult } from "./run
 import { noteEnd, noteLost, noteRestored, noteSaved } from "./saved-state.ts";
 import { SessionSandbox } from "./session-sandbox.ts";
 import type { SessionState } from "./state.ts";
+import { findListing, rollBack } from "./versions.ts";
 
 export type SessionDependencies = { host: SandboxHost; store: Store; pool: SandboxPool; disk: DiskMonitor };
+
+/** A run whose end was heard, and what it is judged by. */
+type HeardRun = { end: GuestEnd; timeoutMs: number; live: LiveSandbox; updateData: JsonObject | null };
 
 export class Session {
   readonly #deps: SessionDependencies;
   readonly #queue = new SerialQueue();
   readonly #sandbox: SessionSandbox;
   #row: SessionRow;
-  /** The data as the agent was last told it; null when it must be told again. */
-  #toldData: string | null = null;
+  readonly #toldData = new ToldData();
   /** Of the kernel that holds the variables. */
   #epoch = 0;
   /** What became of the last kernel, until that was told. */
@@ -86,8 +90,8 @@ export class Session {
 
   /** Milliseconds without a run or a request for one; null while something goes on, also between runs. */
   get idleMs(): number | null {
-    const busy = this.state !== "idle" || this.#queue.length > 0 || this.#sandbox.hasBackgroundWork;
-    return busy ? null : performance.now() - this.#activeAt;
+    if (this.state !== "idle" || this.#queue.length > 0 || this.#sandbox.hasBackgroundWork) return null;
+    return performance.now() - this.#activeAt;
   }
 
   findRun(runId: string): Run | null {
@@ -96,7 +100,7 @@ export class Session {
 
   /** Changes settings: limits at once, all else with the next run. */
   async update(change: Partial<SessionRow>): Promise<void> {
-    this.#row = { ...this.#row, ...change };
+    Object.assign(this.#row, change);
     this.#sandbox.setLimits(this.#row);
     await this.#deps.store.updateSession(this.#row);
   }
@@ -104,12 +108,7 @@ export class Session {
   /** Queues a run. Throws at once when the queue is full. */
   async start(request: RunRequest): Promise<Run> {
     this.#refuseIfRefusing();
-    if (this.#queue.length >= this.#deps.host.config.queueLength) {
-      throw new AppError(
-        "queue_full",
-        `Cannot queue a run on session '${this.#row.id}': ${this.#queue.length} are waiting`,
-      );
-    }
+    this.#refuseIfFull();
     refuseTooMuchData(this.#row.data, request.updateData);
     const row = queuedRun(this.#row.id, this.#nextNumber++);
     const log = new OutputLog(this.#deps.host.config.outputBytes);
@@ -129,14 +128,30 @@ export class Session {
 
   /** Asks the run in progress to end. False when that run is not in progress. */
   interrupt(runId: string): boolean {
-    if (this.currentRun !== runId) return false;
-    this.#sandbox.live?.channel.interrupt(runId);
-    return true;
+    const isCurrent = this.currentRun === runId;
+    if (isCurrent) this.#sandbox.live?.channel.interrupt(runId);
+    return isCurrent;
   }
 
   /** The host folder that the guest sees as /workspace; null before the first run. For files/ only. */
   get workspace(): string | null {
-    return this.#row.folder === null ? null : this.#sandbox.folder(this.#row.folder).workspace;
+    return this.#folder?.workspace ?? null;
+  }
+
+  get #folder(): Folder | null {
+    return this.#row.folder === null ? null : this.#sandbox.folder(this.#row.folder);
+  }
+
+  /** Whose the files of its folder are; null when they are the server's own user's. */
+  get owner(): Owner {
+    const { asRoot } = this.#deps.host;
+    return asRoot && this.#row.folder !== null ? { uid: this.#row.folder.uid } : null;
+  }
+
+  /** Its folder, made now if it has none: a session that has run nothing may be given files. */
+  async makeFolder(): Promise<Folder> {
+    const make = async () => this.#folder ?? this.#adoptFolder(await createOwnedFolder(this.#deps.host));
+    return this.#folder ?? this.#queue.add(make);
   }
 
   get currentRun(): string | null {
@@ -155,31 +170,15 @@ export class Session {
   async rollback(version: number): Promise<void> {
     await this.#queue.add(async () => {
       this.#refuseIfRefusing();
-      const live = await this.#ensureLive();
-      const to = this.#row.version + 1;
-      const { error, epoch, restored } = await live.channel.rollback(version, to);
-      if (error !== null) {
-        throw new AppError(
-          "version_not_kept",
-          `Cannot roll '${this.#row.id}' back to version ${version}: ${error}`,
-        );
-      }
-      this.#epoch = epoch;
-      this.#row.version = to;
-      noteRestored(this.#row.saved, restored, null);
+      this.#epoch = await rollBack(await this.#ensureLive(), this.#row, version);
       await this.#deps.store.updateSession(this.#row);
     });
   }
 
   /** Saved variables and versions: as the agent sees them, or as it saw them last when the session sleeps. */
   async listing(): Promise<StateListing> {
-    const live = this.#sandbox.live;
-    if (live !== null && !live.channel.isLost) return live.channel.inspect();
-    const stored = await this.#deps.store.findListing(this.#row.id);
-    const isCurrent = stored?.versions[0]?.version === this.#row.saved.savedVersion;
-    if (stored !== null && isCurrent) return stored;
-    if (this.#row.folder === null) return { variables: [], versions: [], not_kept: [] };
-    return this.#queue.add(async () => (await this.#ensureLive()).channel.inspect());
+    const known = await findListing(this.#sandbox.live, this.#row, this.#deps.store);
+    return known ?? this.#queue.add(async () => (await this.#ensureLive()).channel.inspect());
   }
 
   /** Has `copy` made of the session's folder between runs, all of its state saved. Answers the row as it is then. */
@@ -187,10 +186,10 @@ export class Session {
     return this.#queue.add(async () => {
       this.#refuseIfRefusing();
       const { live } = this.#sandbox;
-      if (live !== null && !live.channel.isLost)
+      if (live?.channel.isLost === false)
         await live.channel.save(this.#row.version, this.#deps.host.config.keepVersions);
       await this.#recorder.settled();
-      if (this.#row.folder !== null) await copy(this.#sandbox.folder(this.#row.folder));
+      if (this.#folder !== null) await copy(this.#folder);
       return structuredClone(this.#row);
     });
   }
@@ -198,11 +197,11 @@ export class Session {
   /** After a start of the server: takes over the sandbox that an earlier one left, or settles what it left open. */
   async takeOver(cgroup: Cgroup | null): Promise<void> {
     await this.#queue.add(async () => {
-      const { folder } = this.#row;
+      const folder = this.#folder;
       if (folder === null) return this.#open.lose(this.#row);
       if (cgroup !== null) {
         try {
-          await this.#greet(await this.#sandbox.adopt(this.#sandbox.folder(folder), cgroup), true);
+          await this.#greet(await this.#sandbox.adopt(folder, cgroup), true);
         } catch (error) {
           this.#deps.host.log.info({ err: error, session: this.#row.id }, "a sandbox was not adopted");
         }
@@ -242,8 +241,7 @@ export class Session {
     await this.#queue.add(async () => {
       if (this.isDeleted) return;
       if (this.state === "idle") await this.#sandbox.end(reason, true);
-      else if (this.#row.folder !== null)
-        await this.#deps.pool.removeFolder(this.#sandbox.folder(this.#row.folder));
+      else if (this.#folder !== null) await this.#deps.pool.removeFolder(this.#folder);
       await this.#recorder.settled();
       await this.#deps.store.deleteSession(this.#row.id);
       this.#sandbox.markDeleted();
@@ -252,6 +250,12 @@ export class Session {
 
   #refuseIfRefusing(): void {
     if (this.#refusing !== null) throw this.#refusing;
+  }
+
+  #refuseIfFull(): void {
+    if (this.#queue.length < this.#deps.host.config.queueLength) return;
+    const waiting = `${this.#queue.length} are waiting`;
+    throw new AppError("queue_full", `Cannot queue a run on session '${this.#row.id}': ${waiting}`);
   }
 
   #follow(run: Run): void {
@@ -276,12 +280,12 @@ export class Session {
     try {
       const end = await live.channel.run({
         ...guestRunOf(request, row, this.#row, this.#deps.host.config),
-        data: this.#dataToTell(),
+        data: this.#toldData.next(this.#row.data),
         recorded: this.#recorder.takeRecorded(),
         onOutput: (stream, chunk) => log.append(stream, chunk),
       });
       this.#sandbox.endRun();
-      return this.#ended(row, log, end, timeoutMs, live, request.updateData);
+      return this.#ended(row, log, { end, timeoutMs, live, updateData: request.updateData });
     } catch (cause) {
       if (this.state !== "running") throw cause;
       this.#deps.host.log.info({ err: cause, run_id: row.runId }, "a sandbox was lost in a run");
@@ -296,14 +300,7 @@ export class Session {
     }
   }
 
-  #ended(
-    row: RunRow,
-    log: OutputLog,
-    end: GuestEnd,
-    timeoutMs: number,
-    live: LiveSandbox,
-    updateData: JsonObject | null,
-  ): RunResult {
+  #ended(row: RunRow, log: OutputLog, { end, timeoutMs, live, updateData }: HeardRun): RunResult {
     const outcome = resolveOutcome(end.frame, {
       timeoutMs,
       ranOutOfMemory: () => live.hasNewOomKills(),
@@ -315,14 +312,6 @@ export class Session {
     const data = end.data === null ? null : parseData(end.data);
     if (data !== null) this.#row.data = data;
     return concludeRun(row, this.#row, log, updateData, { outcome, end, elapsedUs: end.frame.elapsed_us });
-  }
-
-  /** What .session_data.json must hold, unless the agent knows. */
-  #dataToTell(): string | null {
-    const data = encodeData(this.#row.data);
-    const told = this.#toldData === data;
-    this.#toldData = data;
-    return told ? null : data;
   }
 
   async #ensureLive(): Promise<LiveSandbox> {
@@ -339,12 +328,22 @@ export class Session {
   }
 
   async #keepFolder({ folder }: LiveSandbox): Promise<void> {
+    try {
+      await this.#adoptFolder(folder);
+    } catch (error) {
+      await this.#sandbox.end(new Error("its session could not be stored"), true);
+      throw error;
+    }
+  }
+
+  async #adoptFolder(folder: Folder): Promise<Folder> {
+    this.#refuseIfRefusing();
     this.#row.folder = { key: folder.key, uid: folder.uid };
     try {
       await this.#deps.store.updateSession(this.#row);
+      return folder;
     } catch (error) {
       this.#row.folder = null;
-      await this.#sandbox.end(new Error("its session could not be stored"), true);
       throw error;
     }
   }
@@ -353,7 +352,7 @@ export class Session {
   async #greet(live: LiveSandbox, adopted: boolean): Promise<void> {
     const { restored, epoch, version } = live.hello;
     this.#epoch = epoch;
-    this.#toldData = null;
+    this.#toldData.forget();
     this.#row.hibernatedAt = null;
     if (!adopted || restored !== null) noteRestored(this.#row.saved, restored, this.#lossReason);
     this.#lossReason = null;
@@ -374,7 +373,7 @@ export class Session {
       begin: (runId) => void this.#sandbox.beginRun(runId),
       ended: (row, log, end) => {
         this.#sandbox.endRun();
-        return this.#ended(row, log, end, MAX_TIMEOUT_MS, live, null);
+        return this.#ended(row, log, { end, timeoutMs: MAX_TIMEOUT_MS, live, updateData: null });
       },
     });
   }
@@ -384,8 +383,7 @@ export class Session {
     const { live } = this.#sandbox;
     if (live === null) return;
     if (!live.channel.isLost) {
-      const { keepVersions } = this.#deps.host.config;
-      await live.channel.save(this.#row.version, keepVersions);
+      await live.channel.save(this.#row.version, this.#deps.host.config.keepVersions);
       await this.#deps.store.saveListing(this.#row.id, await live.channel.inspect());
     }
     await this.#recorder.settled();

@@ -31,9 +31,13 @@ export type SessionRow = {
   /** Whether a run is answered before its state is on disk (async) or after (sync), or only sleep saves it (none). */
   durability: Durability;
   saved: SavedState;
+  /** A program that runs when a request brings none. */
+  code: StoredCode | null;
   /** When its sandbox was last put to sleep; null while it lives or before its first run. */
   hibernatedAt: string | null;
 };
+
+type StoredCode = { code: string; description: string; updatedAt: string };
 
 export type Durability = SaveMode;
 

@@ -34,6 +34,7 @@ const session = (id: string, fields: Partial<SessionRow> = {}): SessionRow => ({
   fileCounts: { files: 0, bytes: 0 },
   durability: "async",
   saved: { content: 0, savedVersion: 0, bytes: 0, notKept: [], failure: null, rolledBack: null },
+  code: null,
   hibernatedAt: null,
   ...fields,
 });

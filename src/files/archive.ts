@@ -1,0 +1,130 @@
+/** A whole tree as a tar stream, out and in. What comes in is hostile: names are checked, links and devices refused. */
+import { PassThrough, Readable } from "node:stream";
+import { finished, pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
+import { extract, type Pack, pack } from "tar-stream";
+import { AppError } from "../protocol/errors.ts";
+import { createFolderAt, openFile, writeFile } from "./change.ts";
+import type { Owner } from "./open.ts";
+import { type FileEntry, walkFiles } from "./walk.ts";
+
+const GZIP = Buffer.from([0x1f, 0x8b]);
+const MAX_ENTRIES = 200_000;
+
+/** Every regular file below a folder. A file that changes while it is read is cut or padded to the size it had. */
+export function packTree(root: string): Readable {
+  const archive = pack();
+  addAll(archive, root).then(
+    () => archive.finalize(),
+    (error: unknown) => archive.destroy(error instanceof Error ? error : new Error(String(error))),
+  );
+  return Readable.from(archive, { objectMode: false });
+}
+
+async function addAll(archive: Pack, root: string): Promise<void> {
+  const { files } = await walkFiles(root, MAX_ENTRIES);
+  for (const file of files) if (!archive.destroyed) await addOne(archive, root, file);
+}
+
+async function addOne(archive: Pack, root: string, { path }: FileEntry): Promise<void> {
+  const opened = await openFile(root, path).catch(() => null); // removed since it was listed
+  if (opened === null) return;
+  const { file, sizeBytes: size, modifiedAt: mtime } = opened;
+  const entry = archive.entry({ name: path, size, mtime, mode: 0o644 });
+  try {
+    let left = size;
+    if (size > 0) {
+      for await (const chunk of file.createReadStream({ start: 0, end: size - 1, autoClose: false })) {
+        left -= chunk.length;
+        if (!entry.write(chunk)) await drained(entry);
+      }
+    }
+
+    entry.end(Buffer.alloc(Math.max(0, left)));
+    await finished(entry);
+  } finally {
+    await file.close();
+  }
+}
+
+function drained(stream: NodeJS.WritableStream): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.once("drain", resolve);
+    stream.once("close", () => reject(new Error("the reader has gone")));
+  });
+}
+
+type UnpackOptions = {
+  owner: Owner;
+  maxBytes: number;
+  /** Throws for a path that may not be in a workspace. */
+  checkPath: (path: string) => string;
+};
+
+/**
+ * Writes the files and folders of a tar stream, plain or gzipped. Rejects at the first entry that is not fit, with what
+ * came before it written. Answers how many files and bytes.
+ */
+export async function unpackTree(
+  root: string,
+  content: Readable,
+  options: UnpackOptions,
+): Promise<{ files: number; bytes: number }> {
+  const archive = extract();
+  const feeding = feed(content, archive).catch((error: unknown) => {
+    archive.destroy(error instanceof Error ? error : new Error(String(error)));
+  });
+  const done = { files: 0, bytes: 0 };
+  let entries = 0;
+  try {
+    for await (const entry of archive) {
+      entries += 1;
+      if (entries > MAX_ENTRIES) throw refuse(`more than ${MAX_ENTRIES} entries`);
+      const { name, type } = entry.header;
+      const path = name.replace(/^(\.\/)+/, "").replace(/\/+$/, "");
+      if (path === "" || path === ".") {
+        entry.resume();
+        continue;
+      }
+      options.checkPath(path);
+      if (type === "directory") {
+        await createFolderAt(root, path, options.owner);
+        entry.resume();
+      } else if (type === "file" || type === "contiguous-file") {
+        const maxBytes = options.maxBytes - done.bytes;
+        done.bytes += await writeFile(root, path, Readable.from(entry), { ...options, maxBytes });
+        done.files += 1;
+      } else throw refuse(`${JSON.stringify(name.slice(0, 200))} is a ${type}`);
+    }
+  } catch (error) {
+    if (error instanceof AppError) throw error;
+    throw new AppError("invalid_request", `Cannot read the archive: ${(error as Error).message}`, {
+      cause: error,
+    });
+  } finally {
+    archive.destroy();
+    await feeding;
+  }
+  return done;
+}
+
+const refuse = (why: string) => new AppError("invalid_request", `Cannot unpack the archive: ${why}`);
+
+/** Unpacks gzip where the first bytes say so. The request itself is not ended: its rest must still be read. */
+async function feed(content: Readable, archive: NodeJS.WritableStream): Promise<void> {
+  const input = content.pipe(new PassThrough());
+  const parts = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  const first = await parts.next();
+  const start = first.done ? Buffer.alloc(0) : first.value;
+  async function* all() {
+    yield start;
+    for (let next = await parts.next(); !next.done; next = await parts.next()) yield next.value;
+  }
+  try {
+    if (start.subarray(0, 2).equals(GZIP)) await pipeline(all, createGunzip(), archive);
+    else await pipeline(all, archive);
+  } finally {
+    content.unpipe(input);
+    input.destroy();
+  }
+}

@@ -1,0 +1,119 @@
+/** Reading and changing single files of a session's tree. Paths are relative, and were checked by a schema. */
+import { constants } from "node:fs";
+import { type FileHandle, lstat, open, rename, rm } from "node:fs/promises";
+import type { Readable } from "node:stream";
+import { randomBase36 } from "../lib/random-id.ts";
+import { AppError } from "../protocol/errors.ts";
+import { makeFolder, type Owner, openPlace } from "./open.ts";
+
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const WRITE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+type OpenFile = { file: FileHandle; sizeBytes: number; modifiedAt: Date };
+
+const notFound = (path: string) =>
+  new AppError("file_not_found", `Cannot find the file ${JSON.stringify(path)}`);
+const inTheWay = (path: string, cause?: unknown) =>
+  new AppError("path_conflict", `Cannot put anything at ${JSON.stringify(path)}: something is in the way`, {
+    cause,
+  });
+
+/** A regular file, open for reading; the caller closes it. Rejects with `file_not_found`. */
+export async function openFile(root: string, path: string): Promise<OpenFile> {
+  await using place = await openPlace(root, path);
+  const file = place === null ? null : await open(place.at, READ).catch(() => null);
+  if (file === null) throw notFound(path);
+  const info = await file.stat();
+  if (info.isFile()) return { file, sizeBytes: info.size, modifiedAt: info.mtime };
+  await file.close();
+  throw notFound(path);
+}
+
+/**
+ * Writes a file whole or not at all: beside its name first, then renamed. Answers its size. Rejects with
+ * `path_conflict`, or `disk_full` beyond `maxBytes`.
+ */
+export async function writeFile(
+  root: string,
+  path: string,
+  content: Readable,
+  options: { owner: Owner; maxBytes: number },
+): Promise<number> {
+  await using place = await openPlace(root, path, options);
+  if (place === null) throw inTheWay(path);
+  const staged = `/proc/self/fd/${place.folder.fd}/.era-upload-${randomBase36(12)}`;
+  const file = await open(staged, WRITE, 0o644);
+  try {
+    const size = await copyInto(file, content, options.maxBytes);
+    if (options.owner !== null) await file.chown(options.owner.uid, options.owner.uid);
+    await rename(staged, place.at).catch((cause: unknown) => {
+      throw inTheWay(path, cause);
+    });
+    return size;
+  } catch (error) {
+    await rm(staged, { force: true });
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+async function copyInto(file: FileHandle, content: Readable, maxBytes: number): Promise<number> {
+  let size = 0;
+  // Not ended here: what is left of a request must still be read, for its answer to be heard.
+  for await (const chunk of content.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > maxBytes)
+      throw new AppError("disk_full", `Cannot write the file: over the ${maxBytes} bytes that are left`);
+    await file.writeFile(chunk);
+  }
+  return size;
+}
+
+/** Makes a folder and those above it; one that is there already is fine. Rejects with `path_conflict`. */
+export async function createFolderAt(root: string, path: string, owner: Owner): Promise<void> {
+  await using place = await openPlace(root, path, { owner });
+  if (place === null) throw inTheWay(path);
+  if (await makeFolder(place.at, owner)) return;
+  const info = await lstat(place.at).catch(() => null);
+  if (!info?.isDirectory()) throw inTheWay(path);
+}
+
+/** Moves a file or folder; a file that stands at the target is replaced. */
+export async function move(root: string, from: string, to: string, owner: Owner): Promise<void> {
+  await using source = await openPlace(root, from);
+  if (source === null || (await lstat(source.at).catch(() => null)) === null) throw notFound(from);
+  await using target = await openPlace(root, to, { owner });
+  if (target === null) throw inTheWay(to);
+  await rename(source.at, target.at).catch((cause: unknown) => {
+    throw inTheWay(to, cause);
+  });
+}
+
+/**
+ * Takes a file or folder out of the tree at once, to a path on the same file system that no guest can reach, where it can
+ * be removed in peace. Rejects with `file_not_found`.
+ */
+export async function takeOut(root: string, path: string, target: string): Promise<void> {
+  await using place = await openPlace(root, path);
+  if (place === null) throw notFound(path);
+  await rename(place.at, target).catch(() => {
+    throw notFound(path);
+  });
+}
+
+/** Bytes of a part of a file, as HTTP's `Range: bytes=…` asks for; null for all, `invalid_range` when there is no such part. */
+export function parseRange(
+  header: string | undefined,
+  sizeBytes: number,
+): { start: number; end: number } | null {
+  const asked = header?.match(/^bytes=(\d*)-(\d*)$/);
+  if (!asked || (asked[1] === "" && asked[2] === "")) return null;
+  const start = asked[1] === "" ? Math.max(0, sizeBytes - Number(asked[2])) : Number(asked[1]);
+  const end = asked[1] === "" || asked[2] === "" ? sizeBytes - 1 : Math.min(Number(asked[2]), sizeBytes - 1);
+  if (start > end || start >= sizeBytes)
+    throw new AppError("invalid_range", `Cannot read '${header}': the file has ${sizeBytes} bytes`, {
+      extra: { size: sizeBytes },
+    });
+  return { start, end };
+}

@@ -1,0 +1,37 @@
+/** …/code: a program that a session keeps, and runs when a request brings none. */
+import type { FastifyInstance } from "fastify";
+import { AppError } from "../protocol/errors.ts";
+import { codeBody } from "../protocol/http.ts";
+import type { SessionRegistry } from "../session/registry.ts";
+import { parseInput } from "./body.ts";
+import { type IdParams, parseId } from "./sessions.ts";
+
+export function addCode(app: FastifyInstance, registry: SessionRegistry): void {
+  app.put<IdParams>("/api/sessions/:id/code", async (request) => {
+    const session = await registry.get(parseId(request.params.id));
+    const { code, description } = parseInput(codeBody, request.body);
+    const updatedAt = new Date().toISOString();
+    const known = session.row.code;
+    await session.update({ code: { code, description: description ?? known?.description ?? "", updatedAt } });
+    return { success: true, code_length: code.length, updated_at: updatedAt };
+  });
+
+  app.get<IdParams>("/api/sessions/:id/code", async (request) => {
+    const session = await registry.get(parseId(request.params.id));
+    const { code } = session.row;
+    if (code === null)
+      throw new AppError("no_stored_code", `Cannot find code in the session '${session.row.id}'`);
+    return {
+      code: code.code,
+      description: code.description,
+      updated_at: code.updatedAt,
+      code_length: code.code.length,
+    };
+  });
+
+  app.delete<IdParams>("/api/sessions/:id/code", async (request) => {
+    const session = await registry.get(parseId(request.params.id));
+    await session.update({ code: null });
+    return { success: true, id: session.row.id };
+  });
+}

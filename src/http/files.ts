@@ -1,0 +1,173 @@
+/** …/files: a session's tree, whether it lives or sleeps. No run is waited for, and no session woken. */
+import type { Readable } from "node:stream";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import mime from "mime";
+import { packTree, unpackTree } from "../files/archive.ts";
+import { createFolderAt, move, openFile, parseRange, takeOut, writeFile } from "../files/change.ts";
+import { walkFiles } from "../files/walk.ts";
+import { randomBase36 } from "../lib/random-id.ts";
+import { removeTree } from "../lib/remove-tree.ts";
+import { AppError } from "../protocol/errors.ts";
+import { fileQuery, moveBody, workspacePath } from "../protocol/http.ts";
+import type { SessionRegistry } from "../session/registry.ts";
+import type { Session } from "../session/session.ts";
+import { parseInput } from "./body.ts";
+import { type IdParams, parseId } from "./sessions.ts";
+import { viewFile } from "./views.ts";
+
+type FileParams = { Params: { id: string; "*": string } };
+type FileRoutes = { registry: SessionRegistry; diskBytes: number };
+
+const MAX_LISTED = 10_000;
+
+export function addFiles(app: FastifyInstance, { registry, diskBytes }: FileRoutes): void {
+  const find = (id: string) => registry.get(parseId(id));
+
+  app.get<IdParams>("/api/sessions/:id/files", async (request) => {
+    const session = await find(request.params.id);
+    const { search, limit } = parseInput(fileQuery, request.query);
+    return list(session, search, limit ?? MAX_LISTED);
+  });
+
+  app.get<FileParams>("/api/sessions/:id/files/*", async (request, reply) => {
+    const session = await find(request.params.id);
+    return send(session, parsePath(request.params["*"]), request, reply);
+  });
+
+  app.get<IdParams>("/api/sessions/:id/archive", async (request, reply) => {
+    const { workspace, row } = await find(request.params.id);
+    const name = row.id.replaceAll(":", "_");
+    reply.header("content-disposition", `attachment; filename="${name}.tar"`).type("application/x-tar");
+    return reply.send(packTree(workspace ?? "/nonexistent"));
+  });
+
+  app.delete<FileParams>("/api/sessions/:id/files/*", async (request) => {
+    const session = await find(request.params.id);
+    const path = parsePath(request.params["*"]);
+    if (session.workspace === null) throw missing(path);
+    const target = `${(await session.makeFolder()).run}/removed-${randomBase36(12)}`;
+    await takeOut(session.workspace, path, target);
+    await removeTree(target);
+    await session.update({ fileCounts: null });
+    return { success: true, path };
+  });
+
+  app.post<IdParams>("/api/sessions/:id/files/move", async (request) => {
+    const session = await find(request.params.id);
+    const { from, to } = parseInput(moveBody, request.body);
+    if (session.workspace === null) throw missing(from);
+    await move(session.workspace, from, to, session.owner);
+    return { success: true, from, to };
+  });
+
+  app.post<FileParams>("/api/sessions/:id/folders/*", async (request) => {
+    const session = await find(request.params.id);
+    const path = parsePath(request.params["*"]);
+    const { workspace } = await session.makeFolder();
+    await createFolderAt(workspace, path, session.owner);
+    return { success: true, path };
+  });
+
+  // Uploads are streams of any type and size.
+  void app.register(async (uploads) => {
+    uploads.removeAllContentTypeParsers();
+    uploads.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+
+    uploads.put<FileParams>(
+      "/api/sessions/:id/files/*",
+      { bodyLimit: Number.MAX_SAFE_INTEGER },
+      async (request) => {
+        const session = await find(request.params.id);
+        const path = parsePath(request.params["*"]);
+        const { workspace } = await session.makeFolder();
+        const options = { owner: session.owner, maxBytes: await room(session, diskBytes) };
+        const size = await receive(request, (body) => writeFile(workspace, path, body, options));
+        await session.update({ fileCounts: null });
+        return { path, size };
+      },
+    );
+
+    uploads.put<IdParams>(
+      "/api/sessions/:id/archive",
+      { bodyLimit: Number.MAX_SAFE_INTEGER },
+      async (request) => {
+        const session = await find(request.params.id);
+        const { workspace } = await session.makeFolder();
+        const options = { owner: session.owner, maxBytes: await room(session, diskBytes) };
+        const unpack = (body: Readable) => unpackTree(workspace, body, { ...options, checkPath: parsePath });
+        const done = await receive(request, unpack);
+        await session.update({ fileCounts: null });
+        return { success: true, ...done };
+      },
+    );
+  });
+}
+
+const missing = (path: string) =>
+  new AppError("file_not_found", `Cannot find the file ${JSON.stringify(path)}`);
+
+/** Has a body taken in; what is left of one that is refused is read all the same, so that the client hears the answer. */
+async function receive<T>(request: FastifyRequest, take: (body: Readable) => Promise<T>): Promise<T> {
+  const body = (request.body ?? request.raw) as Readable;
+  try {
+    return await take(body);
+  } finally {
+    body.resume();
+  }
+}
+
+function parsePath(text: string): string {
+  const parsed = workspacePath.safeParse(text.replace(/\/$/, ""));
+  if (parsed.success) return parsed.data;
+  throw new AppError(
+    "invalid_request",
+    `Cannot use the path ${JSON.stringify(text.slice(0, 200))}: ${parsed.error.issues[0]?.message}`,
+  );
+}
+
+/** Bytes that the session may still store. */
+async function room({ workspace }: Session, diskBytes: number): Promise<number> {
+  const used = workspace === null ? 0 : (await walkFiles(workspace, 0)).totalBytes;
+  return Math.max(0, diskBytes - used);
+}
+
+async function list({ workspace }: Session, search: string | undefined, limit: number) {
+  const tree =
+    workspace === null
+      ? { files: [], count: 0, totalBytes: 0 }
+      : await walkFiles(workspace, search === undefined ? limit : Number.POSITIVE_INFINITY);
+  const wanted = search?.toLowerCase();
+  const found = tree.files.filter(({ path }) => wanted === undefined || path.toLowerCase().includes(wanted));
+  return {
+    files: found.slice(0, limit).map(viewFile),
+    count: wanted === undefined ? tree.count : found.length,
+    total_count: wanted === undefined ? tree.count : found.length,
+    total_size_bytes: tree.totalBytes,
+  };
+}
+
+async function send(session: Session, path: string, request: FastifyRequest, reply: FastifyReply) {
+  if (session.workspace === null) throw missing(path);
+  const { file, sizeBytes, modifiedAt } = await openFile(session.workspace, path);
+  try {
+    const range = parseRange(request.headers.range, sizeBytes);
+    const { start, end } = range ?? { start: 0, end: sizeBytes - 1 };
+    reply
+      .header("content-type", mime.getType(path) ?? "application/octet-stream")
+      .header("content-length", end - start + 1)
+      .header("last-modified", modifiedAt.toUTCString())
+      .header("accept-ranges", "bytes")
+      // What a guest wrote is shown as a document of nobody, not as a page of this server.
+      .header("content-security-policy", "sandbox")
+      .header("x-content-type-options", "nosniff");
+    if (range !== null) reply.code(206).header("content-range", `bytes ${start}-${end}/${sizeBytes}`);
+    if (end < start) {
+      await file.close();
+      return reply.send("");
+    }
+    return reply.send(file.createReadStream({ start, end }));
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}

@@ -1,0 +1,34 @@
+/** Kept versions of a session's variables: which there are, and going back to one. */
+import { AppError } from "../protocol/errors.ts";
+import type { StateListing } from "../protocol/guest.ts";
+import type { SessionRow, Store } from "../store/store.ts";
+import type { LiveSandbox } from "./live-sandbox.ts";
+import { noteRestored } from "./saved-state.ts";
+
+const NOTHING: StateListing = { variables: [], versions: [], not_kept: [] };
+
+/** What is saved, without waking anybody: null when only an agent can tell. */
+export async function findListing(
+  live: LiveSandbox | null,
+  row: SessionRow,
+  store: Store,
+): Promise<StateListing | null> {
+  if (live !== null && !live.channel.isLost) return live.channel.inspect();
+  if (row.folder === null) return NOTHING;
+  const stored = await store.findListing(row.id);
+  return stored?.versions[0]?.version === row.saved.savedVersion ? stored : null;
+}
+
+/**
+ * Makes a kept version current, under a new number, in the session's turn. Changes the row; answers the epoch of the
+ * kernel that holds it. Rejects with `version_not_kept`.
+ */
+export async function rollBack(live: LiveSandbox, row: SessionRow, version: number): Promise<number> {
+  const to = row.version + 1;
+  const { error, epoch, restored } = await live.channel.rollback(version, to);
+  if (error !== null)
+    throw new AppError("version_not_kept", `Cannot roll '${row.id}' back to version ${version}: ${error}`);
+  row.version = to;
+  noteRestored(row.saved, restored, null);
+  return epoch;
+}
