@@ -18,6 +18,7 @@ import workspace
 from kernel_process import ForkedKernel, ProgramKernel
 from line import Line
 from output import HOLD_SECONDS, LATE_BYTES, STREAMS
+from ports import Ports
 from results import Results
 from run import Run
 from wire import FrameError, encode_frame, to_json
@@ -70,6 +71,7 @@ class Agent:
         self.known_runs = {}  # those that this agent was given, in their order
         self.kernel = None
         self.epoch = 0
+        self.ports = Ports(self, lambda ticket: self.send({"type": "refused", "ticket": ticket}))
         self.line = Line()
         self.line.dial()
         self.watch_line()
@@ -133,6 +135,7 @@ class Agent:
             os._exit(0)  # the server is gone, and with it the reason to run
         self.unwatch(self.line.socket.fileno())
         self.line.hang_up()
+        self.ports.close()
         self.is_muted = True
 
     def on_nobody_there(self, now):
@@ -180,6 +183,8 @@ class Agent:
             self.save_all(header["version"], header["keep"])
         elif kind == "inspect":
             self.send({"type": "inspected"}, to_json(state_files.listing(MAX_LISTED)))
+        elif kind == "connect":
+            self.ports.connect(header["port"], header["ticket"])
         elif kind == "rollback":
             self.roll_back(header["version"], header["to"])
         else:

@@ -10,7 +10,7 @@ from _frozen_importlib_external import SourceFileLoader
 
 AGENT, PYTHON = "/opt/era/agent", "/opt/era/python"
 # In the order of their imports: each needs only those before it.
-AGENT_PARTS = (AGENT, ("wire", "processes", "workspace", "output", "kernel_process", "run", "state_files", "results", "line", "agent"))
+AGENT_PARTS = (AGENT, ("wire", "processes", "workspace", "output", "kernel_process", "run", "state_files", "results", "line", "ports", "agent"))
 PYTHON_PARTS = (PYTHON, ("environment", "workspace_modules", "display", "matplotlib_support", "kernel"))
 # Loaded when a session first has something to save: one-shot runs never do.
 PERSISTENCE = (PYTHON, ("description", "surroundings", "pickling", "grouping", "saving", "restoring"))

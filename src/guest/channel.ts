@@ -28,7 +28,8 @@ import {
   type StreamName,
   stateListing,
 } from "../protocol/guest.ts";
-import { encodeFrame, type Frame, FrameError, FrameReader } from "./framing.ts";
+import { encodeFrame, type Frame, FrameError } from "./framing.ts";
+import { awaitHello, type Greeting } from "./greeting.ts";
 
 type OnOutput = (stream: StreamName, chunk: Buffer) => void;
 
@@ -63,6 +64,8 @@ type ChannelEvents = {
   /** The kernel ended between runs and was replaced. */
   onKernelLost: (epoch: number, description: string) => void;
   onSaved: (report: SavedFrame) => void;
+  /** Nobody listens on the port that a ticket was for. */
+  onRefused: (ticket: string) => void;
   /** The line is gone for good. Called once, and not after close(). */
   onLost: (reason: Error) => void;
 };
@@ -98,6 +101,7 @@ const NO_EVENTS: ChannelEvents = {
   onLate: ignore,
   onKernelLost: ignore,
   onSaved: ignore,
+  onRefused: ignore,
   onLost: ignore,
 };
 
@@ -195,6 +199,11 @@ export class GuestChannel {
     this.#send({ type: "interrupt", run: runId });
   }
 
+  /** Asks for a connection to a port inside: see ports.ts. */
+  connect(port: number, ticket: string): void {
+    this.#send({ type: "connect", port, ticket });
+  }
+
   /** The store has these runs. */
   recorded(runs: string[]): void {
     this.#send({ type: "recorded", runs });
@@ -268,36 +277,22 @@ export class GuestChannel {
 
   /** Until a hello with the right token, whoever has dialled is a stranger. */
   #accept(socket: Socket): void {
-    if (this.#socket !== null || this.#lost !== null || this.#strangers.size >= MAX_STRANGERS) {
-      socket.destroy();
-      return;
-    }
-    const reader = new FrameReader();
+    if (this.#isTaken || this.#strangers.size >= MAX_STRANGERS) return void socket.destroy();
     this.#strangers.add(socket);
-    const patience = setTimeout(() => socket.destroy(), STRANGER_MS);
-    const refuse = (reason: Error) => {
-      clearTimeout(patience);
-      this.#strangers.delete(socket);
-      socket.destroy();
-      if (!this.#identity.expectToken) this.#lose(reason);
-    };
-    socket.on("error", refuse);
-    socket.on("close", () => refuse(new Error("The agent hung up")));
-    socket.on("data", (chunk) => {
-      try {
-        const [first, ...rest] = reader.push(chunk);
-        if (first === undefined) return;
-        if (first.header.type !== "hello" || !this.#isOurs(first.header))
-          throw new FrameError("the agent did not say hello");
-        clearTimeout(patience);
-        for (const event of ["error", "close", "data"]) socket.removeAllListeners(event);
-        this.#strangers.delete(socket);
-        this.#welcome(socket, first.header, reader, rest);
-      } catch (error) {
-        refuse(error instanceof Error ? error : new Error(String(error)));
-      }
-    });
+    awaitHello(socket, STRANGER_MS, (hello) => this.#isOurs(hello))
+      .finally(() => this.#strangers.delete(socket))
+      .then(
+        (greeting) => this.#welcome(socket, greeting),
+        (reason: Error) => {
+          socket.destroy();
+          if (!this.#identity.expectToken) this.#lose(reason);
+        },
+      );
     if (!this.#identity.expectToken) this.#server.close(); // whoever dials from now on is a guest
+  }
+
+  get #isTaken(): boolean {
+    return this.#socket !== null || this.#lost !== null;
   }
 
   #isOurs(hello: HelloFrame): boolean {
@@ -305,13 +300,15 @@ export class GuestChannel {
     return hello.protocol === GUEST_PROTOCOL && hello.token === token;
   }
 
-  #welcome(socket: Socket, hello: HelloFrame, reader: FrameReader, rest: Frame[]): void {
+  #welcome(socket: Socket, { hello, reader, rest }: Greeting): void {
+    if (this.#isTaken) return void socket.destroy();
     this.#socket = socket;
     if (this.#server.listening) this.#server.close();
     for (const stranger of this.#strangers) stranger.destroy();
     socket.on("data", (chunk) => this.#receive(() => reader.push(chunk)));
     socket.on("error", (error) => this.#lose(error));
     socket.on("close", () => this.#lose(new Error("The agent hung up")));
+    socket.resume();
     this.#send({ type: "welcome", token: this.#identity.token, orphan_ms: this.#identity.orphanMs });
     this.#hello.resolve(hello);
     this.#receive(() => rest);
@@ -352,6 +349,9 @@ export class GuestChannel {
       case "saved":
         this.events.onSaved(header);
         if (header.complete && this.#answer?.type === "saved") this.#answer.resolve(frame);
+        return;
+      case "refused":
+        this.events.onRefused(header.ticket);
         return;
       case "inspected":
       case "rolled_back":

@@ -9,7 +9,7 @@ import { AppError } from "../protocol/errors.ts";
 
 /** A name or address, of an origin or a Host header, with or without a port. */
 const ADDRESS = /^(?:https?:\/\/)?(\[[0-9a-f:]+\]|[a-z0-9.-]+)(?::\d+)?$/i;
-const PUBLIC_ROUTES = new Set(["/health"]);
+const PUBLIC_ROUTES = new Set(["/health", "/proxy/:id/:port", "/proxy/:id/:port/*"]);
 
 export function requireKey(app: FastifyInstance, apiKey: string | undefined): void {
   app.addHook("onRequest", async (request) => {

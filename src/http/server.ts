@@ -13,6 +13,7 @@ import { addExecute } from "./execute.ts";
 import { addFiles } from "./files.ts";
 import { addHealth, type HealthInfo } from "./health.ts";
 import { Idempotency } from "./idempotency.ts";
+import { addProxy } from "./proxy.ts";
 import { addRuns } from "./runs.ts";
 import { addSessions } from "./sessions.ts";
 import { addStates } from "./states.ts";
@@ -48,6 +49,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addStates(app, registry, idempotency);
   addCode(app, registry);
   addFiles(app, { registry, diskBytes: config.limits.diskBytes });
+  addProxy(app, { registry, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
   addRuns(app, { registry, store, idempotency });
   return app;
 }

@@ -75,6 +75,8 @@ const rolledBack = z.strictObject({
   epoch: z.int().positive(),
   restored: restored.nullable(),
 });
+/** Nobody listens on the port that a connection was asked to. */
+const refused = z.strictObject({ type: z.literal("refused"), ticket: z.string().max(64) });
 const output = z.strictObject({ type: z.literal("output"), run: runId, stream });
 const late = z.strictObject({ type: z.literal("late"), run: runId, stream });
 const end = z.strictObject({
@@ -115,6 +117,7 @@ export const agentFrame = z.discriminatedUnion("type", [
   unknown,
   inspected,
   rolledBack,
+  refused,
   fault,
 ]);
 export type AgentFrame = z.infer<typeof agentFrame>;
@@ -136,6 +139,8 @@ export type ServerFrame =
   | { type: "save"; version: number; keep: number }
   | { type: "inspect" }
   | { type: "rollback"; version: number; to: number }
+  /** A connection to a port inside, to be made known on the second socket by its ticket. */
+  | { type: "connect"; port: number; ticket: string }
   | {
       type: "run";
       run: string;

@@ -134,6 +134,9 @@ export const fileQuery = z.object({
   limit: z.coerce.number().int().min(1).max(100_000).optional(),
 });
 
+export const portNumber = z.int().min(1).max(65_535);
+export const hostQuery = z.object({ port: z.coerce.number().pipe(portNumber) });
+
 export const rollbackBody = z.object({ version: versionNumber });
 
 export const duplicateBody = z.object({

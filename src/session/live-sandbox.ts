@@ -3,6 +3,7 @@ import { createHmac } from "node:crypto";
 import { rm } from "node:fs/promises";
 import type { Config } from "../config.ts";
 import { GuestChannel, type LineIdentity } from "../guest/channel.ts";
+import { SandboxPorts } from "../guest/ports.ts";
 import type { Image } from "../image/find.ts";
 import type { GuestRuntime } from "../image/runtime.ts";
 import { removeTree } from "../lib/remove-tree.ts";
@@ -35,6 +36,7 @@ export type LiveSandbox = {
   folder: Folder;
   sandbox: Sandbox;
   channel: GuestChannel;
+  ports: SandboxPorts;
   /** What its agent said first. */
   hello: HelloFrame;
   /** Whether the kernel of the host ended a process for lack of memory since this was last asked. */
@@ -164,10 +166,13 @@ function live(
   let oomKills = 0;
   // Its monitor may end while its processes do not: without it nobody would reap them, so the line is given up too.
   void sandbox.exited.then(() => channel.fail(new Error("The sandbox ended")));
+  const ports = new SandboxPorts(`${folder.run}/ports.sock`, (port, ticket) => channel.connect(port, ticket));
+  channel.events = { ...channel.events, onRefused: (ticket) => ports.refused(ticket) };
   return {
     folder,
     sandbox,
     channel,
+    ports,
     hello,
     hasNewOomKills: () => {
       const before = oomKills;
@@ -176,6 +181,7 @@ function live(
     },
     end: async (reason) => {
       channel.close(reason);
+      await ports[Symbol.asyncDispose]();
       await sandbox.end();
       if (host.asRoot) await host.uids.rest(folder.uid);
     },
@@ -207,6 +213,7 @@ export async function startPristine(host: SandboxHost, start: Start): Promise<Li
 /** Ends a sandbox and removes its folder: nothing of it is left when this resolves. */
 export async function destroy(host: SandboxHost, live: LiveSandbox, reason: Error): Promise<void> {
   live.channel.close(reason);
+  await live.ports[Symbol.asyncDispose]();
   await live.sandbox.end();
   await removeFolder(host, live.folder);
 }

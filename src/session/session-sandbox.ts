@@ -142,6 +142,7 @@ export class SessionSandbox {
     const { onLate, onKernelLost, onSaved, onLost } = this.#events;
     this.threads = 0;
     live.channel.events = {
+      ...live.channel.events,
       onLate,
       onKernelLost,
       onSaved: (report) => {

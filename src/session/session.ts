@@ -3,6 +3,7 @@
  * turns. The row changes inside the queue or synchronously, and is stored before an answer is sent.
  */
 
+import type { Socket } from "node:net";
 import type { Owner } from "../files/open.ts";
 import type { GuestEnd } from "../guest/channel.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
@@ -87,7 +88,6 @@ export class Session {
   get isDeleted(): boolean {
     return this.state === "deleted";
   }
-
   /** Milliseconds without a run or a request for one; null while something goes on, also between runs. */
   get idleMs(): number | null {
     if (this.state !== "idle" || this.#queue.length > 0 || this.#sandbox.hasBackgroundWork) return null;
@@ -133,7 +133,7 @@ export class Session {
     return isCurrent;
   }
 
-  /** The host folder that the guest sees as /workspace; null before the first run. For files/ only. */
+  /** The folder that the guest sees as /workspace; null before the first run. */
   get workspace(): string | null {
     return this.#folder?.workspace ?? null;
   }
@@ -152,6 +152,12 @@ export class Session {
   async makeFolder(): Promise<Folder> {
     const make = async () => this.#folder ?? this.#adoptFolder(await createOwnedFolder(this.#deps.host));
     return this.#folder ?? this.#queue.add(make);
+  }
+
+  /** A connection to a port that a program of it listens on; null when none does, or the session sleeps. */
+  async connect(port: number): Promise<Socket | null> {
+    this.#activeAt = performance.now();
+    return this.#sandbox.live?.ports.connect(port) ?? null;
   }
 
   get currentRun(): string | null {
@@ -253,9 +259,9 @@ export class Session {
   }
 
   #refuseIfFull(): void {
-    if (this.#queue.length < this.#deps.host.config.queueLength) return;
-    const waiting = `${this.#queue.length} are waiting`;
-    throw new AppError("queue_full", `Cannot queue a run on session '${this.#row.id}': ${waiting}`);
+    const { length } = this.#queue;
+    if (length < this.#deps.host.config.queueLength) return;
+    throw new AppError("queue_full", `Cannot queue a run on '${this.#row.id}': ${length} are waiting`);
   }
 
   #follow(run: Run): void {
@@ -322,18 +328,14 @@ export class Session {
       await this.#endSandbox("its agent is gone");
     }
     const started = await this.#sandbox.start(this.#row);
-    if (this.#row.folder === null) await this.#keepFolder(started);
-    await this.#greet(started, false);
-    return started;
-  }
-
-  async #keepFolder({ folder }: LiveSandbox): Promise<void> {
     try {
-      await this.#adoptFolder(folder);
+      if (this.#row.folder === null) await this.#adoptFolder(started.folder);
     } catch (error) {
       await this.#sandbox.end(new Error("its session could not be stored"), true);
       throw error;
     }
+    await this.#greet(started, false);
+    return started;
   }
 
   async #adoptFolder(folder: Folder): Promise<Folder> {

@@ -1,0 +1,204 @@
+/** Public addresses: programs that listen inside, reached from outside; stored code that answers; and who may not. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import http from "node:http";
+import net from "node:net";
+import { test } from "node:test";
+import { oneServer } from "../support/one-server.ts";
+import { until } from "../support/server.ts";
+
+const it = oneServer({ ERA_POOL: "python=1" });
+const address = (id: string, port: number, path = "/") => `${it.server.url}/proxy/${id}/${port}${path}`;
+
+const PYTHON_SERVER = `import http.server, threading, json
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self, body=b""):
+        text = json.dumps({"method": self.command, "path": self.path, "body": body.decode(), "headers": dict(self.headers)}).encode()
+        self.send_response(201 if self.command == "POST" else 200)
+        self.send_header("content-length", str(len(text))); self.send_header("x-own", "yes"); self.send_header("content-security-policy", "none")
+        self.end_headers(); self.wfile.write(text)
+    def do_GET(self): self.answer()
+    def do_POST(self): self.answer(self.rfile.read(int(self.headers["content-length"])))
+    def log_message(self, *args): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 8000), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()`;
+
+test("a program that a run has started goes on serving, and is reached with method, path, query, headers and body", async () => {
+  const session = await it.client.create("server");
+  await session.prints("", PYTHON_SERVER);
+  const got = await fetch(address("server", 8000, "/a/b%20c?x=1&y=2"), { headers: { "x-mine": "m" } });
+  const { method, path, headers } = (await got.json()) as Record<string, Record<string, string>>;
+  assert.deepEqual([got.status, method, path, headers?.["x-mine"]], [200, "GET", "/a/b%20c?x=1&y=2", "m"]);
+  assert.equal(got.headers.get("x-own"), "yes");
+  assert.match(String(got.headers.get("content-security-policy")), /^sandbox/);
+  const posted = await fetch(address("server", 8000, "/p"), { method: "POST", body: "hello" });
+  assert.deepEqual([posted.status, ((await posted.json()) as { body: string }).body], [201, "hello"]);
+  await session.prints("1\n", "print(1)");
+  const many = await Promise.all(
+    Array.from({ length: 40 }, () => fetch(address("server", 8000)).then((r) => r.status)),
+  );
+  assert.deepEqual(new Set(many), new Set([200]));
+});
+
+test("bodies of megabytes pass in both directions, and a slow reader holds up nobody", async () => {
+  const session = await it.client.create("big");
+  await session.prints(
+    "",
+    `${PYTHON_SERVER.replaceAll("8000", "8001")}\nHandler.do_POST = lambda self: (lambda data: (self.send_response(200), self.send_header("content-length", str(len(data))), self.end_headers(), self.wfile.write(data)))(self.rfile.read(int(self.headers["content-length"])))`,
+  );
+  const body = Buffer.alloc(8 << 20, "0123456789abcdef");
+  const slow = net.connect(Number(new URL(it.server.url).port), "127.0.0.1");
+  slow.write(`POST /proxy/big/8001/ HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n`);
+  slow.write(body);
+  slow.pause();
+  const answer = await fetch(address("big", 8001), { method: "POST", body });
+  assert.ok(Buffer.from(await answer.arrayBuffer()).equals(body));
+  slow.destroy();
+});
+
+test("a WebSocket passes through, in both directions", async () => {
+  const session = await it.client.create("ws", { language: "node" });
+  await session.prints(
+    "",
+    `const server = require("node:http").createServer().on("upgrade", (request, socket) => {
+  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nupgrade: " + request.headers.upgrade + "\\r\\nconnection: upgrade\\r\\n\\r\\n" + request.url + " ");
+  socket.on("data", (data) => socket.write("echo " + data)).on("error", () => {});
+}).listen(3000); await new Promise((resolve) => server.on("listening", resolve));`,
+  );
+  const request = http.get(address("ws", 3000, "/chat?room=1"), {
+    headers: { connection: "Upgrade", upgrade: "echo" },
+  });
+  const [, socket, head] = (await once(request, "upgrade")) as [http.IncomingMessage, net.Socket, Buffer];
+  let said = head.toString();
+  socket.on("data", (chunk: Buffer) => {
+    said += chunk.toString();
+  });
+  socket.write("one");
+  await until("it was echoed", () => said === "/chat?room=1 echo one");
+  socket.destroy();
+});
+
+test("what is sent in pieces arrives in pieces", async () => {
+  const session = await it.client.create("pieces", { language: "node" });
+  await session.prints(
+    "",
+    `require("node:http").createServer((q, r) => { r.write("first\\n"); globalThis.finish = () => r.end("last\\n"); }).listen(3001); await new Promise(r => setTimeout(r, 50))`,
+  );
+  const response = await fetch(address("pieces", 3001));
+  const reader = response.body?.getReader();
+  const first = await reader?.read();
+  assert.equal(Buffer.from(first?.value ?? []).toString(), "first\n");
+  await session.run("finish()");
+  const last = await reader?.read();
+  assert.equal(Buffer.from(last?.value ?? []).toString(), "last\n");
+});
+
+test("stored code answers where nothing listens, and keeps state", async () => {
+  const session = await it.client.create("relay", { data: { visits: 0 } });
+  const put = (code: string) => it.client.expect(200, "PUT", `${session.path}/code`, { code });
+  await put(`import os, json
+data = json.load(open(".session_data.json")); data["visits"] += 1; json.dump(data, open(".session_data.json", "w"))
+print(json.dumps({"status": "success", "visits": data["visits"], "method": os.environ["ERA_HTTP_METHOD"], "path": os.environ["ERA_HTTP_PATH"], "query": os.environ["ERA_HTTP_QUERY"], "body": os.environ["ERA_HTTP_BODY"], "mine": json.loads(os.environ["ERA_HTTP_HEADERS"])["x-mine"], "mode": os.environ["ERA_REQUEST_MODE"]}))`);
+  await (await fetch(address("relay", 8000), { headers: { "x-mine": "1" } })).text();
+  const answer = await fetch(address("relay", 8000, "/hook?a=1"), {
+    method: "POST",
+    body: "{}",
+    headers: { "x-mine": "2" },
+  });
+  assert.equal(answer.headers.get("content-type"), "application/json; charset=utf-8");
+  assert.deepEqual(await answer.json(), {
+    status: "success",
+    visits: 2,
+    method: "POST",
+    path: "/hook",
+    query: "?a=1",
+    body: "{}",
+    mine: "2",
+    mode: "proxy",
+  });
+  await put(
+    `print('{"status": 418, "contentType": "text/x-tea", "headers": {"X-Custom": "c", "Access-Control-Allow-Origin": "*", "bad\\\\nname": "x"}, "data": 1}')`,
+  );
+  const tea = await fetch(address("relay", 1));
+  assert.deepEqual(
+    [
+      tea.status,
+      tea.headers.get("content-type"),
+      tea.headers.get("x-custom"),
+      tea.headers.get("access-control-allow-origin"),
+    ],
+    [418, "text/x-tea", "c", "*"],
+  );
+  await put(`print("plain")`);
+  assert.equal(await (await fetch(address("relay", 1))).text(), "plain\n");
+  await put("1 / 0");
+  const failed = await fetch(address("relay", 1));
+  assert.deepEqual([failed.status, /ZeroDivisionError/.test(await failed.text())], [500, true]);
+});
+
+test("stored code that listens is kept, also while its run goes on, and answers the request that started it", async () => {
+  const blocking = await it.client.create("blocking", { default_timeout: 20 });
+  await it.client.expect(200, "PUT", `${blocking.path}/code`, {
+    code: `${PYTHON_SERVER.replace("threading.Thread(target=server.serve_forever, daemon=True).start()", "server.serve_forever()")}`,
+  });
+  const answer = (await (
+    await fetch(address("blocking", 8000, "/x"), { method: "POST", body: "b" })
+  ).json()) as Record<string, string>;
+  assert.deepEqual([answer.path, answer.body], ["/x", "b"]);
+  await it.client.expect(200, "POST", `${blocking.path}/interrupt`);
+  const returning = await it.client.create("returning", { language: "node" });
+  await it.client.expect(200, "PUT", `${returning.path}/code`, {
+    code: `require("node:http").createServer((q, r) => r.end(q.url)).listen(3000); console.log("listening")`,
+  });
+  assert.equal(await (await fetch(address("returning", 3000, "/y"))).text(), "/y");
+});
+
+test("who is not public, unknown, or has nothing to say is told so", async () => {
+  const session = await it.client.create("private");
+  await session.prints("", PYTHON_SERVER);
+  const answer = async (path: string) => {
+    const response = await fetch(it.server.url + path);
+    return [response.status, ((await response.json()) as { code: string }).code];
+  };
+  assert.equal((await fetch(address("private", 8000))).status, 200);
+  await session.patch({ allowPublicAccess: false });
+  assert.deepEqual(await answer("/proxy/private/8000/"), [403, "not_public"]);
+  await session.patch({ allowPublicAccess: true });
+  assert.equal((await fetch(address("private", 8000))).status, 200);
+  assert.deepEqual(await answer("/proxy/nobody/8000/"), [404, "session_not_found"]);
+  assert.deepEqual(await answer("/proxy/private/0/"), [400, "invalid_request"]);
+  assert.deepEqual(await answer("/proxy/private/99999/x"), [400, "invalid_request"]);
+  assert.deepEqual(await answer("/proxy/private/9999/"), [400, "no_code"]);
+  const host = await it.client.expect(200, "GET", `${session.path}/host?port=8000`);
+  assert.deepEqual(
+    [host.url, host.port, host.session_id],
+    [address("private", 8000).replace(/\/$/, ""), 8000, "private"],
+  );
+  for (const query of ["", "?port=0", "?port=x"])
+    await it.client.expect(400, "GET", `${session.path}/host${query}`);
+});
+
+test("a program that answers rubbish, or hangs up, is an error of its own", async () => {
+  const session = await it.client.create("rubbish");
+  await session.prints(
+    "",
+    `import socket, threading
+def serve(port, data):
+    s = socket.create_server(("127.0.0.1", port))
+    def loop():
+        while True:
+            c, _ = s.accept(); c.recv(65536); c.sendall(data); c.close()
+    threading.Thread(target=loop, daemon=True).start()
+serve(7001, b"no http at all\\r\\n\\r\\n"); serve(7002, b""); serve(7003, b"HTTP/1.1 200 OK\\r\\ncontent-length: 100\\r\\n\\r\\nshort")`,
+  );
+  for (const port of [7001, 7002]) {
+    const response = await fetch(address("rubbish", port));
+    assert.deepEqual(
+      [response.status, ((await response.json()) as { code: string }).code],
+      [502, "proxy_failed"],
+    );
+  }
+  await assert.rejects(fetch(address("rubbish", 7003)).then((response) => response.text()));
+  await session.prints("1\n", "print(1)");
+});
