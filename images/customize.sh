@@ -11,6 +11,10 @@ chroot "$root" env HOME=/tmp MPLBACKEND=agg MPLCONFIGDIR=/tmp/mpl python3 -c 'im
 cp "$root"/tmp/mpl/fontlist-*.json "$root/usr/share/era/matplotlib/"
 rm -rf "$root/tmp/mpl"
 
+# Go's standard library, compiled: else the first program of each session would wait for it.
+chroot "$root" env HOME=/tmp GOCACHE=/tmp/go-cache GODEBUG=installgoroot=all go install std
+rm -rf "$root/tmp/go-cache"
+
 # Nothing of the machine that built it.
 rm -f "$root/etc/resolv.conf" "$root/etc/apt/sources.list" "$root"/etc/apt/sources.list.d/* "$root/etc/machine-id"
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*

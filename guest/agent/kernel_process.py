@@ -23,6 +23,11 @@ READ_BYTES = 1 << 15
 MAX_REPLY_BYTES = 24 << 20
 
 
+def open_pipes(limit):
+    """A pair of pipes for one run."""
+    return [OutputPipe(stream, limit) for stream in STREAMS]
+
+
 class Kernel:
     """What the agent does with any kernel. Subclasses start one, and pass it the pipes of a run."""
 
@@ -107,7 +112,7 @@ class ForkedKernel(Kernel):
         super().__init__(pid, ours.fileno(), ours.fileno())
 
     def open_pipes(self, limit):
-        return [OutputPipe(stream, limit) for stream in STREAMS]
+        return open_pipes(limit)
 
     def send_run(self, header, code, pipes):
         """Starts a run. The pipes' ends travel with the first byte; a long program follows as the kernel reads it."""

@@ -10,7 +10,14 @@ from _frozen_importlib_external import SourceFileLoader
 
 AGENT, PYTHON = "/opt/era/agent", "/opt/era/python"
 # In the order of their imports: each needs only those before it.
-AGENT_PARTS = (AGENT, ("wire", "processes", "workspace", "output", "kernel_process", "run", "state_files", "results", "line", "ports", "agent"))
+AGENT_PARTS = (
+    AGENT,
+    (
+        *("wire", "processes", "workspace", "output", "kernel_process", "run", "shell", "state_files", "results", "line"),
+        *("ports", "server_side", "run_side", "kernel_side", "agent"),
+    ),
+)
+PLAIN_PARTS = (AGENT, ("text_state", "plain_kernel"))
 PYTHON_PARTS = (PYTHON, ("environment", "workspace_modules", "display", "matplotlib_support", "kernel"))
 # Loaded when a session first has something to save: one-shot runs never do.
 PERSISTENCE = (PYTHON, ("description", "surroundings", "pickling", "grouping", "saving", "restoring"))
@@ -56,6 +63,10 @@ def program_of(language, memory_mib):
 
 def main(language, memory_mib):
     private = dict(vars(builtins))
+    if language in ("go", "bash"):
+        parts = load_all((AGENT_PARTS, PLAIN_PARTS, (f"/opt/era/{language}", ("kernel",))), {}, private)
+        parts["agent"].run_agent(parts["kernel"].serve)
+        return
     if language != "python":
         load_all((AGENT_PARTS,), {}, private)["agent"].run_agent(program_of(language, memory_mib))
         return

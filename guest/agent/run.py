@@ -20,16 +20,17 @@ class Run:
         self.save = header["save"]  # none, async or sync
         self.cause = None  # the first of: timed_out, interrupted
         self.pipes = pipes
+        self.target = None  # what is interrupted and killed with it: the kernel, or a shell command
         self._rungs = None
 
     def dropped(self):
         return {pipe.stream: pipe.dropped for pipe in self.pipes if pipe.dropped}
 
     def end(self, cause, kernel):
-        """Begins to end the run; a second cause changes nothing."""
+        """Begins to end the run; a second cause changes nothing. Of the kernel's own processes none is a child of the run."""
         if self.cause is None:
             self.cause = cause
-            self._rungs = self._ladder(kernel)
+            self._rungs = self._ladder(self.target, kernel)
             self.climb()
 
     def climb(self):
@@ -39,17 +40,17 @@ class Run:
     def kill_children(self, kernel):
         processes.kill_since(self.started_ticks, {kernel.pid, kernel.saver_pid})
 
-    def _ladder(self, kernel):
+    def _ladder(self, target, kernel):
         """Polite first: a program with a SIGTERM handler may save its progress, any other is interrupted."""
-        if kernel.wants_sigterm():
-            kernel.signal(SIGTERM)
+        if target.wants_sigterm():
+            target.signal(SIGTERM)
             yield AFTER_SIGTERM
-        kernel.interrupt()
+        target.interrupt()
         yield AFTER_INTERRUPT
         self.kill_children(kernel)
-        kernel.interrupt()
+        target.interrupt()
         yield AFTER_CHILDREN
         while True:
-            kernel.signal(SIGKILL)
+            target.signal(SIGKILL)
             self.kill_children(kernel)
             yield AFTER_CHILDREN

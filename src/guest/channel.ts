@@ -22,7 +22,6 @@ import {
   type HelloFrame,
   type RolledBackFrame,
   type SavedFrame,
-  type SaveMode,
   type ServerFrame,
   type StateListing,
   type StreamName,
@@ -30,31 +29,7 @@ import {
 } from "../protocol/guest.ts";
 import { encodeFrame, type Frame, FrameError } from "./framing.ts";
 import { awaitHello, type Greeting } from "./greeting.ts";
-
-type OnOutput = (stream: StreamName, chunk: Buffer) => void;
-
-export type GuestRun = {
-  id: string;
-  name: string;
-  code: string;
-  /** New content for .session_data.json; null keeps what the agent wrote last. */
-  data: string | null;
-  /** False empties the workspace when the run has ended. */
-  keepFiles: boolean;
-  timeoutMs: number;
-  outputBytes: number;
-  env: Record<string, string>;
-  /** Number of the state after this run. */
-  version: number;
-  save: SaveMode;
-  /** How many versions to keep. */
-  keep: number;
-  /** It ends when nothing of it is left to happen. */
-  whole: boolean;
-  /** Earlier runs that the store has. */
-  recorded: string[];
-  onOutput: OnOutput;
-};
+import { frameOf, type GuestRun, type OnOutput } from "./guest-run.ts";
 
 export type GuestEnd = { frame: EndFrame; results: Buffer; data: Buffer | null };
 
@@ -160,29 +135,10 @@ export class GuestChannel {
 
   /** Runs one program. Rejects only when the line is lost; all else is in the end frame. */
   async run(run: GuestRun): Promise<GuestEnd> {
-    const code = Buffer.from(run.code);
-    const data = run.data === null ? null : Buffer.from(run.data);
     const limit = run.timeoutMs + OVERDUE_MS + (run.save === "sync" ? SAVE_MS : 0);
     const end = this.#expectEnd(run.id, run.onOutput, limit);
-    this.#send(
-      {
-        type: "run",
-        run: run.id,
-        name: run.name,
-        code_bytes: code.length,
-        has_data: data !== null,
-        keep_files: run.keepFiles,
-        timeout_ms: run.timeoutMs,
-        output_bytes: run.outputBytes,
-        env: run.env,
-        version: run.version,
-        save: run.save,
-        keep: run.keep,
-        whole: run.whole,
-        recorded: run.recorded,
-      },
-      data === null ? code : Buffer.concat([code, data]),
-    );
+    const { header, payload } = frameOf(run);
+    this.#send(header, payload);
     const ended = await end;
     if (ended === null) throw new BugError("the agent does not know a run that it was given");
     return ended;

@@ -41,6 +41,7 @@ export async function relay(
   const [pathname = "/", query = ""] = path.split(/(?=\?)/, 2);
   const run = await session.start({
     code: code.code,
+    shell: false,
     timeoutMs: null,
     env: {
       ERA_REQUEST_MODE: "proxy",

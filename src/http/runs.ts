@@ -2,7 +2,7 @@
 import { PassThrough } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { AppError } from "../protocol/errors.ts";
-import { pageQuery, type RunBody, runBody, timeoutMsOf } from "../protocol/http.ts";
+import { pageQuery, type RunBody, runBody, shellBody, timeoutMsOf } from "../protocol/http.ts";
 import { parseLanguage } from "../protocol/language.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { RunRequest } from "../session/run.ts";
@@ -28,6 +28,17 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
       const { run, created } = await begin(registry, id, body, request, key);
       const result = viewRunResult(await run.result);
       return { status: 200, body: created ? { ...result, created } : result };
+    };
+    return idempotency.reply(request, reply, id, work, (runId) => answerOf(registry, store, id, runId));
+  });
+
+  app.post<IdParams>("/api/sessions/:id/shell", (request, reply) => {
+    const id = parseId(request.params.id);
+    const { command, ...body } = parseInput(shellBody, request.body);
+    const work = async (key: IdempotencyKey | null) => {
+      const session = await registry.get(id);
+      const run = await session.start({ ...askedOf(body, request, key), code: command, shell: true });
+      return { status: 200, body: viewRunResult(await run.result) };
     };
     return idempotency.reply(request, reply, id, work, (runId) => answerOf(registry, store, id, runId));
   });
@@ -95,16 +106,24 @@ async function begin(
     body.code === undefined
       ? { session: await registry.get(id), created: false }
       : await registry.getOrCreate(id, parseLanguage(body.language ?? "python"));
-  const asked: RunRequest = {
-    code: body.code ?? storedCode(session),
+  const asked = { ...askedOf(body, request, key), code: body.code ?? storedCode(session) };
+  return { run: await session.start(asked), created };
+}
+
+function askedOf(
+  body: Omit<RunBody, "code" | "language">,
+  request: FastifyRequest,
+  idempotency: IdempotencyKey | null,
+): Omit<RunRequest, "code"> {
+  return {
+    shell: false,
     timeoutMs: timeoutMsOf(body),
     env: { ...body.envs, ...body.env },
     updateData: body.update_data ?? null,
     durability: body.durability ?? null,
-    idempotency: key,
+    idempotency,
     baseUrl: `${request.protocol}://${request.host}`,
   };
-  return { run: await session.start(asked), created };
 }
 
 function storedCode({ row }: Session): string {

@@ -82,6 +82,8 @@ const late = z.strictObject({ type: z.literal("late"), run: runId, stream });
 const end = z.strictObject({
   type: z.literal("end"),
   run: runId,
+  /** Of the variables afterwards: a shell command leaves them at the version before. */
+  version,
   outcome: z.enum(["ok", "raised", "exited", "signalled", "lost"]),
   cause: z.enum(["timed_out", "interrupted"]).nullable(),
   exit_code: exitCode.nullable(),
@@ -160,6 +162,8 @@ export type ServerFrame =
       keep: number;
       /** A program that runs alone: it ends when nothing of it is left to happen, as its process would. */
       whole: boolean;
+      /** The code is a command for a shell beside the kernel. */
+      shell: boolean;
       /** Earlier runs that the store has: their results need not be kept any more. */
       recorded: string[];
     };

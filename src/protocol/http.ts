@@ -155,6 +155,14 @@ export const runBody = z.object({
   update_data: jsonObject("update_data").optional(),
   durability: durability.optional(),
 });
+
+export const shellBody = z.object({
+  command: z.string().min(1),
+  ...limits,
+  env: environment.optional(),
+  envs: environment.optional(),
+  durability: durability.optional(),
+});
 export type RunBody = z.infer<typeof runBody>;
 
 export const pageQuery = z.object({

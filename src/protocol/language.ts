@@ -8,10 +8,12 @@ const ALIASES: Readonly<Record<string, string>> = {
   nodejs: "node",
   ts: "typescript",
   golang: "go",
+  sh: "bash",
+  shell: "bash",
 };
 
 /** Languages that this version has a kernel for. */
-export const LANGUAGES = ["python", "node", "typescript", "deno"] as const;
+export const LANGUAGES = ["python", "node", "typescript", "deno", "go", "bash"] as const;
 export type Language = (typeof LANGUAGES)[number];
 
 /** The canonical name of a language, whatever its case or alias. */

@@ -1,6 +1,6 @@
 /** From what a client asks, and what its session is set to, to what the agent is told of a run. Pure. */
 import type { Config } from "../config.ts";
-import type { GuestRun } from "../guest/channel.ts";
+import type { GuestRun } from "../guest/guest-run.ts";
 import type { Durability, RunRow, SessionRow } from "../store/store.ts";
 import { DEFAULT_TIMEOUT_MS, type RunRequest } from "./run.ts";
 
@@ -18,10 +18,11 @@ export function guestRunOf(
     timeoutMs: Math.ceil(timeoutOf(request, session)),
     outputBytes: config.outputBytes,
     env: { ...request.env, ...sessionEnvironment(session, request.baseUrl) },
-    version: session.version + 1,
+    version: session.version + (request.shell ? 0 : 1),
     save: durabilityOf(request, session),
     keep: config.keepVersions,
     whole: false,
+    shell: request.shell,
   };
 }
 

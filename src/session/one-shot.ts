@@ -1,6 +1,6 @@
 /** Runs a program in a sandbox of its own, which is destroyed at once: nothing of it is kept, not even a record. */
 
-import type { GuestRun } from "../guest/channel.ts";
+import type { GuestRun } from "../guest/guest-run.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { shuttingDown } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";
@@ -115,6 +115,7 @@ export class OneShots {
       save: "none",
       keep: 1,
       whole: true,
+      shell: false,
       recorded: [],
       onOutput: (stream, chunk) => log.append(stream, chunk),
     };

@@ -5,6 +5,7 @@ import { resolveOutcome } from "./outcome.ts";
 type End = Parameters<typeof resolveOutcome>[0];
 const end = (fields: Partial<End>): End => ({
   type: "end",
+  version: 1,
   run: "r",
   outcome: "ok",
   cause: null,

@@ -33,6 +33,8 @@ export type Lease = {
   destroy(reason: Error): Promise<void>;
 };
 
+/** JavaScript engines take the size of their heap when they start: a warm one has another. */
+const SIZED_AT_START: ReadonlySet<Language> = new Set(["node", "typescript", "deno"]);
 const PAUSE_AFTER_FAILURE_MS = 2_000;
 const WIDTH = Math.max(2, availableParallelism());
 
@@ -79,7 +81,7 @@ export class SandboxPool {
   /** A sandbox that has run nothing, with a folder of its own: warm if there is one. */
   async take(language: Language, limits: Limits | null): Promise<Lease> {
     this.#refuseIfClosed();
-    if (limits !== null && language !== "python") return this.#startSized({ language, limits });
+    if (limits !== null && SIZED_AT_START.has(language)) return this.#startSized({ language, limits });
     const shelf = this.#shelf(language);
     const warm = shelf.takeReady();
     if (warm !== null) this.#launchMore(shelf);
@@ -93,7 +95,7 @@ export class SandboxPool {
     }
   }
 
-  /** JavaScript engines take the size of their heap when they start: a warm one has another. */
+  /** One that is started for its limits. */
   async #startSized(start: Start): Promise<Lease> {
     await this.#takeSlot();
     try {

@@ -33,7 +33,7 @@ export function concludeRun(
   log.close();
   if (updateData !== null) session.data = { ...session.data, ...updateData };
   session.lastRunAt = new Date().toISOString();
-  session.version += 1;
+  session.version = ended.end?.frame.version ?? session.version + 1;
   session.fileCounts = countsAfter(session, ended.end);
   const row = endedRun(run, session, { ...ended, output: log.events });
   session.saved = { ...session.saved, rolledBack: null };

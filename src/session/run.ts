@@ -4,6 +4,8 @@ import type { OutputLog } from "./output-log.ts";
 
 export type RunRequest = {
   code: string;
+  /** The code is a command for a shell in the workspace, beside the kernel and its variables. */
+  shell: boolean;
   /** Milliseconds; null means the session's own limit. */
   timeoutMs: number | null;
   env: Readonly<Record<string, string>>;

@@ -58,5 +58,5 @@ export function noteEnd(row: SessionRow, end: EndFrame, outcome: Outcome, known:
     return;
   }
   if (end.restored !== null || known.lossReason !== null) noteRestored(saved, end.restored, known.lossReason);
-  saved.content = row.version + 1;
+  saved.content = end.version;
 }

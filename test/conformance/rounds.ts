@@ -10,6 +10,8 @@ export type Example = (client: Client, name: (id: string) => string) => Promise<
 type Round = "first" | "second" | "hibernated" | "killed";
 
 const PLAIN: readonly Round[] = ["first", "second"];
+export const ONCE: readonly Round[] = ["first"];
+export const BREAKS_ONLY: readonly Round[] = ["first", "hibernated", "killed"];
 export const WITH_BREAKS: readonly Round[] = [...PLAIN, "hibernated", "killed"];
 
 /** Examples by their id in the contract and what they show. */

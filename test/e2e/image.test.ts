@@ -29,7 +29,7 @@ test("an interrupted build leaves nothing half-made", async () => {
 
 test(
   "two builds at once, after one that was killed half-way, make one image",
-  { timeout: 280_000 },
+  { timeout: 900_000 },
   async () => {
     const killed = era("image", "build");
     await until("it has begun", isBuilding, 30_000);

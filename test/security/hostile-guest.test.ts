@@ -230,6 +230,7 @@ const RUN = {
   save: "none" as const,
   keep: 1,
   whole: false,
+  shell: false,
   recorded: [],
   onOutput: () => undefined,
 };
@@ -263,7 +264,7 @@ for (const [title, bytes] of FORGERIES) {
 }
 
 test("frames of a run that is not in progress, or ends that lie about their size, end the line", async () => {
-  const end = `{"type":"end","run":"mine","outcome":"ok","cause":null,"exit_code":0,"signal":null,"error":null,"elapsed_us":1,"dropped":{},"files":null,"results_bytes":99,"has_data":false,"epoch":1,"saved":null,"restored":null}`;
+  const end = `{"type":"end","run":"mine","version":1,"outcome":"ok","cause":null,"exit_code":0,"signal":null,"error":null,"elapsed_us":1,"dropped":{},"files":null,"results_bytes":99,"has_data":false,"epoch":1,"saved":null,"restored":null}`;
   for (const bytes of [
     frame(`{"type":"output","run":"other","stream":"stdout"}`, "x"),
     frame(end, "short"),

@@ -1,0 +1,98 @@
+"""What kernels that start other programs have in common: requests in, answers out, descriptors, environment, signals."""
+
+import _signal
+import os
+
+from kernel_process import receive_request
+from shell import describe
+from text_state import TextState, forget_copy_mark
+from wire import encode_frame
+
+SIGINT, SIGTERM = 2, 15
+OOM_PREFERENCE = b"900"
+WORKSPACE = "/workspace"
+
+
+class PlainKernel:
+    """Subclasses say what a run does, and which names it leaves."""
+
+    def __init__(self, line):
+        self.line = line
+        self.state = TextState()
+        self.environment = dict(os.environ)
+        self.child = 0  # pid of what the run in progress waits for
+        os.setsid()
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(OOM_PREFERENCE)
+        for number in (SIGINT, SIGTERM):
+            _signal.signal(number, self.on_signal)
+        os.chdir(WORKSPACE)
+
+    def run(self, header, code, pipes):
+        """Runs a program with its output on `pipes`; answers its exit status as waitpid() gives it."""
+        raise NotImplementedError
+
+    def values(self):
+        """name -> (kind, text) of what outlives the kernel."""
+        return {}
+
+    def restore(self, texts):
+        """Takes back what values() gave."""
+
+    def serve(self):
+        texts, told = self.state.restore()
+        forget_copy_mark()
+        self.restore(texts)
+        self.tell({"type": "ready", "restored": told})
+        while (request := receive_request(self.line)) is not None:
+            header, code, pipes = request
+            if header["type"] == "save":
+                self.tell({**self.state.save_again(header, self.values()), "complete": True})
+            else:
+                self.answer(header, code, pipes)
+
+    def answer(self, header, code, pipes):
+        for descriptor in pipes:
+            os.set_inheritable(descriptor, False)
+        try:
+            result = describe(self.run(header, code, pipes))
+        finally:
+            for descriptor in pipes:
+                os.close(descriptor)
+        saved = None
+        if header["save"] == "sync":
+            saved = self.state.save(header, result, self.values(), True, True)
+        self.tell({"type": "done", "run": header["run"], **result, "saved": saved})
+        if header["save"] == "async":
+            self.tell(self.state.save(header, result, self.values(), False, False))
+
+    def tell(self, header):
+        self.line.sendall(encode_frame(header))
+
+    @staticmethod
+    def spawn(argv, env, pipes):
+        """Starts a program; in a process group of its own, so that a signal reaches all that it starts."""
+        with open(os.devnull, "rb") as null:
+            actions = [
+                (os.POSIX_SPAWN_DUP2, null.fileno(), 0),
+                (os.POSIX_SPAWN_DUP2, pipes[0], 1),
+                (os.POSIX_SPAWN_DUP2, pipes[1], 2),
+            ]
+            return os.posix_spawn(argv[0], argv, env, file_actions=actions, setpgroup=0, setsigdef=[SIGINT, SIGTERM])
+
+    def wait(self, pid):
+        self.child = pid
+        try:
+            return os.waitpid(pid, 0)[1]
+        finally:
+            self.child = 0
+
+    def on_signal(self, number, _frame):
+        if self.child:
+            try:
+                os.killpg(self.child, number)
+            except OSError:
+                pass  # it has ended
+
+    def environment_of(self, header):
+        return {**self.environment, **header["env"]}

@@ -1,0 +1,107 @@
+"""Saved state of a kernel whose variables are texts of its language, or that has none: each name is a group of its own.
+
+The same files as for Python (state_files.py): versions, so that sleep, rollback and copies are alike for all languages.
+"""
+
+import posix
+
+import state_files
+from state_files import Damaged, InlineData
+
+NOTHING_SAVED = {"version": 0, "run": "", "result": None, "groups": [], "extras": None, "sources": {}, "modules": {}, "not_kept": []}
+MAX_CHANGED = 100
+MAX_REASON = 300
+MAX_REPR = 80
+
+
+class TextState:
+    def __init__(self):
+        self.header = NOTHING_SAVED
+        self._shelf = state_files.Shelf()
+
+    def restore(self):
+        """The newest version that can be read: ({name: text}, what the agent is told), ({}, None) when nothing was saved."""
+        damage = []
+        for version in state_files.version_numbers():
+            try:
+                header = state_files.read_header(version)
+                texts = {group["names"][0]: _read(group["at"]) for group in header["groups"]}
+            except (Damaged, OSError, KeyError, IndexError, TypeError) as error:
+                damage.append(str(error)[:MAX_REASON])
+                continue
+            self.header = header
+            told = {key: header[key] for key in ("version", "run", "result", "not_kept")}
+            return texts, {**told, "damage": damage}
+        return {}, {**_told_nothing(), "damage": damage} if damage else None
+
+    def save(self, request, result, values, durable, stage):
+        """`values`: name -> (kind, text). `request`: version, run and how many versions to keep. Answers the report."""
+        version = request["version"]
+        try:
+            state_files.make_folders()
+            if self.header["version"] == 0:
+                state_files.remove_unfinished()
+            header, data = self._next(request, result, values)
+            state_files.write_version(header, data, durable, stage)
+        except OSError as error:
+            return self._report(version, 0, f"its data cannot be written: {error.strerror}", False)
+        self.header = header
+        self._shelf.kept = request["keep"]
+        self._shelf.add(header)
+        return self._report(version, header["written"], None, stage)
+
+    def save_again(self, request, values):
+        """Before sleep and copies: under the same run as before."""
+        entry = {**request, "run": self.header["run"]}
+        return self.save(entry, self.header["result"], values, True, False)
+
+    def _next(self, request, result, values):
+        data = InlineData(request["version"])
+        before = {group["names"][0]: group["at"][3] for group in self.header["groups"]}
+        groups = []
+        for name, (kind, text) in sorted(values.items()):
+            place = data.add_inline(text.encode("utf-8", "surrogateescape"))
+            groups.append({"names": [name], "at": place, "types": [kind], "reprs": [text[:MAX_REPR]], "reaches": [], "files": []})
+        changed = [group["names"][0] for group in groups if before.pop(group["names"][0], None) != group["at"][3]]
+        header = {
+            **NOTHING_SAVED,
+            "version": request["version"],
+            "run": request["run"],
+            "result": result,
+            "at": state_files.now_ms(),
+            "changed": sorted([*changed, *before])[:MAX_CHANGED],
+            "bytes": len(data.data),
+            "groups": groups,
+            "written": len(data.data),
+        }
+        return header, bytes(data.data)
+
+    def _report(self, version, written, failure, staged):
+        return {
+            "type": "saved",
+            "version": version,
+            "written": written,
+            "bytes": self.header.get("bytes", 0),
+            "not_kept": [],
+            "failed": failure,
+            "staged": staged and failure is None,
+            "complete": False,
+            "threads": 0,
+        }
+
+
+def _told_nothing():
+    return {"version": 0, "run": "", "result": None, "not_kept": []}
+
+
+def _read(place):
+    with state_files.open_value(place) as file:
+        return file.read().decode("utf-8", "surrogateescape")
+
+
+def forget_copy_mark():
+    """A copy has no random generators of the session to start anew."""
+    try:
+        posix.unlink(state_files.STATE + "/reseed")
+    except OSError:
+        pass  # it is no copy
