@@ -107,6 +107,9 @@ class KernelSide:
                 self.run.deadline = time.monotonic() + SAVE_SECONDS
         elif kind == "saved":
             self.on_saved(header)
+        elif kind == "began":
+            if self.run is not None and self.run.id == header["run"]:
+                self.run.begin()
         elif kind == "late":
             self.on_kernel_late(header["run"], header["stream"], payload)
         elif kind == "ready" and not self.kernel.is_ready:

@@ -14,7 +14,9 @@ class Run:
         self.id = header["run"]
         self.started = time.monotonic()
         self.started_ticks = processes.boot_ticks()
-        self.deadline = self.started + header["timeout_ms"] / 1000
+        self.seconds = header["timeout_ms"] / 1000
+        self.deadline = self.started + self.seconds
+        self.has_begun = False
         self.keep_files = header["keep_files"]
         self.version = header["version"]
         self.save = header["save"]  # none, async or sync
@@ -22,6 +24,13 @@ class Run:
         self.pipes = pipes
         self.target = None  # what is interrupted and killed with it: the kernel, or a shell command
         self._rungs = None
+
+    def begin(self):
+        """The kernel comes to it now, after a save of its own: that was not the program's time. Once for each run."""
+        if not self.has_begun and self.cause is None:
+            self.has_begun = True
+            self.started = time.monotonic()
+            self.deadline = self.started + self.seconds
 
     def dropped(self):
         return {pipe.stream: pipe.dropped for pipe in self.pipes if pipe.dropped}

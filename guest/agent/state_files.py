@@ -9,6 +9,7 @@ an earlier version, or in a value's file. A file is written beside its name, the
 
 import posix
 import time
+from _io import BytesIO
 from _sha2 import sha256
 from _struct import Struct
 
@@ -262,12 +263,14 @@ def data_offset(version):
     return PREFIX.size + size
 
 
-class PartFile:
-    """A range of a file, for an unpickler."""
+class ValueFile:
+    """A file of one large value, for an unpickler: digested as it is read, and checked when all of it was."""
 
-    def __init__(self, file, size):
+    def __init__(self, file, size, digest):
         self._file = file
         self._left = size
+        self._actual = fast_sha256()
+        self._digest = digest
 
     def __enter__(self):
         return self
@@ -278,18 +281,18 @@ class PartFile:
     def read(self, size=-1):
         size = self._left if size is None or size < 0 else min(size, self._left)
         content = bytes(read_exactly(self._file, size))
-        self._left -= size
+        self._took(content)
         return content
 
     def readinto(self, target):
         view = memoryview(target).cast("B")[: self._left]
         done = 0
         while done < len(view):
-            count = self._file.readinto(view[done:])
+            count = self._file.readinto(view[done : done + CHUNK_BYTES])
             if not count:
                 raise Damaged("the file is cut short")
+            self._took(view[done : done + count])
             done += count
-        self._left -= done
         return done
 
     def readline(self):
@@ -298,38 +301,40 @@ class PartFile:
             line += self.read(1)
         return bytes(line)
 
+    def _took(self, content):
+        self._actual.update(content)
+        self._left -= len(content)
+
+    def verify(self):
+        """Raises Damaged unless what was read is what was written: whatever was made of it must then be thrown away."""
+        while self._left:
+            self.read(min(self._left, CHUNK_BYTES))
+        if self._actual.hexdigest() != self._digest:
+            raise Damaged("its data does not match its checksum")
+
+
+class CheckedBytes(BytesIO):
+    """Small data that was checked before."""
+
+    def verify(self):
+        pass
+
 
 def open_value(place):
-    """The data at a place, checked against its digest, as a file to read from. Raises Damaged."""
+    """The data at a place, as a file to read from; what was made of it counts once its verify() passed. Raises Damaged."""
     name, offset, size, digest = place
+    file = open_state_file(name)
     if name.startswith("versions/"):
-        with open_state_file(name) as file:
+        with file:
             file.seek(data_offset(name.partition("/")[2]) + offset)
             data = bytes(read_exactly(file, size))
         if sha256(data).hexdigest() != digest:
             raise Damaged("its data does not match its checksum")
-        from _io import BytesIO
-
-        return BytesIO(data)
-    file = open_state_file(name)
-    try:
-        if posix.fstat(file.fileno()).st_size != size:
-            raise Damaged("its data is cut short")
-        _check(file, digest)
-    except BaseException:
+        return CheckedBytes(data)
+    if posix.fstat(file.fileno()).st_size != size:
         file.close()
-        raise
-    file.seek(0)
-    return PartFile(file, size)
-
-
-def _check(file, digest):
-    actual = fast_sha256()
-    buffer = bytearray(CHUNK_BYTES)
-    while count := file.readinto(buffer):
-        actual.update(memoryview(buffer)[:count])
-    if actual.hexdigest() != digest:
-        raise Damaged("its data does not match its checksum")
+        raise Damaged("its data is cut short")
+    return ValueFile(file, size, digest)
 
 
 def places_of(header):

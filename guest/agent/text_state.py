@@ -96,7 +96,9 @@ def _told_nothing():
 
 def _read(place):
     with state_files.open_value(place) as file:
-        return file.read().decode("utf-8", "surrogateescape")
+        content = file.read()
+        file.verify()
+    return content.decode("utf-8", "surrogateescape")
 
 
 def forget_copy_mark():

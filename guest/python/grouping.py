@@ -161,7 +161,9 @@ class Snapshot:
             if place[0] != own and not (too_many and place[0] in sources):
                 return place
             with state_files.open_value(place) as file:
-                return data.add_inline(file.read())
+                content = file.read()
+                file.verify()
+            return data.add_inline(content)
 
         return carry
 

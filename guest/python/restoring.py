@@ -129,7 +129,9 @@ class Restored:
         for name, place in places.items():
             try:
                 with state_files.open_value(place) as file:
-                    self.sources[name] = file.read().decode("utf-8", "surrogateescape")
+                    text = file.read().decode("utf-8", "surrogateescape")
+                    file.verify()
+                self.sources[name] = text
             except (Damaged, OSError):
                 continue  # tracebacks show no text of it
 
@@ -138,6 +140,7 @@ class Restored:
         try:
             with state_files.open_value(place) as file:
                 state = Unpickler(file, self.find).load()
+                file.verify()
             surroundings.restore(state, first_path, keep_generators=not is_copy)
         except Exception as error:
             self._lose("(surroundings)", "state", error)
@@ -185,6 +188,7 @@ class Restored:
         try:
             with state_files.open_value(group["at"]) as file:
                 values = Unpickler(file, self.find).load()
+                file.verify()
             if type(values) is not dict or set(values) != set(group["names"]):
                 raise Damaged("its data is that of other variables")
         except Exception as error:

@@ -7,12 +7,15 @@ import { openUserNamespace } from "./user.ts";
 
 const RANGE = 1_000_000;
 const MAX_IDLE_NAMESPACES = 64;
+const MAX_RESTING_NAMESPACES = 256;
 
 export class UidRange {
   readonly #base: number;
   readonly #used: Set<number>;
   readonly #idle = new Map<number, FileHandle>();
   readonly #open = new Map<number, FileHandle>();
+  /** Of uids whose sessions sleep, in the order in which they went to sleep. */
+  readonly #resting = new Map<number, FileHandle>();
   #next: number;
 
   /** `used` are the uids of folders that exist. */
@@ -45,22 +48,30 @@ export class UidRange {
   async namespaceFd(uid: number): Promise<number> {
     const known = this.#open.get(uid);
     if (known !== undefined) return known.fd;
-    const handle = await openUserNamespace(uid);
+    const handle = this.#resting.get(uid) ?? (await openUserNamespace(uid));
+    this.#resting.delete(uid);
     this.#open.set(uid, handle);
     return handle.fd;
   }
 
-  /** The uid has no process left, but still owns a folder. */
+  /** The uid has no process left, but still owns a folder: the namespaces of those that rested last are kept for a while. */
   async rest(uid: number): Promise<void> {
     const handle = this.#open.get(uid);
+    if (handle === undefined) return;
     this.#open.delete(uid);
-    await handle?.close();
+    this.#resting.set(uid, handle);
+    if (this.#resting.size <= MAX_RESTING_NAMESPACES) return;
+    const [oldest] = this.#resting;
+    if (oldest === undefined) return;
+    this.#resting.delete(oldest[0]);
+    await oldest[1].close();
   }
 
   /** Nothing is left that belongs to the uid. */
   async release(uid: number): Promise<void> {
-    const handle = this.#open.get(uid);
+    const handle = this.#open.get(uid) ?? this.#resting.get(uid);
     this.#open.delete(uid);
+    this.#resting.delete(uid);
     this.#used.delete(uid);
     if (handle === undefined) return;
     if (this.#idle.size < MAX_IDLE_NAMESPACES) this.#idle.set(uid, handle);
@@ -68,8 +79,10 @@ export class UidRange {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const handle of [...this.#idle.values(), ...this.#open.values()]) await handle.close();
+    for (const handles of [this.#idle, this.#resting, this.#open])
+      for (const handle of handles.values()) await handle.close();
     this.#idle.clear();
+    this.#resting.clear();
     this.#open.clear();
   }
 }
