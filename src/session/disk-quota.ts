@@ -18,8 +18,8 @@ export type Watched = {
   pids: () => readonly number[];
   /** What it used when it was last found over its quota: it may shrink or stay, but not grow from there. */
   excess: DiskUsage | null;
-  /** Called when the session is over its quota and growing: stops what it is doing. */
-  onExceeded: (message: string) => void;
+  /** Called when the session is over its quota and growing: stops what it is doing. `isNew`: it was not over before. */
+  onExceeded: (message: string, isNew: boolean) => void;
 };
 
 const INTERVAL_MS = 200;
@@ -111,7 +111,7 @@ export class DiskMonitor {
     if (!over) return;
     const grew =
       before === null || usage.bytes > before.bytes + SLACK_BYTES || usage.files > before.files + SLACK_FILES;
-    if (grew) session.onExceeded(describeExcess(usage, this.#limits));
+    if (grew) session.onExceeded(describeExcess(usage, this.#limits), before === null);
   }
 }
 

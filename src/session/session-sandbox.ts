@@ -157,18 +157,22 @@ export class SessionSandbox {
       paths: guestFolders(live.folder),
       pids: () => live.sandbox.cgroup?.pids() ?? [],
       excess: this.#watched?.excess ?? null,
-      onExceeded: (message) => this.#onDiskExceeded(live, message),
+      onExceeded: (message, isNew) => this.#onDiskExceeded(live, message, isNew),
     };
     this.#deps.disk.watch(this.#watched);
   }
 
-  #onDiskExceeded(live: LiveSandbox, message: string): void {
+  /**
+   * Between runs a session that is over its quota for the first time is let be until it grows again: a save that does not
+   * fit fills the disk for a moment too, and must cost no more than itself.
+   */
+  #onDiskExceeded(live: LiveSandbox, message: string, isNew: boolean): void {
     if (this.live !== live) return;
     if (this.#state.kind === "running") {
       if (this.overQuota === null) live.channel.interrupt(this.#state.runId);
       else live.channel.close(new Error(message)); // told once already, and still growing
       this.overQuota = message;
-    } else this.#events.onLost(message);
+    } else if (!isNew) this.#events.onLost(message);
   }
 }
 
