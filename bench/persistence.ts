@@ -135,8 +135,7 @@ async function copies({ report, scale }: Bench, client: LoadClient): Promise<voi
 
 /** Many sessions, few of them live, used at random: each must have what is its own. */
 async function manyAsleep({ report, scale }: Bench): Promise<void> {
-  const count = scale.times(5_000);
-  const slots = scale.times(200);
+  const [count, slots, uses] = scale.quick ? [60, 6, 60] : [5_000, 200, 2_000];
   const server = await TestServer.start({
     ERA_POOL: "python=0",
     ERA_LOG_LEVEL: "error",
@@ -149,7 +148,7 @@ async function manyAsleep({ report, scale }: Bench): Promise<void> {
   report.value(`${count} sessions on ${slots} slots: made`, "per second", perSecond);
   const name = `run in one of ${count} sessions on ${slots} slots`;
   const errors: unknown[] = [];
-  await sustainCount(scale.times(2_000), 8, async () => {
+  await sustainCount(uses, 8, async () => {
     const at = Math.floor(Math.random() * count);
     const callAt = performance.now();
     try {
