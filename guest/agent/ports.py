@@ -56,18 +56,14 @@ class Relay:
             self.close()
             return
         self.outer.waiting += self.ticket.encode()
-        self.watcher.watch(inner.fileno(), 0, lambda events: self.on_side(self.inner, self.outer, events))
-        self.watcher.watch(outer.fileno(), 0, lambda events: self.on_side(self.outer, self.inner, events))
         self.rewatch()
 
     def on_side(self, side, other, events):
         try:
             if events & select.POLLOUT:
                 self.write(side)
-            if events & (select.POLLIN | select.POLLHUP) and not side.has_ended and len(other.waiting) < BUFFER_BYTES:
+            if events & ~select.POLLOUT and not side.has_ended:
                 self.read(side, other)
-            elif events & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
-                raise OSError("the connection broke")
             for each, source in ((side, other), (other, side)):
                 if source.has_ended and not each.waiting and not each.is_shut:
                     each.is_shut = True
@@ -100,10 +96,15 @@ class Relay:
             pass
 
     def rewatch(self):
+        """A side of which nothing is wanted now is not watched at all: poll() tells a hang-up also to who did not ask."""
         for side, other in ((self.inner, self.outer), (self.outer, self.inner)):
             reads = select.POLLIN if not side.has_ended and len(other.waiting) < BUFFER_BYTES else 0
-            writes = select.POLLOUT if side.waiting else 0
-            self.watcher.poll.modify(side.socket.fileno(), reads | writes)
+            events = reads | (select.POLLOUT if side.waiting else 0)
+            number = side.socket.fileno()
+            if events:
+                self.watcher.watch(number, events, lambda found, side=side, other=other: self.on_side(side, other, found))
+            elif number in self.watcher.handlers:
+                self.watcher.unwatch(number)
 
     def close(self):
         for side in (self.inner, self.outer):

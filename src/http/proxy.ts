@@ -140,7 +140,7 @@ function forward(
   });
   const gone = () => outgoing.destroy();
   reply.raw.once("close", gone);
-  outgoing.once("error", (cause) => {
+  outgoing.on("error", (cause) => {
     connection.destroy();
     const message = `Cannot get an answer from port ${port}: ${cause.message}`;
     reject(new AppError("proxy_failed", message, { cause, details: cause.message }));

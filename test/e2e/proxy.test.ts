@@ -4,6 +4,7 @@ import { once } from "node:events";
 import http from "node:http";
 import net from "node:net";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { oneServer } from "../support/one-server.ts";
 import { until } from "../support/server.ts";
 
@@ -55,6 +56,22 @@ test("bodies of megabytes pass in both directions, and a slow reader holds up no
   const answer = await fetch(address("big", 8001), { method: "POST", body });
   assert.ok(Buffer.from(await answer.arrayBuffer()).equals(body));
   slow.destroy();
+});
+
+test("what a program sends before it hangs up arrives whole, also at a reader who takes its time", async () => {
+  const session = await it.client.create("hangs-up");
+  await session.prints(
+    "",
+    `import socket, threading
+s = socket.create_server(("127.0.0.1", 7100))
+def loop():
+    while True:
+        c, _ = s.accept(); c.recv(65536); c.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n" + b"x" * 3_000_000); c.close()
+threading.Thread(target=loop, daemon=True).start()`,
+  );
+  const response = await fetch(address("hangs-up", 7100));
+  await sleep(300);
+  assert.equal((await response.arrayBuffer()).byteLength, 3_000_000);
 });
 
 test("a WebSocket passes through, in both directions", async () => {
