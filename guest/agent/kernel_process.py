@@ -132,7 +132,9 @@ class ProgramKernel(Kernel):
 
     def __init__(self, prepare, argv):
         pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
-        self._output = [OutputPipe(stream, 0) for stream in STREAMS]
+        self._output = open_pipes(0)
+        for pipe in self._output:
+            pipe.lives_with_kernel = True
         (requests, writer), (reader, answers), (interrupts, self._interrupts) = pipes
         pid = os.fork()
         if pid == 0:
@@ -164,8 +166,13 @@ class ProgramKernel(Kernel):
             pass  # nobody reads it, or it has been told often enough
 
     def close(self):
+        """Its output stays open for as long as something that it started may write there: see unwatch_pipe()."""
         super().close()
         os.close(self._interrupts)
+        for pipe in self._output:
+            pipe.lives_with_kernel = False
+            if not self.has_run:
+                pipe.close()
 
 
 def _become(prepare, argv, descriptors):

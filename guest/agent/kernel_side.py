@@ -102,6 +102,8 @@ class KernelSide:
         if kind == "done":
             self.on_done(header, payload)
         elif kind == "saving":
+            if type(header["pid"]) is not int or not processes.is_child(header["pid"], self.kernel.pid):
+                raise FrameError("a save by a process that is no child of the kernel")
             self.kernel.saver_pid = header["pid"]
             if self.run is not None and self.run.save == "sync":
                 self.run.deadline = time.monotonic() + SAVE_SECONDS
@@ -151,6 +153,9 @@ class KernelSide:
             raise FrameError("an answer that nobody asked for")
         if header["outcome"] not in ("ok", "raised", "exited"):
             raise FrameError("an outcome that a kernel cannot have")
+        saved = header["saved"]
+        if saved is not None and (type(saved) is not dict or type(saved.get("staged")) is not bool):
+            raise FrameError("a report of a save that is none")
         self.finish_run({key: header[key] for key in ("outcome", "exit_code", "error")}, results, header["saved"])
 
     def roll_back(self, version, to):
@@ -160,8 +165,8 @@ class KernelSide:
         self.rolling_back = to
         try:
             state_files.copy_version(version, to)
-        except (state_files.Damaged, OSError) as error:
-            self.end_rollback(str(error))
+        except Exception as error:  # a guest can have put anything there
+            self.end_rollback(str(error)[:1024])
             return
         self.version = to
         self.kernel.signal(_signal.SIGKILL)
@@ -204,7 +209,7 @@ class KernelSide:
         in_run = self.run is not None and self.run.target is kernel
         if in_run:
             self.run.kill_children(kernel)
-        self.died_unused = 0 if kernel.has_run else self.died_unused + 1
+        self.died_unused = 0 if kernel.has_run or kernel.is_ready else self.died_unused + 1
         if self.died_unused >= MAX_DIED_UNUSED:
             raise RuntimeError("kernels end before they have run anything")
         try:

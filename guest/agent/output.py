@@ -30,6 +30,8 @@ class OutputPipe:
 
     def read_once(self, forward):
         """Forwards one chunk; False when there is nothing to read now."""
+        if not self.open:
+            return False
         try:
             chunk = os.read(self.reader, CHUNK_BYTES)
         except BlockingIOError:
@@ -64,6 +66,8 @@ class OutputPipe:
                 break
         self.release(forward)
 
+    lives_with_kernel = False  # it serves all runs of a kernel, and is closed with it
+
     def begin_run(self, limit):
         """Of a pipe that serves more than one run: what arrives from now on is the next one's."""
         self._room = limit
@@ -77,6 +81,8 @@ class OutputPipe:
 
     def close(self):
         self.open = False
-        os.close(self.reader)
+        if self.reader >= 0:
+            os.close(self.reader)
+            self.reader = -1
         if self.writer >= 0:
             os.close(self.writer)

@@ -47,9 +47,9 @@ class Relay:
         if inner.getsockopt(SOL_SOCKET, SO_ERROR) != 0:
             self.close()
             return
-        outer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-        self.outer = Side(outer)
         try:
+            outer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+            self.outer = Side(outer)
             outer.connect(SOCKET_PATH)
             outer.setblocking(False)
         except OSError:

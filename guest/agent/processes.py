@@ -51,6 +51,12 @@ def is_exiting(pid):
     return len(fields) < 7 or bool(int(fields[6]) & 4)
 
 
+def is_child(pid, parent):
+    """Whether a process is a child of another; one that has ended and was waited for is none any more."""
+    fields = _stat_fields(pid)
+    return len(fields) < 2 or int(fields[1]) == parent
+
+
 def _since(ticks):
     """(pid, is a zombie, parent) of each process started at or after a moment, but for the agent."""
     for name in listdir("/proc"):

@@ -10,6 +10,7 @@ import state_files
 
 FOLDER = state_files.STATE + "/results"
 MAX_FILE_BYTES = 64 << 20
+MAX_FOUND = 1_000
 
 
 class Results:
@@ -75,20 +76,19 @@ class Results:
             names = posix.listdir(FOLDER)
         except OSError:
             return
-        for run in names:
-            content = _read(f"{FOLDER}/{run}", whole=True)
-            if content is not None and len(run) <= 64 and int.from_bytes(content[:8], "big") <= saved_version:
+        for run in names[:MAX_FOUND]:
+            content = _read(f"{FOLDER}/{run}", whole=True, most=8) if run.isidentifier() and len(run) <= 64 else None
+            if content is not None and int.from_bytes(content, "big") <= saved_version:
                 self._files.add(run)
             else:
                 _remove(f"{FOLDER}/{run}")
 
 
-def _read(path, whole=False):
+def _read(path, whole=False, most=MAX_FILE_BYTES):
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            content = file.read(MAX_FILE_BYTES)
-    except OSError:
+        with state_files.open_state_file(path.removeprefix(state_files.STATE + "/")) as file:
+            content = file.read(most)
+    except (OSError, state_files.Damaged):
         return None
     return content if whole else content[8:]
 

@@ -33,8 +33,9 @@ class RunSide:
             self.keeps_state = True
             self.results.begin(run.id)
         for pipe in run.pipes:
-            self.late.pop(pipe.reader, None)
-            self.watch(pipe.reader, select.POLLIN, self.on_output)
+            if pipe.open:
+                self.late.pop(pipe.reader, None)
+                self.watch(pipe.reader, select.POLLIN, self.on_output)
         for error in self.seed_errors:
             self.forward_output("stderr", error)
         self.seed_errors.clear()
@@ -70,6 +71,8 @@ class RunSide:
         try:
             run.target = ShellCommand(code.decode("utf-8", "surrogateescape"), header["env"], run.pipes)
         except (OSError, ValueError) as error:
+            for pipe in run.pipes:
+                pipe.hand_over()
             self.forward_output("stderr", f"Cannot start the command: {error}\n".encode(errors="backslashreplace"))
             self.finish_run({"outcome": "exited", "exit_code": 126})
             return
@@ -166,8 +169,9 @@ class RunSide:
         pipe.end_run()
         self.late[pipe.reader] = pipe
         self.handlers[pipe.reader] = lambda _events: self.on_late(pipe, run_id)
-        if len(self.late) > MAX_LATE_PIPES:
-            self.drop_late(next(iter(self.late.values())))
+        own = [each for each in self.late.values() if not each.lives_with_kernel]
+        if len(own) > MAX_LATE_PIPES:
+            self.drop_late(own[0])
 
     def on_late(self, pipe, run_id):
         def forward(stream, chunk):
@@ -195,4 +199,5 @@ class RunSide:
     def unwatch_pipe(self, pipe):
         if pipe.reader in self.handlers:
             self.unwatch(pipe.reader)
-        pipe.close()
+        if not pipe.lives_with_kernel:
+            pipe.close()

@@ -11,6 +11,7 @@ import posix
 import time
 from _io import BytesIO
 from _sha2 import sha256
+from _stat import S_ISREG
 from _struct import Struct
 
 # By posix, not os: a program that replaces os.open for its session does not change how its state is kept.
@@ -220,6 +221,9 @@ def open_state_file(name):
         descriptor = posix.open(f"{STATE}/{name}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except OSError as cause:
         raise Damaged(f"{name} cannot be opened: {cause.strerror}") from cause
+    if not S_ISREG(posix.fstat(descriptor).st_mode):
+        posix.close(descriptor)
+        raise Damaged(f"{name} is no file")
     return open(descriptor, "rb", buffering=0)
 
 
@@ -252,9 +256,30 @@ def _read_header(version):
         raise Damaged("it does not match its checksum")
     try:
         header = parse_json(text)
-    except FrameError as cause:
+        check_header(header, version)
+    except (FrameError, KeyError, TypeError, ValueError, AttributeError) as cause:
         raise Damaged("it is not readable") from cause
     return header
+
+
+def check_header(header, version):
+    """Raises one of the errors of a wrong shape: a guest can write a header of its own, with the right digest."""
+    if header["version"] != int(version) or type(header["version"]) is not int:
+        raise ValueError("it is another version")
+    if type(header["run"]) is not str or len(header["run"]) > 64 or type(header["modules"]) is not dict:
+        raise ValueError("its run or modules are of another kind")
+    result = header["result"]
+    if result is not None and (result["outcome"] not in ("ok", "raised", "exited") or result["exit_code"] not in range(256)):
+        raise ValueError("its result is of another kind")
+    for item in header["not_kept"]:
+        if any(type(item[key]) is not str or len(item[key]) > 1024 for key in ("name", "type", "reason")):
+            raise ValueError("what it has not kept is of another kind")
+    for group in header["groups"]:
+        name, offset, size, digest = group["at"]
+        if type(name) is not str or type(digest) is not str or min(offset, size) < 0 or not group["names"]:
+            raise ValueError("a group is of another kind")
+        if not len(group["names"]) == len(group["types"]) == len(group["reprs"]):
+            raise ValueError("a group is of another kind")
 
 
 def data_offset(version):
@@ -389,11 +414,12 @@ def listing(limit):
         try:
             header = read_header(version)
             entry = {key: header[key] for key in ("version", "run", "at", "changed", "written", "bytes")}
-        except (Damaged, KeyError, TypeError):
-            continue
+            rows = variables_of(header)[:limit] if not versions else variables
+        except Exception:
+            continue  # damaged, or written by the guest: it is not listed
         if not versions:
             not_kept = header["not_kept"][:limit]
-            variables = variables_of(header)[:limit]
+            variables = rows
         versions.append(entry)
     return {"versions": versions, "variables": variables, "not_kept": not_kept}
 

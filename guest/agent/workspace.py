@@ -61,9 +61,10 @@ class SessionData:
             descriptor = os.open(DATA_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return None
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
             content = file.read(MAX_DATA_BYTES + 1)
         if len(content) > MAX_DATA_BYTES:
             return None

@@ -10,6 +10,7 @@ import { type FileEntry, walkFiles } from "./walk.ts";
 
 const GZIP = Buffer.from([0x1f, 0x8b]);
 const MAX_ENTRIES = 200_000;
+const PADDING = Buffer.alloc(64 << 10);
 
 /** Every regular file below a folder. A file that changes while it is read is cut or padded to the size it had. */
 export function packTree(root: string): Readable {
@@ -30,8 +31,9 @@ async function addOne(archive: Pack, root: string, { path }: FileEntry): Promise
   const opened = await openFile(root, path).catch(() => null); // removed since it was listed
   if (opened === null) return;
   const { file, sizeBytes: size, modifiedAt: mtime } = opened;
-  const entry = archive.entry({ name: path, size, mtime, mode: 0o644 });
   try {
+    const entry = archive.entry({ name: path, size, mtime, mode: 0o644 });
+    entry.on("error", () => undefined); // the archive itself fails with it
     let left = size;
     if (size > 0) {
       for await (const chunk of file.createReadStream({ start: 0, end: size - 1, autoClose: false })) {
@@ -40,15 +42,18 @@ async function addOne(archive: Pack, root: string, { path }: FileEntry): Promise
       }
     }
 
-    entry.end(Buffer.alloc(Math.max(0, left)));
+    for (; left > 0; left -= PADDING.length)
+      if (!entry.write(PADDING.subarray(0, left))) await drained(entry);
+    entry.end(Buffer.alloc(0));
     await finished(entry);
   } finally {
     await file.close();
   }
 }
 
-function drained(stream: NodeJS.WritableStream): Promise<void> {
+function drained(stream: NodeJS.WritableStream & { destroyed?: boolean }): Promise<void> {
   return new Promise((resolve, reject) => {
+    if (stream.destroyed) reject(new Error("the reader has gone"));
     stream.once("drain", resolve);
     stream.once("close", () => reject(new Error("the reader has gone")));
   });
@@ -113,6 +118,8 @@ const refuse = (why: string) => new AppError("invalid_request", `Cannot unpack t
 /** Unpacks gzip where the first bytes say so. The request itself is not ended: its rest must still be read. */
 async function feed(content: Readable, archive: NodeJS.WritableStream): Promise<void> {
   const input = content.pipe(new PassThrough());
+  // pipe() does not pass on that a client has gone in the middle.
+  finished(content, { writable: false }).catch((error: Error) => input.destroy(error));
   const parts = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   const first = await parts.next();
   const start = first.done ? Buffer.alloc(0) : first.value;

@@ -30,7 +30,12 @@ export class SandboxPorts implements AsyncDisposable {
   /** A connection to a port inside; null when nobody listens there. */
   async connect(port: number): Promise<Socket | null> {
     this.#server ??= this.#listen();
-    await this.#server;
+    try {
+      await this.#server;
+    } catch (error) {
+      this.#server = null;
+      throw error;
+    }
     const ticket = randomBytes(TICKET_BYTES / 2).toString("hex");
     const { promise, resolve } = Promise.withResolvers<Socket | null>();
     const overdue = setTimeout(() => this.#settle(ticket, null), TIMEOUT_MS);
@@ -50,7 +55,7 @@ export class SandboxPorts implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const ticket of [...this.#waiters.keys()]) this.#settle(ticket, null);
     for (const socket of [...this.#strangers, ...this.#connections]) socket.destroy();
-    (await this.#server)?.close();
+    (await this.#server?.catch(() => null))?.close();
   }
 
   async #listen(): Promise<Server> {
@@ -58,6 +63,7 @@ export class SandboxPorts implements AsyncDisposable {
     const server = createServer((socket) => this.#accept(socket));
     server.listen({ path: this.#path, readableAll: true, writableAll: true });
     await once(server, "listening");
+    server.on("error", () => server.close());
     return server;
   }
 

@@ -165,7 +165,10 @@ async function send(session: Session, path: string, request: FastifyRequest, rep
       await file.close();
       return reply.send("");
     }
-    return reply.send(file.createReadStream({ start, end }));
+    const content = file.createReadStream({ start, end });
+    // A file that was cut meanwhile: the client must not wait for the rest.
+    content.once("end", () => content.bytesRead < end - start + 1 && reply.raw.destroy());
+    return reply.send(content);
   } catch (error) {
     await file.close();
     throw error;

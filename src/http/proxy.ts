@@ -34,6 +34,14 @@ const HOP_BY_HOP = new Set([
 /** What a guest answers is shown as a document of nobody: it must not act as a page of this server. */
 const SANDBOX = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts";
 
+/** Which requests to upgrade are taken as such: all others are answered as if they had not asked. */
+export function isUpgrade({ url = "", headers }: http.IncomingMessage): boolean {
+  const { upgrade: wanted = "" } = headers;
+  return (
+    url.startsWith("/proxy/") && wanted.toLowerCase() !== "h2c" && headers["content-length"] === undefined
+  );
+}
+
 export function addProxy(app: FastifyInstance, { registry, apiKey, bodyBytes }: ProxyRoutes): void {
   app.get<IdParams>("/api/sessions/:id/host", async (request) => {
     const { row } = await registry.get(parseId(request.params.id));
@@ -54,11 +62,17 @@ export function addProxy(app: FastifyInstance, { registry, apiKey, bodyBytes }: 
     }
   });
 
+  const upgraded = new Set<Duplex>();
+  app.addHook("preClose", async () => {
+    for (const socket of upgraded) socket.destroy();
+  });
   app.server.on("upgrade", (request: http.IncomingMessage, socket: Duplex, head: Buffer) => {
-    socket.on("error", () => socket.destroy());
-    upgrade(registry, apiKey, request, socket, head).catch((error: unknown) => {
+    upgraded.add(socket);
+    socket.on("error", () => socket.destroy()).once("close", () => upgraded.delete(socket));
+    upgrade(registry, apiKey, request, { socket, head }).catch((error: unknown) => {
       const status = error instanceof AppError ? error.status : 500;
-      socket.end(`HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nconnection: close\r\n\r\n`);
+      const text = `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nconnection: close\r\n\r\n`;
+      socket.end(text, () => socket.destroy());
     });
   });
 }
@@ -132,31 +146,53 @@ function forward(
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const { promise, resolve, reject } = Promise.withResolvers<FastifyReply>();
-  const outgoing = http.request({
-    createConnection: () => connection,
-    method: request.method,
-    path,
-    headers: headersFor(request.raw, { session, port, apiKey }),
-  });
-  const gone = () => outgoing.destroy();
-  reply.raw.once("close", gone);
-  outgoing.on("error", (cause) => {
+  const fail = (cause: unknown) => {
     connection.destroy();
-    const message = `Cannot get an answer from port ${port}: ${cause.message}`;
-    reject(new AppError("proxy_failed", message, { cause, details: cause.message }));
-  });
-  outgoing.once("response", (incoming) => {
-    reply.code(incoming.statusCode ?? 502);
-    for (const [name, value] of Object.entries(incoming.headers))
-      if (!HOP_BY_HOP.has(name) && value !== undefined) reply.header(name, value);
-    reply.header("content-security-policy", SANDBOX);
-    incoming.once("close", () => connection.destroy());
-    incoming.on("error", () => reply.raw.destroy());
-    resolve(reply.send(incoming));
-  });
-  if (Buffer.isBuffer(body)) outgoing.end(body);
-  else body.pipe(outgoing);
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const message = `Cannot get an answer from port ${port}: ${why}`;
+    reject(new AppError("proxy_failed", message, { cause, details: why }));
+  };
+  reply.raw.once("close", () => connection.destroy());
+  if (reply.raw.destroyed) fail(new Error("the client has gone"));
+  try {
+    const headers = headersFor(request.raw, { session, port, apiKey });
+    const outgoing = http.request({
+      createConnection: () => connection,
+      method: request.method,
+      path,
+      headers,
+    });
+    outgoing.on("error", fail);
+    const hungUp = () => fail(new Error("it hung up"));
+    outgoing.once("close", hungUp);
+    // What a guest answers may be unfit to be passed on: a failure here must not become the server's.
+    outgoing.once("response", (incoming) => {
+      outgoing.off("close", hungUp);
+      try {
+        resolve(answer(reply, incoming, connection));
+      } catch (error) {
+        incoming.destroy();
+        fail(error);
+      }
+    });
+    if (Buffer.isBuffer(body)) outgoing.end(body);
+    else body.pipe(outgoing);
+  } catch (error) {
+    fail(error);
+  }
   return promise;
+}
+
+function answer(reply: FastifyReply, incoming: http.IncomingMessage, connection: Duplex): FastifyReply {
+  incoming.on("error", () => reply.raw.destroy());
+  incoming.once("close", () => connection.destroy());
+  const { statusCode = 0 } = incoming;
+  if (statusCode < 200 || statusCode > 599) throw new Error(`its status is ${statusCode}`);
+  reply.code(statusCode);
+  for (const [name, value] of Object.entries(incoming.headers))
+    if (!HOP_BY_HOP.has(name) && value !== undefined) reply.header(name, value);
+  reply.header("content-security-policy", SANDBOX);
+  return reply.send(incoming);
 }
 
 type Target = { session: Session; port: number; apiKey: string | undefined };
@@ -170,40 +206,62 @@ function headersFor(request: http.IncomingMessage, { session, port, apiKey }: Ta
   );
   for (const [name, value] of Object.entries(withoutKey(request.headers, apiKey)))
     if (!HOP_BY_HOP.has(name) && !named.has(name)) headers[name] = value;
-  headers["x-forwarded-host"] = request.headers.host;
+  const { host } = request.headers;
+  const { remoteAddress } = request.socket;
+  if (host !== undefined) headers["x-forwarded-host"] = host;
+  if (remoteAddress !== undefined) headers["x-forwarded-for"] = remoteAddress;
   headers["x-forwarded-prefix"] = `/proxy/${session.row.id}/${port}`;
-  headers["x-forwarded-for"] = request.socket.remoteAddress;
   return headers;
 }
 
-/** A connection that both ends use as they like from now on: WebSockets. */
+/**
+ * A connection that both ends use as they like once the program has agreed: WebSockets. Until then the program's answer is
+ * read as HTTP, since whoever is in front of this server may reuse a connection that was answered in another way.
+ */
 async function upgrade(
   registry: SessionRegistry,
   apiKey: string | undefined,
   request: http.IncomingMessage,
-  socket: Duplex,
-  head: Buffer,
+  { socket, head }: { socket: Duplex; head: Buffer },
 ): Promise<void> {
   const match = ADDRESS.exec(request.url ?? "");
   if (match === null) throw new AppError("route_not_found", "Cannot upgrade this address");
   const { session, port } = await find(registry, decodeURIComponent(match[1] ?? ""), match[2] ?? "");
   const connection = await session.connect(port);
   if (connection === null) throw new AppError("proxy_failed", `Cannot connect: nobody listens on ${port}`);
+  socket.once("close", () => connection.destroy());
+  if (socket.destroyed) connection.destroy();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const fail = (cause: Error) => {
+    connection.destroy();
+    reject(new AppError("proxy_failed", `Cannot upgrade: ${cause.message}`, { cause }));
+  };
   const headers = {
     ...headersFor(request, { session, port, apiKey }),
     connection: "Upgrade",
     upgrade: request.headers.upgrade,
   };
-  const lines = Object.entries(headers).flatMap(([name, value]) =>
-    value === undefined ? [] : [value].flat().map((text) => `${name}: ${text}\r\n`),
-  );
-  connection.write(`${request.method} ${pathOf(request.url)} HTTP/1.1\r\n${lines.join("")}\r\n`);
-  connection.write(head);
-  connection.pipe(socket);
-  socket.pipe(connection);
-  for (const [one, other] of [
-    [connection, socket],
-    [socket, connection],
-  ] as const)
-    one.once("close", () => other.destroy());
+  const outgoing = http.request({ createConnection: () => connection, path: pathOf(request.url), headers });
+  const hungUp = () => fail(new Error("it hung up"));
+  outgoing.on("error", fail).once("close", hungUp);
+  outgoing.once("response", (incoming) => {
+    incoming.destroy();
+    fail(new Error(`its status is ${incoming.statusCode}`));
+  });
+  outgoing.once("upgrade", (incoming, inner, first) => {
+    outgoing.off("close", hungUp);
+    const lines = ["HTTP/1.1 101 Switching Protocols"];
+    for (let at = 0; at < incoming.rawHeaders.length; at += 2)
+      lines.push(`${incoming.rawHeaders[at]}: ${incoming.rawHeaders[at + 1]}`);
+    socket.write(`${lines.join("\r\n")}\r\n\r\n`);
+    socket.write(first);
+    inner.write(head);
+    inner.on("error", () => socket.destroy());
+    inner.once("close", () => socket.destroy());
+    inner.pipe(socket);
+    socket.pipe(inner);
+    resolve();
+  });
+  outgoing.end();
+  return promise;
 }

@@ -13,7 +13,7 @@ import { addExecute } from "./execute.ts";
 import { addFiles } from "./files.ts";
 import { addHealth, type HealthInfo } from "./health.ts";
 import { Idempotency } from "./idempotency.ts";
-import { addProxy } from "./proxy.ts";
+import { addProxy, isUpgrade } from "./proxy.ts";
 import { addRuns } from "./runs.ts";
 import { addSessions } from "./sessions.ts";
 import { addStates } from "./states.ts";
@@ -36,6 +36,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   const app = Fastify({
     bodyLimit: config.bodyBytes,
     forceCloseConnections: "idle",
+    http: { shouldUpgradeCallback: isUpgrade },
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: MAX_PARAM_CHARS, ignoreTrailingSlash: true },
   });

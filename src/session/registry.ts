@@ -112,11 +112,20 @@ export class SessionRegistry {
     this.#openRuns = await this.#deps.store.listOpenRuns();
     for (const id of new Set([...left.keys(), ...this.#openRuns.keys()])) {
       const session = await this.find(id);
-      void session?.takeOver(left.get(id) ?? null).catch((error: unknown) => {
-        this.#deps.host.log.error({ err: error, session: id }, "a session could not be taken over");
-      });
+      if (session !== null) void this.#takeOver(session, left.get(id) ?? null);
     }
     this.#openRuns = new Map();
+  }
+
+  /** What cannot be settled now, for want of a slot, is when the session is used next. */
+  async #takeOver(session: Session, cgroup: Cgroup | null): Promise<void> {
+    try {
+      await session.takeOver(cgroup);
+      await session.settled();
+    } catch (error) {
+      const level = error instanceof AppError && error.retryable ? "info" : "error";
+      this.#deps.host.log[level]({ err: error, session: session.row.id }, "a session was not taken over");
+    }
   }
 
   /** A new session that begins as another one is between two runs; from then on they share nothing. */

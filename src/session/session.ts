@@ -212,13 +212,12 @@ export class Session {
           this.#deps.host.log.info({ err: error, session: this.#row.id }, "a sandbox was not adopted");
         }
       }
-      if (this.#open.areThere) await this.#ensureLive();
     });
   }
 
-  /** Resolves when all that is asked of it now has had its turn. */
+  /** Resolves when all that is asked of it now has had its turn, and no run of an earlier server is open any more. */
   async settled(): Promise<void> {
-    await this.#queue.add(async () => undefined);
+    await this.#queue.add(async () => this.#open.areThere && (await this.#ensureLive()));
     await this.#recorder.settled();
   }
 

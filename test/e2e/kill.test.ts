@@ -13,7 +13,7 @@ const LOAD = {
   settings: { ERA_MAX_LIVE: "14", ERA_POOL: "python=1", ERA_IDLE_SECONDS: "1" },
 };
 
-test(`the server is killed ${KILLS} times`, { timeout: KILLS * 10_000 }, async (context) => {
+test(`the server is killed ${KILLS} times`, { timeout: KILLS * 30_000 }, async (context) => {
   const { server, account } = await KillLoad.run({
     ...LOAD,
     kills: KILLS,
@@ -27,7 +27,7 @@ test(`the server is killed ${KILLS} times`, { timeout: KILLS * 10_000 }, async (
   await server.removeData();
 });
 
-test(`everything is killed at once ${KILLS / 2} times`, { timeout: KILLS * 10_000 }, async (context) => {
+test(`everything is killed at once ${KILLS / 2} times`, { timeout: KILLS * 30_000 }, async (context) => {
   const { server, account } = await KillLoad.run({
     ...LOAD,
     kills: KILLS / 2,

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { oneServer } from "../support/one-server.ts";
+import { until } from "../support/server.ts";
 
 const it = oneServer();
 let next = 0;
@@ -169,4 +170,20 @@ test("top-level await works, on one event loop for the session", async () => {
   );
   assert.deepEqual([answer.results[0]?.text, answer.stderr], ["42", ""]);
   await it.prints("7\n", "print(asyncio.run(asyncio.sleep(0, 7)))");
+});
+
+test("a program that makes a folder of its data, closes its output, or is rolled back again and again keeps its session", async () => {
+  const session = await it.client.create("odd");
+  await session.prints(
+    "",
+    'import os\nos.unlink(".session_data.json"); os.mkdir(".session_data.json")\nx = 1',
+  );
+  await session.prints("1\n", "print(x)");
+  await until("it is saved", async () => (await session.get()).state.saved_version === 2);
+  for (let time = 0; time < 12; time++)
+    await it.client.expect(200, "POST", `${session.path}/rollback`, { version: 2 });
+  await session.prints("1\n", "print(x)");
+  const node = await it.client.create("odd-node", { language: "node" });
+  await node.run("let x = 1; require('fs').closeSync(1)");
+  assert.equal((await node.run("x")).results[0]?.text, "1");
 });

@@ -196,6 +196,24 @@ test("who is not public, unknown, or has nothing to say is told so", async () =>
     await it.client.expect(400, "GET", `${session.path}/host${query}`);
 });
 
+test("a request without a host, or whose client has gone, leaves no connection behind", async () => {
+  const session = await it.client.create("bare");
+  await session.prints("", PYTHON_SERVER);
+  const { port } = new URL(it.server.url);
+  const socket = net.connect(Number(port), "127.0.0.1");
+  socket.write("GET /proxy/bare/8000/x HTTP/1.0\r\n\r\n");
+  let said = "";
+  for await (const chunk of socket) said += chunk;
+  assert.match(said, /^HTTP\/1.1 (200|400)/);
+  for (let time = 0; time < 300; time++)
+    net
+      .connect(Number(port), "127.0.0.1")
+      .end("GET /proxy/bare/8000/x HTTP/1.1\r\nhost: localhost\r\n\r\n")
+      .destroy();
+  await sleep(300);
+  assert.equal((await fetch(address("bare", 8000))).status, 200);
+});
+
 test("a program that answers rubbish, or hangs up, is an error of its own", async () => {
   const session = await it.client.create("rubbish");
   await session.prints(
@@ -207,9 +225,9 @@ def serve(port, data):
         while True:
             c, _ = s.accept(); c.recv(65536); c.sendall(data); c.close()
     threading.Thread(target=loop, daemon=True).start()
-serve(7001, b"no http at all\\r\\n\\r\\n"); serve(7002, b""); serve(7003, b"HTTP/1.1 200 OK\\r\\ncontent-length: 100\\r\\n\\r\\nshort")`,
+serve(7001, b"no http at all\\r\\n\\r\\n"); serve(7002, b""); serve(7003, b"HTTP/1.1 200 OK\\r\\ncontent-length: 100\\r\\n\\r\\nshort"); serve(7004, b"HTTP/1.1 700 X\\r\\n\\r\\n"); serve(7005, b"HTTP/1.1 101 Switching Protocols\\r\\nupgrade: x\\r\\nconnection: upgrade\\r\\n\\r\\n")`,
   );
-  for (const port of [7001, 7002]) {
+  for (const port of [7001, 7002, 7004, 7005]) {
     const response = await fetch(address("rubbish", port));
     assert.deepEqual(
       [response.status, ((await response.json()) as { code: string }).code],
