@@ -135,7 +135,7 @@ async function copies({ report, scale }: Bench, client: LoadClient): Promise<voi
 
 /** Many sessions, few of them live, used at random: each must have what is its own. */
 async function manyAsleep({ report, scale }: Bench): Promise<void> {
-  const [count, slots, uses] = scale.quick ? [60, 6, 60] : [5_000, 200, 2_000];
+  const [count, slots, uses] = scale.quick ? [60, 12, 60] : [5_000, 200, 2_000];
   const server = await TestServer.start({
     ERA_POOL: "python=0",
     ERA_LOG_LEVEL: "error",

@@ -255,6 +255,7 @@ test("a warm sandbox that dies is replaced, and one of a session is started agai
   );
   const session = await server.client.create("s");
   await session.run("x = 1");
+  await until("it is saved", async () => (await session.get()).state.saved_version === 1);
   await until(
     "the pool is full again",
     async () => (await server.client.expect(200, "GET", "/health")).sandboxes.warm === 1,
