@@ -13,7 +13,7 @@ AGENT, PYTHON = "/opt/era/agent", "/opt/era/python"
 AGENT_PARTS = (
     AGENT,
     (
-        *("wire", "processes", "workspace", "output", "kernel_process", "run", "shell", "state_files", "results", "line"),
+        *("wire", "processes", "workspace", "output", "kernel_process", "run", "shell", "mapping", "state_files", "results", "line"),
         *("ports", "server_side", "run_side", "kernel_side", "agent"),
     ),
 )
@@ -72,8 +72,12 @@ def main(language, memory_mib):
         return
     parts = load_all((AGENT_PARTS, PYTHON_PARTS), {}, private)
 
+    persistence = {}
+
     def load_persistence():
-        return load_all((PERSISTENCE,), parts, private)
+        if not persistence:
+            persistence.update(load_all((PERSISTENCE,), parts, private))
+        return persistence
 
     parts["agent"].run_agent(lambda line: parts["kernel"].serve(line, load_persistence))
 

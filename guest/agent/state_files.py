@@ -1,7 +1,7 @@
 """Saved state on disk: one file for each version, and one for each large value, in the session's state folder.
 
     versions/<number>   magic | u32 header bytes | SHA-256 of the header | header (JSON) | data of small groups
-    values/<SHA-256>    data of one large group; the same content is stored once
+    values/<SHA-256>    data of one large group; the same content is stored once (gaps in it: see mapping.py)
 
 The header of a version names, for each group of linked variables, where its data lies: in its own file, in that of
 an earlier version, or in a value's file. A file is written beside its name, then renamed: it is whole or not there.
@@ -15,6 +15,7 @@ from _stat import S_ISREG
 from _struct import Struct
 
 # By posix, not os: a program that replaces os.open for its session does not change how its state is kept.
+from mapping import map_pages, padding_before
 from wire import FrameError, parse_json, to_json
 
 STATE = "/run/era-state"
@@ -106,6 +107,8 @@ class ValueWriter:
     def write(self, data):
         data = bytes_of(data)
         size = len(data)
+        if gap := padding_before(self.size, size):
+            self.write(bytes(gap))
         self.size += size
         if self._descriptor is None and self.size <= INLINE_BYTES:
             self._parts.append(bytes(data))
@@ -293,7 +296,7 @@ class ValueFile:
 
     def __init__(self, file, size, digest):
         self._file = file
-        self._left = size
+        self._size = self._left = size
         self._actual = fast_sha256()
         self._digest = digest
 
@@ -305,20 +308,35 @@ class ValueFile:
 
     def read(self, size=-1):
         size = self._left if size is None or size < 0 else min(size, self._left)
-        content = bytes(read_exactly(self._file, size))
+        self._skip_gap(size)
+        content = self._file.read(size)
+        if len(content) < size:
+            content += read_exactly(self._file, size - len(content))
         self._took(content)
         return content
 
     def readinto(self, target):
-        view = memoryview(target).cast("B")[: self._left]
-        done = 0
-        while done < len(view):
-            count = self._file.readinto(view[done : done + CHUNK_BYTES])
+        view = memoryview(target).cast("B")
+        self._skip_gap(len(view))
+        view = view[: self._left]
+        start, end = map_pages(self._file.fileno(), self._size - self._left, view)
+        self._read_into(view[:start])
+        self._file.seek(end - start, 1)
+        self._took(view[start:end])
+        self._read_into(view[end:])
+        return len(view)
+
+    def _read_into(self, view):
+        while len(view):
+            count = self._file.readinto(view[:CHUNK_BYTES])
             if not count:
                 raise Damaged("the file is cut short")
-            self._took(view[done : done + count])
-            done += count
-        return done
+            self._took(view[:count])
+            view = view[count:]
+
+    def _skip_gap(self, size):
+        if gap := padding_before(self._size - self._left, size):
+            self._took(read_exactly(self._file, min(gap, self._left)))
 
     def readline(self):
         line = bytearray()

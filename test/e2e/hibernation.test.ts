@@ -182,3 +182,39 @@ test("a guest cannot pass for its agent when a new server listens", async () => 
   await second.stop();
   await second.removeData();
 });
+
+test("values so large that their pages are mapped are as before, may be changed and grow, and sleep again", async () => {
+  const server = await TestServer.start({ ERA_POOL: "python=0" });
+  const session = await server.client.create("s", { memory_mib: 1024 });
+  await session.prints(
+    "",
+    `import numpy
+size = 33 << 20
+array = numpy.arange(size // 8)
+part = array[5:10]
+grown, raw, text = bytearray(size), b"ab" * (size // 2), "xyz" * (size // 3)
+grown[-1] = 7`,
+  );
+  await hibernate(session);
+  await session.prints(
+    "2 True True True 7\n",
+    `mapped = sum("era-state/values" in line for line in open("/proc/self/maps"))
+total = int(array.sum())
+print(mapped, bool((array == numpy.arange(size // 8)).all()), raw == b"ab" * (size // 2), text == "xyz" * (size // 3), grown[-1])`,
+  );
+  await session.prints(
+    "[ 4 50 51  7  8] 51 69206018\n",
+    `part[0], array[6] = 50, 51
+grown += bytes(size + 1)
+print(array[4:9], part[1], len(grown) + 1)`,
+  );
+  for (let time = 0; time < 2; time++) {
+    await hibernate(session);
+    await session.prints(
+      "[ 4 50 51  7  8] 51 7 True\n",
+      "print(array[4:9], part[1], grown[size - 1], int(array.sum()) == total + 90)",
+    );
+  }
+  await server.stop();
+  await server.removeData();
+});
