@@ -15,6 +15,14 @@ rm -rf "$root/tmp/mpl"
 chroot "$root" env HOME=/tmp GOCACHE=/tmp/go-cache GODEBUG=installgoroot=all go install std
 rm -rf "$root/tmp/go-cache"
 
+# Programs that are copied from npm packages later.
+mkdir -p "$root/usr/local/bin"
+ln -s ../lib/node_modules/npm/bin/npm-cli.js "$root/usr/local/bin/npm"
+ln -s ../lib/node_modules/npm/bin/npx-cli.js "$root/usr/local/bin/npx"
+ln -s ../lib/typescript/lib/tsc "$root/usr/local/bin/tsc"
+# Packages that a session installs for itself are in its home: here its modules find them, wherever they lie.
+ln -s /root/.node/node_modules "$root/node_modules"
+
 # Nothing of the machine that built it.
 rm -f "$root/etc/resolv.conf" "$root/etc/apt/sources.list" "$root"/etc/apt/sources.list.d/* "$root/etc/machine-id"
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*

@@ -14,7 +14,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["protocol"],
   ["config.ts"],
   ["log.ts"],
-  ["sandbox", "guest", "store", "files"],
+  ["sandbox", "guest", "store", "files", "egress"],
   ["image"],
   ["session"],
   ["http"],

@@ -9,6 +9,8 @@ const MIB = 1 << 20;
 const integer = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
 const flag = z.enum(["true", "false", "1", "0"]).transform((value) => value === "true" || value === "1");
 
+const indexUrl = z.url({ protocol: /^https?$/ });
+
 const environment = z.object({
   ERA_HOST: z.string().min(1).default("127.0.0.1"),
   ERA_PORT: integer(0, 65_535).optional(),
@@ -36,11 +38,16 @@ const environment = z.object({
   ERA_UID_BASE: integer(65_536, 4_200_000_000).default(1_900_000_000),
   ERA_IMAGE_PACKAGES: z.string().default(""),
   ERA_DEBIAN_MIRROR: z.string().optional(),
+  ERA_PIP_INDEX_URL: indexUrl.optional(),
+  ERA_NPM_REGISTRY: indexUrl.optional(),
+  ERA_GOPROXY: indexUrl.optional(),
   ERA_ALLOW_WEAK: z.string().default(""),
   ERA_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
 });
 
 export const SETTING_NAMES: readonly string[] = Object.keys(environment.shape);
+
+export type PackageIndexes = { pip: string | undefined; npm: string | undefined; go: string | undefined };
 
 export type Config = {
   host: string;
@@ -75,6 +82,8 @@ export type Config = {
   uidBase: number;
   imagePackages: readonly string[];
   debianMirror: string | undefined;
+  /** Where packages of each kind come from, when not from where their tools take them. */
+  indexes: PackageIndexes;
   /** Facilities that may be missing although they weaken isolation, by the names that `doctor` prints. */
   allowWeak: ReadonlySet<string>;
   logLevel: "debug" | "info" | "warn" | "error" | "silent";
@@ -128,6 +137,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     uidBase: settings.ERA_UID_BASE,
     imagePackages: words(settings.ERA_IMAGE_PACKAGES).sort(),
     debianMirror: settings.ERA_DEBIAN_MIRROR,
+    indexes: { pip: settings.ERA_PIP_INDEX_URL, npm: settings.ERA_NPM_REGISTRY, go: settings.ERA_GOPROXY },
     allowWeak: new Set(words(settings.ERA_ALLOW_WEAK)),
     logLevel: settings.ERA_LOG_LEVEL,
   };

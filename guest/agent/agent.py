@@ -13,6 +13,7 @@ import time
 
 import processes
 import workspace
+from egress import Egress
 from kernel_side import KernelSide
 from line import Line
 from ports import Ports
@@ -49,6 +50,7 @@ class Agent(ServerSide, RunSide, KernelSide):
         self.kernel = None
         self.epoch = 0
         self.ports = Ports(self, lambda ticket: self.send({"type": "refused", "ticket": ticket}))
+        self.egress = Egress(self)
         self.line = Line()
         self.line.dial()
         self.watch_line()

@@ -14,7 +14,7 @@ AGENT_PARTS = (
     AGENT,
     (
         *("wire", "processes", "workspace", "output", "kernel_process", "run", "shell", "mapping", "state_files", "results", "line"),
-        *("ports", "server_side", "run_side", "kernel_side", "agent"),
+        *("relay", "ports", "egress", "server_side", "run_side", "kernel_side", "agent"),
     ),
 )
 PLAIN_PARTS = (AGENT, ("text_state", "plain_kernel"))

@@ -31,6 +31,7 @@ class ServerSide:
         self.unwatch(self.line.socket.fileno())
         self.line.hang_up()
         self.ports.close()
+        self.egress.close()
         self.is_muted = True
 
     def on_nobody_there(self, now):

@@ -7,11 +7,13 @@ import { accessSync, constants, existsSync, readFileSync, statSync } from "node:
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
-import { type Config, ConfigError } from "../config.ts";
+import { type Config, ConfigError, type PackageIndexes } from "../config.ts";
+import { EgressGateway } from "../egress/gateway.ts";
 import { createHttpServer } from "../http/server.ts";
 import type { Image } from "../image/find.ts";
 import { ensureRuntime } from "../image/runtime.ts";
 import type { Logger } from "../log.ts";
+import { type Destination, normalizeHost } from "../protocol/egress.ts";
 import { type Cgroup, type CgroupTree, openCgroupTree } from "../sandbox/cgroup.ts";
 import { CA_PATH } from "../sandbox/policy.ts";
 import { type Facility, unacceptable } from "../sandbox/probe.ts";
@@ -44,7 +46,7 @@ export async function startServer(config: Config, image: Image, log: Logger): Pr
   );
   const pool = stack.use(new SandboxPool(host));
   const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
-  const oneShots = stack.use(new OneShots(pool, disk, config.outputBytes, onError));
+  const oneShots = stack.use(new OneShots({ pool, disk, egress: host.egress }, config.outputBytes, onError));
   const registry = new SessionRegistry({ host, store, pool, disk });
   const hibernation = stack.use(new Hibernation(() => registry.known(), config.idleMs, log));
   pool.reclaim = () => hibernation.reclaim();
@@ -97,7 +99,22 @@ export async function openHost(
   );
   const secret = await readSecret(join(config.dataDir, SECRET_FILE));
   const caBundle = findCaBundle();
-  return { host: { config, log, image, runtime, caBundle, cgroups, uids, asRoot, secret }, store, left };
+  const egress = stack.use(new EgressGateway(indexHosts(config.indexes), log));
+  return {
+    host: { config, log, image, runtime, caBundle, cgroups, uids, egress, asRoot, secret },
+    store,
+    left,
+  };
+}
+
+/** Where package indexes are that the operator has named. */
+function indexHosts(indexes: PackageIndexes): Destination[] {
+  return Object.values(indexes).flatMap((text) => {
+    if (text === undefined) return [];
+    const url = new URL(text);
+    const port = Number(url.port || (url.protocol === "https:" ? 443 : 80));
+    return [{ host: normalizeHost(url.hostname) ?? url.hostname, port }];
+  });
 }
 
 /** Sandboxes of sessions that an earlier server left running, by session; groups with nothing in them are removed. */

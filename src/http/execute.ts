@@ -3,6 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { executeBody, timeoutMsOf } from "../protocol/http.ts";
 import { parseLanguage } from "../protocol/language.ts";
 import type { OneShots } from "../session/one-shot.ts";
+import { DEFAULTS } from "../session/registry.ts";
 import { DEFAULT_TIMEOUT_MS } from "../session/run.ts";
 import { parseInput } from "./body.ts";
 import type { Idempotency } from "./idempotency.ts";
@@ -22,6 +23,7 @@ export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency
         timeoutMs: timeoutMsOf(body) ?? DEFAULT_TIMEOUT_MS,
         env: { ...body.envs, ...body.env },
         files: new Map(Object.entries(body.files ?? {})),
+        allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,
       };
       const result = await oneShots.run(asked, gone.signal);
       return { status: 200, body: viewOneShot(result, language) };

@@ -8,6 +8,7 @@ import type { Store } from "../store/store.ts";
 import { requireKey } from "./auth.ts";
 import { acceptJsonBodies } from "./body.ts";
 import { addCode } from "./code.ts";
+import { addConnections } from "./connections.ts";
 import { mapErrors } from "./errors.ts";
 import { addExecute } from "./execute.ts";
 import { addFiles } from "./files.ts";
@@ -51,6 +52,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addCode(app, registry);
   addFiles(app, { registry, diskBytes: config.limits.diskBytes });
   addProxy(app, { registry, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
+  addConnections(app, registry, store);
   addRuns(app, { registry, store, idempotency });
   return app;
 }

@@ -53,9 +53,9 @@ async function build(name: string, recipe: Recipe, options: BuildOptions): Promi
     if (asRoot()) await bootstrap("directory", rootfs, recipe, options);
     else await bootstrapUnprivileged(staging, rootfs, recipe, options);
     options.onProgress("adding programs from npm", 0.97);
-    for (const { source, target } of recipe.binaries) {
+    for (const { source, target } of recipe.fromNpm) {
       await mkdir(dirname(join(rootfs, target)), { recursive: true });
-      await cp(source, join(rootfs, target));
+      await cp(source, join(rootfs, target), { recursive: true });
     }
     await writeFile(
       manifestPath(staging),

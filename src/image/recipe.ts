@@ -9,11 +9,13 @@ import { z } from "zod";
 export const IMAGES_DIR = fileURLToPath(new URL("../../images/", import.meta.url));
 const CUSTOMIZE_SCRIPT = join(IMAGES_DIR, "customize.sh");
 
-const binary = z.strictObject({ package: z.string(), file: z.string(), target: z.string() });
+/** `path` is of a file or folder in the package. */
+const fromNpm = z.strictObject({ package: z.string(), path: z.string(), target: z.string() });
 const recipeFile = z.strictObject({
   suite: z.string(),
   packages: z.array(z.string()),
-  npmBinaries: z.record(z.string(), z.array(binary)),
+  /** By architecture, and those of `all`. */
+  npm: z.record(z.string(), z.array(fromNpm)),
   excludePaths: z.array(z.string()),
 });
 
@@ -22,8 +24,8 @@ export type Recipe = {
   packages: string[];
   excludePaths: string[];
   customizeScript: string;
-  /** Programs copied from npm packages of this repository's lockfile. */
-  binaries: { source: string; target: string; version: string }[];
+  /** Programs and libraries copied from npm packages of this repository's lockfile. */
+  fromNpm: { source: string; target: string; version: string }[];
 };
 
 const DEBIAN_PACKAGE = /^[a-z0-9][a-z0-9+.-]+$/;
@@ -33,23 +35,23 @@ export function readRecipe(extraPackages: readonly string[]): Recipe {
   const wrong = extraPackages.find((name) => !DEBIAN_PACKAGE.test(name));
   if (wrong !== undefined)
     throw new Error(`Cannot use ERA_IMAGE_PACKAGES: '${wrong}' is not the name of a Debian package`);
-  const binaries = file.npmBinaries[process.arch];
-  if (binaries === undefined)
+  const ofArchitecture = file.npm[process.arch];
+  if (ofArchitecture === undefined)
     throw new Error(`Cannot build an image: no programs are known for the architecture '${process.arch}'`);
   return {
     suite: file.suite,
     packages: [...new Set([...file.packages, ...extraPackages])],
     excludePaths: file.excludePaths,
     customizeScript: CUSTOMIZE_SCRIPT,
-    binaries: binaries.map(findBinary),
+    fromNpm: [...ofArchitecture, ...(file.npm.all ?? [])].map(findInNpm),
   };
 }
 
-function findBinary(entry: z.infer<typeof binary>): Recipe["binaries"][number] {
+function findInNpm(entry: z.infer<typeof fromNpm>): Recipe["fromNpm"][number] {
   const manifest = createRequire(import.meta.url).resolve(`${entry.package}/package.json`);
   const { version } = z.object({ version: z.string() }).parse(JSON.parse(readFileSync(manifest, "utf8")));
   return {
-    source: join(dirname(manifest), entry.file),
+    source: join(dirname(manifest), entry.path),
     target: entry.target,
     version: `${entry.package}@${version}`,
   };
@@ -62,7 +64,7 @@ export function imageName(recipe: Recipe): string {
     recipe.packages,
     recipe.excludePaths,
     readFileSync(recipe.customizeScript, "utf8"),
-    recipe.binaries.map(({ target, version }) => [target, version]),
+    recipe.fromNpm.map(({ target, version }) => [target, version]),
     process.arch,
   ]);
   return `${recipe.suite}-${createHash("sha256").update(content).digest("hex").slice(0, 16)}`;

@@ -1,6 +1,7 @@
 /** Bodies and queries that clients send. Unknown fields are ignored; a known one of the wrong type is refused. */
 import { z } from "zod";
 import { isShallow, MAX_JSON_DEPTH } from "../lib/json-depth.ts";
+import { isHostPattern, MAX_ALLOWED_HOSTS } from "./egress.ts";
 
 const MAX_ENV_CHARS = 64 << 10;
 const MAX_ENV_NAMES = 1_000;
@@ -75,6 +76,18 @@ const limits = {
     .optional(),
 };
 
+const internetAccess = z.union([
+  z.boolean(),
+  z.object({
+    allow: z
+      .array(
+        z
+          .string()
+          .refine(isHostPattern, "each item is a host, as in 'example.org', '*.example.org', 'host:8443'"),
+      )
+      .max(MAX_ALLOWED_HOSTS),
+  }),
+]);
 const durability = z.enum(["none", "async", "sync"]);
 const versionNumber = z.int().min(1).max(Number.MAX_SAFE_INTEGER);
 
@@ -84,6 +97,7 @@ export const executeBody = z.object({
   code: z.string(),
   language: z.string(),
   ...limits,
+  allowInternetAccess: internetAccess.optional(),
   files: z
     .record(workspacePath, z.string())
     .refine(
@@ -102,7 +116,7 @@ export const createBody = z.object({
   persistent: z.boolean().optional(),
   metadata: jsonObject("metadata").optional(),
   data: jsonObject("data").optional(),
-  allowInternetAccess: z.boolean().optional(),
+  allowInternetAccess: internetAccess.optional(),
   allowPublicAccess: z.boolean().optional(),
   default_timeout: timeout.nullish(),
   memory_mib: z.int().min(64).nullish(),
@@ -113,7 +127,7 @@ export const createBody = z.object({
 
 export const patchBody = z.object({
   default_timeout: z.number().positive().max(MAX_TIMEOUT_S).optional(),
-  allowInternetAccess: z.boolean().optional(),
+  allowInternetAccess: internetAccess.optional(),
   allowPublicAccess: z.boolean().optional(),
   metadata: jsonObject("metadata").optional(),
   durability: durability.optional(),

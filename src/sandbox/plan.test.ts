@@ -16,7 +16,7 @@ const policy: SandboxPolicy = {
     tmpBytes: 1 << 26,
     fileBytes: 1 << 30,
   },
-  env: guestEnvironment(1),
+  env: guestEnvironment(1, { pip: undefined, npm: undefined, go: undefined }),
   command: ["/agent"],
 };
 const asRoot = planLaunch(policy, { asRoot: true, cgroupFolders: ["/cg/memory/x", "/cg/pids/x"] });

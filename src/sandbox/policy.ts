@@ -1,5 +1,7 @@
 /** What one sandbox may see and use. Pure data: the facilities beside this file turn it into a launch plan. */
 
+import type { PackageIndexes } from "../config.ts";
+
 export type Limits = {
   memoryBytes: number;
   cpus: number;
@@ -27,10 +29,47 @@ export type SandboxPolicy = {
   command: readonly string[];
 };
 
+/** Where the agent takes connections to the internet: see guest/agent/egress.py. */
+const PROXY = "http://127.0.0.1:3128";
+const LOCAL = "localhost,127.0.0.1,::1,era";
+
 export const CA_PATH = "/etc/ssl/certs/ca-certificates.crt";
 
 /** The whole environment of a guest, but for what a run adds. */
-export function guestEnvironment(cpus: number): Record<string, string> {
+export function guestEnvironment(cpus: number, indexes: PackageIndexes): Record<string, string> {
+  return { ...environmentOf(cpus), ...proxyEnvironment(), ...packageEnvironment(indexes) };
+}
+
+/** There always: a session that may not use it yet may be allowed to at any time. */
+function proxyEnvironment(): Record<string, string> {
+  const names = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"];
+  return {
+    ...Object.fromEntries(names.map((name) => [name, PROXY])),
+    no_proxy: LOCAL,
+    NO_PROXY: LOCAL,
+    NODE_USE_ENV_PROXY: "1",
+  };
+}
+
+/** Tools put what they install into the home, where it belongs to the session. */
+function packageEnvironment({ pip, npm, go }: PackageIndexes): Record<string, string> {
+  return {
+    PIP_USER: "1",
+    PIP_BREAK_SYSTEM_PACKAGES: "1",
+    PIP_ROOT_USER_ACTION: "ignore",
+    PIP_DISABLE_PIP_VERSION_CHECK: "1",
+    PIP_NO_CACHE_DIR: "1",
+    NPM_CONFIG_PREFIX: "/root/.local",
+    NPM_CONFIG_UPDATE_NOTIFIER: "false",
+    NPM_CONFIG_FUND: "false",
+    NPM_CONFIG_AUDIT: "false",
+    ...(pip === undefined ? {} : { PIP_INDEX_URL: pip, PIP_TRUSTED_HOST: new URL(pip).host }),
+    ...(npm === undefined ? {} : { NPM_CONFIG_REGISTRY: npm }),
+    ...(go === undefined ? {} : { GOPROXY: go, GOSUMDB: "off" }),
+  };
+}
+
+function environmentOf(cpus: number): Record<string, string> {
   const threads = String(Math.max(1, Math.ceil(cpus)));
   return {
     PATH: "/root/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -44,10 +83,6 @@ export function guestEnvironment(cpus: number): Record<string, string> {
     NODE_EXTRA_CA_CERTS: CA_PATH,
     GIT_SSL_CAINFO: CA_PATH,
     PIP_CERT: CA_PATH,
-    PIP_USER: "1",
-    PIP_BREAK_SYSTEM_PACKAGES: "1",
-    PIP_ROOT_USER_ACTION: "ignore",
-    PIP_DISABLE_PIP_VERSION_CHECK: "1",
     PYTHONUNBUFFERED: "1",
     PYTHONDONTWRITEBYTECODE: "1",
     MPLBACKEND: "module://era_matplotlib",

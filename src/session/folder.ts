@@ -48,6 +48,9 @@ export async function createFolder(dataDir: string, uid: number, asRoot: boolean
   }
 }
 
+/** Where a sandbox reaches the gateway to the internet. */
+export const egressSocket = ({ run }: SessionFolders) => join(run, "egress.sock");
+
 /** What the guest writes, and what counts against its quota. */
 export const guestFolders = ({ workspace, home, state }: SessionFolders) => [workspace, home, state];
 

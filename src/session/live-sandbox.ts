@@ -2,6 +2,7 @@
 import { createHmac } from "node:crypto";
 import { rm } from "node:fs/promises";
 import type { Config } from "../config.ts";
+import type { EgressGateway } from "../egress/gateway.ts";
 import { GuestChannel, type LineIdentity } from "../guest/channel.ts";
 import { SandboxPorts } from "../guest/ports.ts";
 import type { Image } from "../image/find.ts";
@@ -27,6 +28,7 @@ export type SandboxHost = {
   caBundle: string | null;
   cgroups: CgroupTree | null;
   uids: UidRange;
+  egress: EgressGateway;
   asRoot: boolean;
   /** Known to the servers of this data folder, one after the other, and to nobody else. */
   secret: string;
@@ -103,7 +105,7 @@ export function planFor(
     folders: folder,
     caBundle: host.caBundle,
     limits,
-    env: guestEnvironment(limits.cpus),
+    env: guestEnvironment(limits.cpus, host.config.indexes),
     command,
   };
   return planLaunch(policy, { asRoot: host.asRoot, cgroupFolders: cgroup?.folders ?? [] });

@@ -1,13 +1,16 @@
 /** Runs a program in a sandbox of its own, which is destroyed at once: nothing of it is kept, not even a record. */
 
+import type { EgressDoor } from "../egress/door.ts";
+import type { EgressGateway } from "../egress/gateway.ts";
 import type { GuestRun } from "../guest/guest-run.ts";
 import { randomBase36 } from "../lib/random-id.ts";
+import type { EgressRule } from "../protocol/egress.ts";
 import { shuttingDown } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
 import type { Dropped } from "../store/store.ts";
 import type { DiskMonitor } from "./disk-quota.ts";
-import { guestFolders } from "./folder.ts";
+import { egressSocket, type Folder, guestFolders } from "./folder.ts";
 import { lostOutcome, resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
@@ -20,6 +23,7 @@ type OneShotRequest = {
   env: Readonly<Record<string, string>>;
   /** Files to put into the workspace first, by relative path. */
   files: ReadonlyMap<string, string>;
+  allowInternetAccess: EgressRule;
 };
 
 export type OneShotResult = {
@@ -34,14 +38,20 @@ export type OneShotResult = {
 
 export class OneShots {
   readonly #pool: SandboxPool;
+  readonly #egress: EgressGateway;
   readonly #disk: DiskMonitor;
   readonly #outputBytes: number;
   readonly #endings = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
   readonly #onError: (error: unknown) => void;
 
-  constructor(pool: SandboxPool, disk: DiskMonitor, outputBytes: number, onError: (error: unknown) => void) {
+  constructor(
+    { pool, disk, egress }: { pool: SandboxPool; disk: DiskMonitor; egress: EgressGateway },
+    outputBytes: number,
+    onError: (error: unknown) => void,
+  ) {
     this.#pool = pool;
+    this.#egress = egress;
     this.#disk = disk;
     this.#outputBytes = outputBytes;
     this.#onError = onError;
@@ -58,6 +68,7 @@ export class OneShots {
     const id = `exec_${randomBase36(16)}`;
     const log = new OutputLog(this.#outputBytes);
     let overDiskQuota: string | null = null;
+    let door: EgressDoor | null = null;
     const { folder, channel } = lease.live;
     const watched = {
       paths: guestFolders(folder),
@@ -72,6 +83,7 @@ export class OneShots {
     const interrupt = () => channel.interrupt(id);
     unwanted.addEventListener("abort", interrupt, { once: true });
     try {
+      door = await this.#openDoor(folder, request.allowInternetAccess);
       for (const [path, content] of request.files) channel.seed(path, Buffer.from(content));
       const end = await channel.run(this.#guestRun(id, request, log));
       const ranOutOfMemory = () => lease.live.hasNewOomKills();
@@ -87,8 +99,17 @@ export class OneShots {
     } finally {
       unwanted.removeEventListener("abort", interrupt);
       this.#disk.unwatch(watched);
+      await door?.[Symbol.asyncDispose]();
       this.#destroySoon(lease);
     }
+  }
+
+  /** Nothing is recorded of what a one-shot run asks of the internet. */
+  async #openDoor(folder: Folder, rule: EgressRule): Promise<EgressDoor | null> {
+    if (rule === false) return null;
+    const door = await this.#egress.open(egressSocket(folder), () => undefined);
+    this.#egress.change(door, rule, true);
+    return door;
   }
 
   /** Interrupts what runs. */

@@ -2,12 +2,14 @@
  * The sandbox of one session, while it has one: started, adopted, watched, ended. Its moves are in state.ts; all of them
  * happen in the session's turn, but for the news that a sandbox has ended by itself.
  */
+import type { EgressDoor } from "../egress/door.ts";
+import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
 import type { SavedFrame, StreamName } from "../protocol/guest.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import type { SessionRow } from "../store/store.ts";
 import type { DiskMonitor, Watched } from "./disk-quota.ts";
-import { type Folder, folderAt, guestFolders } from "./folder.ts";
+import { egressSocket, type Folder, folderAt, guestFolders } from "./folder.ts";
 import { defaultLimits, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
 import { move, type SessionState } from "./state.ts";
@@ -16,6 +18,8 @@ type SandboxEvents = {
   onLate: (runId: string, stream: StreamName, chunk: Buffer) => void;
   onKernelLost: (epoch: number, description: string) => void;
   onSaved: (report: SavedFrame) => void;
+  /** A program has asked something of the internet. */
+  onEgress: (record: EgressRecord) => void;
   /** It ended, or must, between runs; in a run, the run itself hears of it. */
   onLost: (reason: string) => void;
   /** Its processes are gone; what was collected of its output must be stored. */
@@ -33,6 +37,7 @@ export class SessionSandbox {
   readonly #events: SandboxEvents;
   #state: SessionState = { kind: "cold" };
   #watched: Watched | null = null;
+  #door: EgressDoor | null = null;
   /** Why the run in progress was stopped, when it was for its session's disk quota. */
   overQuota: string | null = null;
   /** Threads of the program between runs, as last reported. */
@@ -66,7 +71,7 @@ export class SessionSandbox {
   async start(row: SessionRow): Promise<LiveSandbox> {
     const limits = limitsOf(row, this.#deps.host);
     const { pool } = this.#deps;
-    return this.#obtain(() =>
+    return this.#obtain(row, () =>
       row.folder === null
         ? pool.take(row.language, limits)
         : pool.wake(this.folder(row.folder), row.language, limits),
@@ -74,8 +79,8 @@ export class SessionSandbox {
   }
 
   /** The sandbox that an earlier server has left on the session's folder. */
-  async adopt(folder: Folder, cgroup: Cgroup): Promise<LiveSandbox> {
-    return this.#obtain(() => this.#deps.pool.adopt(folder, cgroup));
+  async adopt(row: SessionRow, folder: Folder, cgroup: Cgroup): Promise<LiveSandbox> {
+    return this.#obtain(row, () => this.#deps.pool.adopt(folder, cgroup));
   }
 
   beginRun(runId: string): LiveSandbox {
@@ -93,9 +98,16 @@ export class SessionSandbox {
     this.#state = move(this.#state, { kind: "deleted" });
   }
 
-  setLimits(row: SessionRow): void {
+  /** Takes over changed settings, at once. */
+  update(row: SessionRow): void {
     const limits = limitsOf(row, this.#deps.host);
     if (limits !== null) this.live?.sandbox.cgroup?.setLimits(limits);
+    this.openTo(row.allowInternetAccess);
+  }
+
+  /** What it reaches of the internet from now on, open connections included. */
+  openTo(rule: EgressRule, withTrusted = rule !== false): void {
+    if (this.#door !== null) this.#deps.host.egress.change(this.#door, rule, withTrusted);
   }
 
   folder(folder: { key: string; uid: number }): Folder {
@@ -108,6 +120,8 @@ export class SessionSandbox {
     const { lease } = this.#state;
     this.#state = move(this.#state, { kind: "ending" });
     if (this.#watched !== null) this.#deps.disk.unwatch(this.#watched);
+    await this.#door?.[Symbol.asyncDispose]();
+    this.#door = null;
     this.#events.onEnd();
     try {
       if (withFolder) await lease.destroy(reason);
@@ -125,15 +139,27 @@ export class SessionSandbox {
     throw new Error(`a session that is '${this.#state.kind}' has no sandbox`);
   }
 
-  async #obtain(work: () => Promise<Lease>): Promise<LiveSandbox> {
+  async #obtain(row: SessionRow, work: () => Promise<Lease>): Promise<LiveSandbox> {
     this.#state = move(this.#state, { kind: "starting" });
     try {
       const lease = await work();
+      await this.#openDoor(row, lease);
       this.#attach(lease.live);
       this.#state = move(this.#state, { kind: "idle", lease });
       return lease.live;
     } catch (error) {
       this.#state = move(this.#state, { kind: "cold" });
+      throw error;
+    }
+  }
+
+  async #openDoor(row: SessionRow, lease: Lease): Promise<void> {
+    try {
+      const { egress } = this.#deps.host;
+      this.#door = await egress.open(egressSocket(lease.live.folder), this.#events.onEgress);
+      this.openTo(row.allowInternetAccess);
+    } catch (error) {
+      await (row.folder === null ? lease.destroy(doorFailed(error)) : lease.end(doorFailed(error)));
       throw error;
     }
   }
@@ -175,6 +201,8 @@ export class SessionSandbox {
     } else if (!isNew) this.#events.onLost(message);
   }
 }
+
+const doorFailed = (cause: unknown) => new Error("its way to the internet could not be made", { cause });
 
 function limitsOf({ memoryMib, cpuCount }: SessionRow, host: SandboxHost): Limits | null {
   if (memoryMib === null && cpuCount === null) return null;

@@ -11,8 +11,10 @@ import { AppError, shuttingDown } from "../protocol/errors.ts";
 import type { StateListing } from "../protocol/guest.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { JsonObject, RunRow, SessionRow, Store } from "../store/store.ts";
+import { CurrentRuns } from "./current-runs.ts";
 import { parseData, refuseTooMuchData, ToldData } from "./data.ts";
 import type { DiskMonitor } from "./disk-quota.ts";
+import { EgressLog } from "./egress-log.ts";
 import type { Folder } from "./folder.ts";
 import { durabilityOf, guestRunOf, timeoutOf } from "./guest-run.ts";
 import { LateOutput } from "./late-output.ts";
@@ -48,11 +50,10 @@ export class Session {
   #refusing: AppError | null = null;
   #nextNumber: number;
   readonly #late: LateOutput;
+  readonly #egress: EgressLog;
   readonly #recorder: RunRecorder;
-  /** Runs that wait, are in progress or being stored, by id. */
-  readonly #runs = new Map<string, Run>();
+  readonly #runs = new CurrentRuns();
   readonly #open: OpenRuns;
-  #activeAt = performance.now();
 
   /** `lastNumber` is that of the session's last recorded run, 0 when there is none. */
   constructor(row: SessionRow, lastNumber: number, open: RunRow[], deps: SessionDependencies) {
@@ -62,18 +63,23 @@ export class Session {
     this.#nextNumber = Math.max(lastNumber, row.version) + 1;
     this.#recorder = new RunRecorder(deps.store, deps.host.log);
     this.#late = new LateOutput(deps.store, deps.host.log);
+    this.#egress = new EgressLog(deps.store, deps.host.log, row.id);
     this.#sandbox = new SessionSandbox(deps, {
       onLate: (runId, _stream, chunk) => this.#late.add(runId, chunk),
       onKernelLost: (epoch, description) => {
         this.#epoch = epoch;
         this.#lossReason ??= `The interpreter ended between runs (${description})`;
       },
+      onEgress: (record) => this.#egress.add(record),
       onSaved: (report) => noteSaved(this.#row.saved, report),
       onLost: (reason) => {
         this.#lossReason ??= reason;
         void this.#queue.add(() => this.#endSandbox(reason));
       },
-      onEnd: () => this.#late.flush(),
+      onEnd: () => {
+        this.#late.flush();
+        this.#egress.flush();
+      },
     });
   }
 
@@ -91,17 +97,17 @@ export class Session {
   /** Milliseconds without a run or a request for one; null while something goes on, also between runs. */
   get idleMs(): number | null {
     if (this.state !== "idle" || this.#queue.length > 0 || this.#sandbox.hasBackgroundWork) return null;
-    return performance.now() - this.#activeAt;
+    return this.#runs.idleMs;
   }
 
   findRun(runId: string): Run | null {
-    return this.#runs.get(runId) ?? null;
+    return this.#runs.find(runId);
   }
 
   /** Changes settings: limits at once, all else with the next run. */
   async update(change: Partial<SessionRow>): Promise<void> {
     Object.assign(this.#row, change);
-    this.#sandbox.setLimits(this.#row);
+    this.#sandbox.update(this.#row);
     await this.#deps.store.updateSession(this.#row);
   }
 
@@ -118,7 +124,7 @@ export class Session {
       .add(() => this.#run(request, row, log))
       .then((ended) => this.#recorder.storeSoon(ended, () => this.#row, durabilityOf(request, this.#row)));
     const run = { runId: row.runId, log, result };
-    this.#follow(run);
+    this.#runs.follow(run);
     result.catch(() => {
       if (!this.isDeleted) this.#recorder.abandon(row, this.#row);
     });
@@ -156,7 +162,7 @@ export class Session {
 
   /** A connection to a port that a program of it listens on; null when none does, or the session sleeps. */
   async connect(port: number): Promise<Socket | null> {
-    this.#activeAt = performance.now();
+    this.#runs.touch();
     return this.#sandbox.live?.ports.connect(port) ?? null;
   }
 
@@ -207,7 +213,7 @@ export class Session {
       if (folder === null) return this.#open.lose(this.#row);
       if (cgroup !== null) {
         try {
-          await this.#greet(await this.#sandbox.adopt(folder, cgroup), true);
+          await this.#greet(await this.#sandbox.adopt(this.#row, folder, cgroup), true);
         } catch (error) {
           this.#deps.host.log.info({ err: error, session: this.#row.id }, "a sandbox was not adopted");
         }
@@ -261,17 +267,6 @@ export class Session {
     const { length } = this.#queue;
     if (length < this.#deps.host.config.queueLength) return;
     throw new AppError("queue_full", `Cannot queue a run on '${this.#row.id}': ${length} are waiting`);
-  }
-
-  #follow(run: Run): void {
-    this.#runs.set(run.runId, run);
-    run.result
-      .catch(() => undefined)
-      .finally(() => {
-        run.log.close();
-        this.#runs.delete(run.runId);
-        this.#activeAt = performance.now();
-      });
   }
 
   async #run(request: RunRequest, row: RunRow, log: OutputLog): Promise<RunResult> {
@@ -370,7 +365,7 @@ export class Session {
   async #settleOpen(live: LiveSandbox): Promise<void> {
     await this.#open.settle(live, this.#row, {
       recorded: this.#recorder.recorded,
-      follow: (run) => this.#follow(run),
+      follow: (run) => this.#runs.follow(run),
       begin: (runId) => void this.#sandbox.beginRun(runId),
       ended: (row, log, end) => {
         this.#sandbox.endRun();

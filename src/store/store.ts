@@ -1,5 +1,6 @@
 /** What outlives the server, besides the session folders. One implementation in sqlite/; a second one can be a server. */
 
+import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
 import type { NotKept, SaveMode, StateListing } from "../protocol/guest.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
@@ -15,7 +16,7 @@ export type SessionRow = {
   persistent: boolean;
   metadata: JsonObject;
   data: JsonObject;
-  allowInternetAccess: boolean;
+  allowInternetAccess: EgressRule;
   allowPublicAccess: boolean;
   /** Seconds; null means the server's default. */
   defaultTimeout: number | null;
@@ -101,6 +102,8 @@ export type RecordedAnswer = { requestHash: string; status: number; body: string
 /** A key whose run was begun: its answer is the run's record. */
 export type ReservedAnswer = { requestHash: string; runId: string };
 
+export type EgressTotals = { connections: number; refused: number; sentBytes: number; receivedBytes: number };
+
 export type Page<T> = { items: T[]; cursor: string | null };
 export type PageRequest = { limit: number; cursor: string | null };
 
@@ -135,6 +138,12 @@ export interface Store extends AsyncDisposable {
   forgetRun(runId: string): Promise<void>;
   /** Runs that have neither ended nor been lost, by session: at start, those that a killed server left open. */
   listOpenRuns(): Promise<Map<string, RunRow[]>>;
+
+  /** Adds to what a session has asked of the internet; the newest `keep` are kept one by one, and all are counted. */
+  addEgress(sessionId: string, records: readonly EgressRecord[], keep: number): Promise<void>;
+  /** Newest first. */
+  listEgress(sessionId: string, page: PageRequest): Promise<Page<EgressRecord>>;
+  egressTotals(sessionId: string): Promise<EgressTotals>;
 
   /** What is saved of a session that sleeps. */
   saveListing(sessionId: string, listing: StateListing): Promise<void>;

@@ -1,8 +1,10 @@
 /** The store in one SQLite file, in WAL mode, held by one server at a time. */
 import { chmodSync, closeSync, openSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import type { EgressRecord } from "../../protocol/egress.ts";
 import type { StateListing } from "../../protocol/guest.ts";
 import type {
+  EgressTotals,
   Page,
   PageRequest,
   RecordedAnswer,
@@ -86,6 +88,8 @@ class SqliteStore implements Store {
       this.#sql("DELETE FROM runs WHERE session_id = ?").run(id);
       this.#sql("DELETE FROM answers WHERE scope = ?").run(id);
       this.#sql("DELETE FROM listings WHERE session_id = ?").run(id);
+      this.#sql("DELETE FROM egress WHERE session_id = ?").run(id);
+      this.#sql("DELETE FROM egress_totals WHERE session_id = ?").run(id);
       this.#sql("DELETE FROM sessions WHERE id = ?").run(id);
     });
   }
@@ -205,6 +209,45 @@ class SqliteStore implements Store {
     this.#flush();
     const rows = this.#sql("SELECT * FROM runs WHERE state = 'queued' ORDER BY number").all().map(parseRun);
     return Map.groupBy(rows, (run) => run.sessionId);
+  }
+
+  async addEgress(sessionId: string, records: readonly EgressRecord[], keep: number): Promise<void> {
+    const totals = `INSERT INTO egress_totals (session_id, connections, refused, sent, received) VALUES (?, ?, ?, ?, ?)
+      ON CONFLICT (session_id) DO UPDATE SET connections = connections + excluded.connections,
+      refused = refused + excluded.refused, sent = sent + excluded.sent, received = received + excluded.received`;
+    const oldest = `DELETE FROM egress WHERE session_id = ?1 AND ordinal <=
+      (SELECT ordinal FROM egress WHERE session_id = ?1 ORDER BY ordinal DESC LIMIT 1 OFFSET ?2)`;
+    this.#transaction(() => {
+      // Of a session that is being deleted nothing may come after it.
+      if (this.#sql("SELECT 1 FROM sessions WHERE id = ?").get(sessionId) === undefined) return;
+      for (const record of records) {
+        this.#sql("INSERT INTO egress (session_id, record) VALUES (?, ?)").run(
+          sessionId,
+          JSON.stringify(record),
+        );
+        const refused = record.refused === null ? 0 : 1;
+        this.#sql(totals).run(sessionId, 1, refused, record.sentBytes, record.receivedBytes);
+      }
+      this.#sql(oldest).run(sessionId, keep);
+    });
+  }
+
+  async listEgress(sessionId: string, { limit, cursor }: PageRequest): Promise<Page<EgressRecord>> {
+    const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
+    const sql =
+      "SELECT ordinal, record FROM egress WHERE session_id = ? AND ordinal < ? ORDER BY ordinal DESC LIMIT ?";
+    const rows = this.#sql(sql).all(sessionId, before, limit + 1);
+    return page(rows, limit, "ordinal", (row) => JSON.parse(String(row.record)) as EgressRecord);
+  }
+
+  async egressTotals(sessionId: string): Promise<EgressTotals> {
+    const row = this.#sql("SELECT * FROM egress_totals WHERE session_id = ?").get(sessionId);
+    return {
+      connections: Number(row?.connections ?? 0),
+      refused: Number(row?.refused ?? 0),
+      sentBytes: Number(row?.sent ?? 0),
+      receivedBytes: Number(row?.received ?? 0),
+    };
   }
 
   async saveListing(sessionId: string, listing: StateListing): Promise<void> {

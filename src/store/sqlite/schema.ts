@@ -51,4 +51,19 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE listings (session_id TEXT PRIMARY KEY, listing TEXT NOT NULL) STRICT;
   CREATE INDEX open_runs ON runs (state) WHERE state = 'queued';
   `,
+  `
+  CREATE TABLE egress (
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+    session_id TEXT NOT NULL,
+    record TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX egress_of_session ON egress (session_id, ordinal);
+  CREATE TABLE egress_totals (
+    session_id TEXT PRIMARY KEY,
+    connections INTEGER NOT NULL,
+    refused INTEGER NOT NULL,
+    sent INTEGER NOT NULL,
+    received INTEGER NOT NULL
+  ) STRICT;
+  `,
 ];

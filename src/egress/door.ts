@@ -1,0 +1,43 @@
+/** The socket in a sandbox's folder through which it reaches the gateway, and the rule for what it leads to. */
+import { once } from "node:events";
+import { rm } from "node:fs/promises";
+import { createServer, type Socket } from "node:net";
+import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
+
+const MAX_CONNECTIONS = 128;
+
+export type EgressDoor = AsyncDisposable & {
+  rule: EgressRule;
+  /** Whether what the operator trusts can be reached too. */
+  opensTrusted: boolean;
+  onRecord: (record: EgressRecord) => void;
+};
+
+type Owner = {
+  admit: (socket: Socket, door: EgressDoor) => void;
+  onRecord: (record: EgressRecord) => void;
+};
+
+export async function openDoor(path: string, { admit, onRecord }: Owner): Promise<EgressDoor> {
+  await rm(path, { force: true });
+  const sockets = new Set<Socket>();
+  const door: EgressDoor = {
+    rule: false,
+    opensTrusted: false,
+    onRecord,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    admit(socket, door);
+  });
+  server.maxConnections = MAX_CONNECTIONS;
+  server.listen({ path, readableAll: true, writableAll: true });
+  await once(server, "listening");
+  server.on("error", () => server.close());
+  return door;
+}

@@ -1,0 +1,165 @@
+/**
+ * The way from sandboxes to the internet: one forward proxy, which is not listening anywhere itself. Each session has a
+ * door, a socket in its folder, and the gateway knows every connection by the door that it came through.
+ */
+import { Agent } from "node:http";
+import { isIP, type LookupFunction, type Socket } from "node:net";
+import { type ConnectionStats, type PrepareRequestFunctionOpts, RequestError, Server } from "proxy-chain";
+import type { Logger } from "../log.ts";
+import {
+  type Destination,
+  type EgressRecord,
+  type EgressRule,
+  normalizeHost,
+  refusal,
+} from "../protocol/egress.ts";
+import { type EgressDoor, openDoor } from "./door.ts";
+import { publicAddresses, trustedAddresses, Unreachable } from "./resolve.ts";
+
+/** A connection of a sandbox, with the destination that it was used for last. */
+type Passage = { door: EgressDoor; current: OpenRecord | null };
+type OpenRecord = { record: EgressRecord; startedAt: number; sentBefore: number; receivedBefore: number };
+
+const IDLE_MS = 10 * 60_000;
+
+export class EgressGateway implements AsyncDisposable {
+  readonly #proxy: Server;
+  readonly #passages = new Map<number, Passage>();
+  readonly #arriving = new WeakMap<object, EgressDoor>();
+  readonly #trusted: ReadonlySet<string>;
+  /** No connection is used for two sessions, or kept for later. */
+  readonly #agent = new Agent({ keepAlive: false });
+
+  /** `trusted` are hosts with their ports that the operator has named, such as package indexes: they may be private. */
+  constructor(trusted: readonly Destination[], log: Logger) {
+    this.#trusted = new Set(trusted.map(({ host, port }) => `${host}:${port}`));
+    this.#proxy = new Server({
+      authRealm: "era",
+      prepareRequestFunction: (asked) => this.#prepare(asked),
+    });
+    this.#proxy.on("requestFailed", ({ error }) =>
+      log.info({ err: error }, "a request to the internet failed"),
+    );
+    this.#proxy.on("connectionClosed", ({ connectionId, stats }) => {
+      const passage = this.#passages.get(connectionId);
+      this.#passages.delete(connectionId);
+      if (passage !== undefined) finish(passage, stats);
+    });
+  }
+
+  isTrusted({ host, port }: Destination): boolean {
+    return this.#trusted.has(`${host}:${port}`);
+  }
+
+  /** Opens a door at a path, closed to everything until it is given a rule. */
+  async open(path: string, onRecord: (record: EgressRecord) => void): Promise<EgressDoor> {
+    return openDoor(path, { admit: (socket, door) => this.#admit(socket, door), onRecord });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#proxy.closeConnections();
+    this.#agent.destroy();
+  }
+
+  #admit(socket: Socket, door: EgressDoor): void {
+    // The proxy takes a socket without an address for one that is gone already.
+    Object.defineProperty(socket, "remoteAddress", { value: "sandbox" });
+    this.#arriving.set(socket, door);
+    socket.setTimeout(IDLE_MS);
+    this.#proxy.server.emit("connection", socket);
+  }
+
+  async #prepare({ request, connectionId, hostname, port }: PrepareRequestFunctionOpts) {
+    const door = this.#arriving.get(request.socket);
+    if (door === undefined) throw new RequestError("Unknown connection", 400);
+    const host = normalizeHost(hostname);
+    if (host === null) throw new RequestError(`'${hostname.slice(0, 300)}' cannot be a host`, 400);
+    const passage = this.#passages.get(connectionId) ?? { door, current: null };
+    this.#passages.set(connectionId, passage);
+    const to = { host, port };
+    const opened = this.#begin(passage, connectionId, to);
+    try {
+      refuseForgery(request.headers.host, request.method, to);
+      const addresses = await this.#addresses(door, to);
+      return { dnsLookup: pinned(addresses) as never, httpAgent: this.#agent };
+    } catch (error) {
+      if (!(error instanceof Unreachable)) throw error;
+      opened.record.refused = error.message;
+      throw new RequestError(`${error.message}\n`, 403);
+    }
+  }
+
+  async #addresses(door: EgressDoor, to: Destination): Promise<string[]> {
+    const isTrusted = this.isTrusted(to);
+    const reason = isTrusted && door.opensTrusted ? null : refusal(door.rule, to);
+    if (reason !== null) throw new Unreachable(reason);
+    const addresses = isTrusted ? await trustedAddresses(to.host) : await publicAddresses(to.host);
+    // Asked again: the rule may have been changed, and the door's connections been looked through, meanwhile.
+    const now = isTrusted && door.opensTrusted ? null : refusal(door.rule, to);
+    if (now !== null) throw new Unreachable(now);
+    return addresses;
+  }
+
+  /** One record for a destination, however many requests a connection carries to it in a row. */
+  #begin(passage: Passage, connectionId: number, { host, port }: Destination): OpenRecord {
+    const stats = this.#proxy.getConnectionStats(connectionId);
+    const { current } = passage;
+    if (current !== null && current.record.host === host && current.record.port === port) {
+      if (current.record.refused === null) return current;
+    }
+    finish(passage, stats);
+    const at = new Date().toISOString();
+    const opened = {
+      record: { at, host, port, refused: null, sentBytes: 0, receivedBytes: 0, durationMs: 0 },
+      startedAt: performance.now(),
+      sentBefore: stats?.srcRxBytes ?? 0,
+      receivedBefore: stats?.srcTxBytes ?? 0,
+    };
+    passage.current = opened;
+    return opened;
+  }
+
+  /** Sets what a door leads to, and ends its connections to what it does not lead to any more. */
+  change(door: EgressDoor, rule: EgressRule, opensTrusted: boolean): void {
+    door.rule = rule;
+    door.opensTrusted = opensTrusted;
+    for (const [id, passage] of this.#passages) {
+      if (passage.door !== door || passage.current === null) continue;
+      const to = passage.current.record;
+      const isOpen = (this.isTrusted(to) && door.opensTrusted) || refusal(door.rule, to) === null;
+      if (!isOpen) this.#proxy.closeConnection(id);
+    }
+  }
+}
+
+function finish(passage: Passage, stats: ConnectionStats | undefined): void {
+  const { current } = passage;
+  if (current === null) return;
+  passage.current = null;
+  const { record } = current;
+  record.durationMs = Math.round(performance.now() - current.startedAt);
+  if (record.refused === null) {
+    record.sentBytes = Math.max(0, (stats?.srcRxBytes ?? 0) - current.sentBefore);
+    record.receivedBytes = Math.max(0, (stats?.srcTxBytes ?? 0) - current.receivedBefore);
+  }
+  passage.door.onRecord(record);
+}
+
+/** A plain request that names one host to the proxy and another to the server behind it is no honest one. */
+function refuseForgery(header: string | undefined, method: string | undefined, to: Destination): void {
+  if (method === "CONNECT") return;
+  const named = /^(.*?)(?::(\d{1,5}))?$/.exec(header ?? "");
+  const host = normalizeHost(named?.[1] ?? "");
+  if (host !== to.host || Number(named?.[2] ?? 80) !== to.port)
+    throw new RequestError("The header 'Host' names another host than the request\n", 400);
+}
+
+/** Answers what was found before, whatever is asked. */
+function pinned(addresses: readonly string[]): LookupFunction {
+  const all = addresses.map((address) => ({ address, family: isIP(address) }));
+  return (_host, options, callback) => {
+    const [first] = all;
+    if (options.all) callback(null, all);
+    else callback(null, first?.address ?? "", first?.family ?? 4);
+  };
+}

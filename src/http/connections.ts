@@ -1,0 +1,39 @@
+/** GET …/connections: what a session has asked of the internet, and what became of it. */
+import type { FastifyInstance } from "fastify";
+import type { EgressRecord } from "../protocol/egress.ts";
+import { pageQuery } from "../protocol/http.ts";
+import type { SessionRegistry } from "../session/registry.ts";
+import type { Store } from "../store/store.ts";
+import { parseInput } from "./body.ts";
+import { type IdParams, parseId } from "./sessions.ts";
+
+const DEFAULT_LIMIT = 100;
+
+export function addConnections(app: FastifyInstance, registry: SessionRegistry, store: Store): void {
+  app.get<IdParams>("/api/sessions/:id/connections", async (request) => {
+    const { row } = await registry.get(parseId(request.params.id));
+    const { limit, cursor } = parseInput(pageQuery, request.query);
+    const page = await store.listEgress(row.id, { limit: limit ?? DEFAULT_LIMIT, cursor: cursor ?? null });
+    const totals = await store.egressTotals(row.id);
+    return {
+      connections: page.items.map(viewConnection),
+      totals: {
+        connections: totals.connections,
+        refused: totals.refused,
+        bytes_sent: totals.sentBytes,
+        bytes_received: totals.receivedBytes,
+      },
+      next_cursor: page.cursor,
+    };
+  });
+}
+
+const viewConnection = (record: EgressRecord) => ({
+  at: record.at,
+  host: record.host,
+  port: record.port,
+  refused: record.refused,
+  bytes_sent: record.sentBytes,
+  bytes_received: record.receivedBytes,
+  duration_ms: record.durationMs,
+});
