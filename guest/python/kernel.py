@@ -67,6 +67,7 @@ class Kernel:
         self.line = line
         self.load_persistence = load_persistence
         self.saver = self.restored = None
+        self.has_user_site = False
         self.pid = getpid()
         self.interruptible = False
         self.loop = None
@@ -102,10 +103,17 @@ class Kernel:
         sys.dont_write_bytecode = True
         sys.argv = [""]
         sys.path[:] = ["/workspace", *(entry for entry in sys.path if not entry.startswith("/opt/era")), *SITES]
-        if os.path.isdir(USER_SITE):
-            import site
+        self._add_user_site()
 
-            site.addsitedir(USER_SITE)  # for its .pth files
+    def _add_user_site(self):
+        """Once there is one: the session's own packages may be installed at any time."""
+        if self.has_user_site or not os.path.isdir(USER_SITE):
+            return
+        import site
+
+        self.has_user_site = True
+        sys.path_importer_cache.pop(USER_SITE, None)
+        site.addsitedir(USER_SITE)  # for its .pth files
 
     def _display(self, *values):
         """Adds each value to the run's results, in the richest form that it offers."""
@@ -228,6 +236,7 @@ class Kernel:
         self._attach(descriptors)
         self.environment.reset(header["env"])
         self._enter_workspace()
+        self._add_user_site()
         self._remember_source(header["name"], code)
         _signal.signal(_signal.SIGINT, self._on_interrupt)
         try:

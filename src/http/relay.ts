@@ -52,6 +52,7 @@ export async function relay(
       ERA_HTTP_BODY: requestBody.toString().replaceAll("\0", ""),
     },
     updateData: null,
+    waitForSetup: true,
     durability: null,
     idempotency: null,
     baseUrl: `${request.protocol}://${request.host}`,

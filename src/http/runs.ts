@@ -120,6 +120,7 @@ function askedOf(
     timeoutMs: timeoutMsOf(body),
     env: { ...body.envs, ...body.env },
     updateData: body.update_data ?? null,
+    waitForSetup: body.wait_setup ?? true,
     durability: body.durability ?? null,
     idempotency,
     baseUrl: `${request.protocol}://${request.host}`,

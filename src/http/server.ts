@@ -17,6 +17,7 @@ import { Idempotency } from "./idempotency.ts";
 import { addProxy, isUpgrade } from "./proxy.ts";
 import { addRuns } from "./runs.ts";
 import { addSessions } from "./sessions.ts";
+import { addSetup } from "./setup.ts";
 import { addStates } from "./states.ts";
 
 type HttpDependencies = {
@@ -52,6 +53,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addCode(app, registry);
   addFiles(app, { registry, diskBytes: config.limits.diskBytes });
   addProxy(app, { registry, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
+  addSetup(app, registry);
   addConnections(app, registry, store);
   addRuns(app, { registry, store, idempotency });
   return app;

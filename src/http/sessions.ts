@@ -24,7 +24,9 @@ export function addSessions(app: FastifyInstance, { registry, idempotency, confi
     const wanted = parseCreate(parseInput(createBody, request.body), config);
     return idempotency.reply(request, reply, "/api/sessions", async () => {
       const session = await registry.create(wanted);
-      return { status: 201, body: await view(session) };
+      // As it was when the session was made, whatever has begun since.
+      const status = wanted.setup === null ? {} : { setup_status: "pending" };
+      return { status: 201, body: { ...(await view(session)), ...status } };
     });
   });
 
@@ -113,6 +115,7 @@ function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRe
     memoryMib: body.memory_mib ?? null,
     cpuCount: body.cpu_count ?? null,
     durability: body.durability ?? DEFAULTS.durability,
+    setup: body.setup ?? null,
   };
 }
 

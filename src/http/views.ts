@@ -5,7 +5,7 @@ import { formatGoDuration } from "../lib/duration.ts";
 import type { StateListing } from "../protocol/guest.ts";
 import type { OneShotResult } from "../session/one-shot.ts";
 import type { RunResult } from "../session/run.ts";
-import type { Dropped, JsonObject, OutputEvent, RunRow, SessionRow } from "../store/store.ts";
+import type { Dropped, JsonObject, OutputEvent, RunRow, SessionRow, SetupRow } from "../store/store.ts";
 
 export type FileCounts = { files: number; bytes: number };
 
@@ -40,9 +40,22 @@ export function viewSession(row: SessionRow, counts: FileCounts) {
     allowInternetAccess: row.allowInternetAccess,
     allowPublicAccess: row.allowPublicAccess,
     durability: row.durability,
+    ...(row.setup === null ? {} : viewSetup(row.setup)),
     ...(row.defaultTimeout === null ? {} : { default_timeout: row.defaultTimeout }),
     ...(row.memoryMib === null ? {} : { memory_mib: row.memoryMib }),
     ...(row.cpuCount === null ? {} : { cpu_count: row.cpuCount }),
+  };
+}
+
+/** Values of the variables that only its commands get are not shown to anybody. */
+export function viewSetup({ request, status, result }: SetupRow) {
+  const names = Object.keys(request.envs ?? {});
+  const envs =
+    request.envs === undefined ? {} : { envs: Object.fromEntries(names.map((name) => [name, "***"])) };
+  return {
+    setup: { ...request, ...envs },
+    setup_status: status,
+    ...(result === null ? {} : { setup_result: result }),
   };
 }
 

@@ -47,6 +47,12 @@ export const ERROR_CATALOGUE = {
     retryable: false,
     hint: "Variables are as before that run, files may hold a part of its work: look, then send it with a new key",
   },
+  setup_in_progress: {
+    status: 409,
+    retryable: true,
+    hint: 'GET /api/sessions/{id}/setup tells how far it is; without "wait_setup": false a run waits for it',
+  },
+  no_setup: { status: 404, retryable: false, hint: "Create a session with the field 'setup'" },
   idempotency_mismatch: { status: 409, retryable: false, hint: "Use a new key for a different request" },
   path_conflict: { status: 409, retryable: false },
   session_deleted: { status: 410, retryable: false },

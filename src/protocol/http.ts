@@ -109,6 +109,31 @@ export const executeBody = z.object({
   envs: environment.optional(),
 });
 
+const MAX_SETUP_ITEMS = 200;
+const MAX_SETUP_CHARS = 64 << 10;
+const setupText = z
+  .string()
+  .max(MAX_SETUP_CHARS)
+  .refine(isPlainText, "it must be well-formed text without NUL");
+const setupItem = z
+  .string()
+  .min(1)
+  .max(1_000)
+  .refine(isPlainText, "it must be well-formed text without NUL")
+  .refine((text) => !/^\s*-|[\r\n]/.test(text), "it must be one line, and no option");
+const setupItems = z.array(setupItem).min(1).max(MAX_SETUP_ITEMS);
+const setup = z.object({
+  pip: z.union([setupItems, z.object({ requirements: setupText })]).optional(),
+  npm: z.union([setupItems, z.object({ packageJson: setupText })]).optional(),
+  go: z.union([setupItems, z.object({ goMod: setupText })]).optional(),
+  commands: z.array(setupText.min(1)).max(MAX_SETUP_ITEMS).optional(),
+  envs: environment.optional(),
+});
+
+function isPlainText(text: string): boolean {
+  return text.isWellFormed() && !text.includes("\0");
+}
+
 export const createBody = z.object({
   language: z.string(),
   session_id: z.string().optional(),
@@ -122,7 +147,7 @@ export const createBody = z.object({
   memory_mib: z.int().min(64).nullish(),
   cpu_count: z.number().min(0.1).nullish(),
   durability: durability.optional(),
-  setup: z.undefined({ error: "packages cannot be installed by this version" }).optional(),
+  setup: setup.optional(),
 });
 
 export const patchBody = z.object({
@@ -168,6 +193,7 @@ export const runBody = z.object({
   envs: environment.optional(),
   update_data: jsonObject("update_data").optional(),
   durability: durability.optional(),
+  wait_setup: z.boolean().optional(),
 });
 
 export const shellBody = z.object({
@@ -176,6 +202,7 @@ export const shellBody = z.object({
   env: environment.optional(),
   envs: environment.optional(),
   durability: durability.optional(),
+  wait_setup: z.boolean().optional(),
 });
 export type RunBody = z.infer<typeof runBody>;
 

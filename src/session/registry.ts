@@ -7,7 +7,7 @@ import { SerialQueue } from "../lib/serial-queue.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
-import type { JsonObject, Page, PageRequest, RunRow, SessionRow } from "../store/store.ts";
+import type { JsonObject, Page, PageRequest, RunRow, SessionRow, SetupRequest } from "../store/store.ts";
 import { copyFolder } from "./copy-folder.ts";
 import type { Folder } from "./folder.ts";
 import { createOwnedFolder, removeFolder } from "./live-sandbox.ts";
@@ -27,7 +27,7 @@ export type CreateRequest = { id: string | null } & Pick<
   | "memoryMib"
   | "cpuCount"
   | "durability"
->;
+> & { setup: SetupRequest | null };
 
 type DuplicateRequest = {
   id: string | null;
@@ -61,8 +61,10 @@ export class SessionRegistry {
     const id = request.id ?? newId();
     return this.#inTurn(id, async () => {
       const known = await this.find(id);
-      if (known !== null) return claim(known, request);
-      return this.#insert(rowOf(id, request, false));
+      const session =
+        known === null ? await this.#insert(rowOf(id, request, false)) : await claim(known, request);
+      session.beginSetup();
+      return session;
     });
   }
 
@@ -115,6 +117,7 @@ export class SessionRegistry {
       if (session !== null) void this.#takeOver(session, left.get(id) ?? null);
     }
     this.#openRuns = new Map();
+    for (const id of await this.#deps.store.listOpenSetups()) (await this.find(id))?.beginSetup();
   }
 
   /** What cannot be settled now, for want of a slot, is when the session is used next. */
@@ -252,12 +255,13 @@ export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
   memoryMib: null,
   cpuCount: null,
   durability: "async",
+  setup: null,
 };
 
 async function claim(session: Session, request: CreateRequest): Promise<Session> {
   if (!session.row.claimable || session.row.language !== request.language) throw exists(session.row.id);
-  const { id: _id, ...settings } = request;
-  await session.update({ ...settings, claimable: false });
+  const { id: _id, setup, ...settings } = request;
+  await session.update({ ...settings, setup: setupOf(setup), claimable: false });
   return session;
 }
 
@@ -283,9 +287,13 @@ function rowOf(id: string, request: CreateRequest, claimable: boolean): SessionR
     fileCounts: { files: 0, bytes: 0 },
     saved: { ...NOTHING_SAVED },
     code: null,
+    setup: setupOf(request.setup),
     hibernatedAt: null,
   };
 }
+
+const setupOf = (request: SetupRequest | null) =>
+  request === null ? null : ({ request, status: "pending", result: null } as const);
 
 function copyOf(row: SessionRow, id: string, folder: Folder | null, data: JsonObject | null): SessionRow {
   return {

@@ -11,6 +11,8 @@ export type RunRequest = {
   env: Readonly<Record<string, string>>;
   /** Merged into the session's data after the run. */
   updateData: JsonObject | null;
+  /** False refuses it while the session is being set up. */
+  waitForSetup: boolean;
   /** Null means as the session has it. */
   durability: Durability | null;
   /** Under which a retry finds this run. */

@@ -38,6 +38,7 @@ export class SessionSandbox {
   #state: SessionState = { kind: "cold" };
   #watched: Watched | null = null;
   #door: EgressDoor | null = null;
+  #isSettingUp = false;
   /** Why the run in progress was stopped, when it was for its session's disk quota. */
   overQuota: string | null = null;
   /** Threads of the program between runs, as last reported. */
@@ -102,12 +103,20 @@ export class SessionSandbox {
   update(row: SessionRow): void {
     const limits = limitsOf(row, this.#deps.host);
     if (limits !== null) this.live?.sandbox.cgroup?.setLimits(limits);
-    this.openTo(row.allowInternetAccess);
+    this.#openTo(row.allowInternetAccess);
+  }
+
+  /** While a session is set up, it reaches what packages come from, whatever its programs may reach later. */
+  openForSetup(row: SessionRow, isOpen: boolean): void {
+    this.#isSettingUp = isOpen;
+    this.#openTo(row.allowInternetAccess);
   }
 
   /** What it reaches of the internet from now on, open connections included. */
-  openTo(rule: EgressRule, withTrusted = rule !== false): void {
-    if (this.#door !== null) this.#deps.host.egress.change(this.#door, rule, withTrusted);
+  #openTo(rule: EgressRule): void {
+    if (this.#door === null) return;
+    const wider = this.#isSettingUp && rule === false ? true : rule;
+    this.#deps.host.egress.change(this.#door, wider, wider !== false);
   }
 
   folder(folder: { key: string; uid: number }): Folder {
@@ -157,7 +166,7 @@ export class SessionSandbox {
     try {
       const { egress } = this.#deps.host;
       this.#door = await egress.open(egressSocket(lease.live.folder), this.#events.onEgress);
-      this.openTo(row.allowInternetAccess);
+      this.#openTo(row.allowInternetAccess);
     } catch (error) {
       await (row.folder === null ? lease.destroy(doorFailed(error)) : lease.end(doorFailed(error)));
       throw error;

@@ -7,10 +7,10 @@ import type { Socket } from "node:net";
 import type { Owner } from "../files/open.ts";
 import type { GuestEnd } from "../guest/channel.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
-import { AppError, shuttingDown } from "../protocol/errors.ts";
 import type { StateListing } from "../protocol/guest.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { JsonObject, RunRow, SessionRow, Store } from "../store/store.ts";
+import { Admission } from "./admission.ts";
 import { CurrentRuns } from "./current-runs.ts";
 import { parseData, refuseTooMuchData, ToldData } from "./data.ts";
 import type { DiskMonitor } from "./disk-quota.ts";
@@ -28,6 +28,7 @@ import { OpenRuns } from "./recovery.ts";
 import { MAX_TIMEOUT_MS, type Run, type RunRequest, type RunResult } from "./run.ts";
 import { noteEnd, noteLost, noteRestored, noteSaved } from "./saved-state.ts";
 import { SessionSandbox } from "./session-sandbox.ts";
+import { Setup } from "./setup.ts";
 import type { SessionState } from "./state.ts";
 import { findListing, rollBack } from "./versions.ts";
 
@@ -46,11 +47,11 @@ export class Session {
   #epoch = 0;
   /** What became of the last kernel, until that was told. */
   #lossReason: string | null = null;
-  /** Why runs are refused from now on: the session is being deleted, or the server is stopping. */
-  #refusing: AppError | null = null;
+  readonly #admission: Admission;
   #nextNumber: number;
   readonly #late: LateOutput;
   readonly #egress: EgressLog;
+  readonly setup: Setup;
   readonly #recorder: RunRecorder;
   readonly #runs = new CurrentRuns();
   readonly #open: OpenRuns;
@@ -60,6 +61,7 @@ export class Session {
     this.#row = row;
     this.#deps = deps;
     this.#open = new OpenRuns(open, deps);
+    this.#admission = new Admission(row.id, deps.host.config.queueLength);
     this.#nextNumber = Math.max(lastNumber, row.version) + 1;
     this.#recorder = new RunRecorder(deps.store, deps.host.log);
     this.#late = new LateOutput(deps.store, deps.host.log);
@@ -80,6 +82,16 @@ export class Session {
         this.#late.flush();
         this.#egress.flush();
       },
+    });
+    this.setup = new Setup(row, this.#sandbox, deps);
+  }
+
+  /** Installs what is to be installed, before any run that is asked for from now on. */
+  beginSetup(): void {
+    if (!this.setup.isOpen) return;
+    const work = this.#queue.add(() => this.setup.run(() => this.#ensureLive()));
+    work.catch((error: unknown) => {
+      this.#deps.host.log.info({ err: error, session: this.#row.id }, "a setup did not come to its end");
     });
   }
 
@@ -113,8 +125,8 @@ export class Session {
 
   /** Queues a run. Throws at once when the queue is full. */
   async start(request: RunRequest): Promise<Run> {
-    this.#refuseIfRefusing();
-    this.#refuseIfFull();
+    this.#admission.checkRoom(this.#queue.length);
+    if (!request.waitForSetup) this.setup.refuseIfOpen();
     refuseTooMuchData(this.#row.data, request.updateData);
     const row = queuedRun(this.#row.id, this.#nextNumber++);
     const log = new OutputLog(this.#deps.host.config.outputBytes);
@@ -173,7 +185,7 @@ export class Session {
   /** Saves everything and ends the sandbox; the next run wakes the session. Rejects with `save_failed`, still live. */
   async hibernate(): Promise<void> {
     await this.#queue.add(async () => {
-      this.#refuseIfRefusing();
+      this.#admission.check();
       await this.#sleep();
     });
   }
@@ -181,7 +193,7 @@ export class Session {
   /** Makes a kept version of the variables current again, as a new version; files stay as they are. */
   async rollback(version: number): Promise<void> {
     await this.#queue.add(async () => {
-      this.#refuseIfRefusing();
+      this.#admission.check();
       this.#epoch = await rollBack(await this.#ensureLive(), this.#row, version);
       await this.#deps.store.updateSession(this.#row);
     });
@@ -196,7 +208,7 @@ export class Session {
   /** Has `copy` made of the session's folder between runs, all of its state saved. Answers the row as it is then. */
   async copyFolder(copy: (source: Folder) => Promise<void>): Promise<SessionRow> {
     return this.#queue.add(async () => {
-      this.#refuseIfRefusing();
+      this.#admission.check();
       const { live } = this.#sandbox;
       if (live?.channel.isLost === false)
         await live.channel.save(this.#row.version, this.#deps.host.config.keepVersions);
@@ -213,7 +225,9 @@ export class Session {
       if (folder === null) return this.#open.lose(this.#row);
       if (cgroup !== null) {
         try {
-          await this.#greet(await this.#sandbox.adopt(this.#row, folder, cgroup), true);
+          const live = await this.#sandbox.adopt(this.#row, folder, cgroup);
+          if (this.setup.isOpen) await this.#endSandbox("its setup begins again");
+          else await this.#greet(live, true);
         } catch (error) {
           this.#deps.host.log.info({ err: error, session: this.#row.id }, "a sandbox was not adopted");
         }
@@ -229,7 +243,7 @@ export class Session {
 
   /** Refuses runs that wait or come, and interrupts the one in progress after a while; then saves and ends the sandbox. */
   async shutDown(patienceMs: number): Promise<void> {
-    this.#refusing ??= shuttingDown();
+    this.#admission.endForShutdown();
     const impatient = setTimeout(() => {
       if (this.currentRun !== null) this.interrupt(this.currentRun);
     }, patienceMs);
@@ -246,8 +260,7 @@ export class Session {
   /** Ends a run in progress, so that what waits comes to its turn; runs that wait are refused. */
   async delete(): Promise<void> {
     if (this.isDeleted) return;
-    const reason = new AppError("session_deleted", `Cannot run in session '${this.#row.id}': it was deleted`);
-    this.#refusing = reason;
+    const reason = this.#admission.endForDeletion();
     this.#sandbox.live?.channel.close(reason);
     await this.#queue.add(async () => {
       if (this.isDeleted) return;
@@ -259,20 +272,10 @@ export class Session {
     });
   }
 
-  #refuseIfRefusing(): void {
-    if (this.#refusing !== null) throw this.#refusing;
-  }
-
-  #refuseIfFull(): void {
-    const { length } = this.#queue;
-    if (length < this.#deps.host.config.queueLength) return;
-    throw new AppError("queue_full", `Cannot queue a run on '${this.#row.id}': ${length} are waiting`);
-  }
-
   async #run(request: RunRequest, row: RunRow, log: OutputLog): Promise<RunResult> {
-    this.#refuseIfRefusing();
+    this.#admission.check();
     const live = await this.#ensureLive();
-    this.#refuseIfRefusing(); // asked to end while the sandbox was being started
+    this.#admission.check(); // asked to end while the sandbox was being started
     await this.#recorder.reserve(request, row, this.#row);
     this.#sandbox.beginRun(row.runId);
     const timeoutMs = timeoutOf(request, this.#row);
@@ -291,7 +294,7 @@ export class Session {
       this.#deps.host.log.info({ err: cause, run_id: row.runId }, "a sandbox was lost in a run");
       const reason = cause instanceof Error ? cause : new Error(String(cause));
       await this.#sandbox.end(reason);
-      this.#refuseIfRefusing();
+      this.#admission.check();
       const { overQuota } = this.#sandbox;
       const outcome = overQuota === null ? lostOutcome(reason.message) : diskFullOutcome(overQuota);
       noteLost(this.#row.saved, outcome);
@@ -333,7 +336,7 @@ export class Session {
   }
 
   async #adoptFolder(folder: Folder): Promise<Folder> {
-    this.#refuseIfRefusing();
+    this.#admission.check();
     this.#row.folder = { key: folder.key, uid: folder.uid };
     try {
       await this.#deps.store.updateSession(this.#row);

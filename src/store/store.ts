@@ -34,9 +34,33 @@ export type SessionRow = {
   saved: SavedState;
   /** A program that runs when a request brings none. */
   code: StoredCode | null;
+  /** What was to be installed before its first run. */
+  setup: SetupRow | null;
   /** When its sandbox was last put to sleep; null while it lives or before its first run. */
   hibernatedAt: string | null;
 };
+
+export type SetupRequest = {
+  pip?: string[] | { requirements: string } | undefined;
+  npm?: string[] | { packageJson: string } | undefined;
+  go?: string[] | { goMod: string } | undefined;
+  commands?: string[] | undefined;
+  /** For the commands only. */
+  envs?: Record<string, string> | undefined;
+};
+export type SetupStatus = "pending" | "running" | "completed" | "failed" | "cancelled";
+export type SetupResult = {
+  success: boolean;
+  duration_ms: number;
+  pip_packages: string[];
+  npm_packages: string[];
+  go_modules: string[];
+  commands_run: string[];
+  error?: string;
+  stdout?: string;
+  stderr?: string;
+};
+export type SetupRow = { request: SetupRequest; status: SetupStatus; result: SetupResult | null };
 
 type StoredCode = { code: string; description: string; updatedAt: string };
 
@@ -117,6 +141,8 @@ export interface Store extends AsyncDisposable {
   /** Newest first. */
   listSessions(page: PageRequest): Promise<Page<SessionRow>>;
   countSessions(): Promise<number>;
+  /** Ids of sessions whose setup has not come to an end. */
+  listOpenSetups(): Promise<string[]>;
   listFolders(): Promise<{ id: string; key: string; uid: number }[]>;
 
   insertRun(run: RunRow): Promise<void>;

@@ -24,6 +24,7 @@ const session = (id: string, fields: Partial<SessionRow> = {}): SessionRow => ({
   metadata: {},
   data: {},
   allowInternetAccess: false,
+  setup: null,
   allowPublicAccess: true,
   defaultTimeout: null,
   memoryMib: null,

@@ -105,6 +105,13 @@ class SqliteStore implements Store {
     return Number(this.#sql("SELECT count(*) AS n FROM sessions").get()?.n);
   }
 
+  async listOpenSetups(): Promise<string[]> {
+    const sql = "SELECT id FROM sessions WHERE json_extract(row, '$.setup.status') IN ('pending', 'running')";
+    return this.#sql(sql)
+      .all()
+      .map((row) => String(row.id));
+  }
+
   async listFolders(): Promise<{ id: string; key: string; uid: number }[]> {
     const sql = "SELECT id, folder_key, folder_uid FROM sessions WHERE folder_key IS NOT NULL";
     return this.#sql(sql)
@@ -335,10 +342,11 @@ function parseSession(row: Row): SessionRow {
 }
 
 /** What rows of an earlier version of the server do not have. */
-const ADDED_SETTINGS: Pick<SessionRow, "durability" | "saved" | "code" | "hibernatedAt"> = {
+const ADDED_SETTINGS: Pick<SessionRow, "durability" | "saved" | "code" | "setup" | "hibernatedAt"> = {
   durability: "async",
   saved: { content: 0, savedVersion: 0, bytes: 0, notKept: [], failure: null, rolledBack: null },
   code: null,
+  setup: null,
   hibernatedAt: null,
 };
 

@@ -1,0 +1,182 @@
+/**
+ * What a session has installed before its first run: steps in a shell beside the kernel, in the session's turn, so that
+ * runs which come meanwhile wait. Interrupted by the server's end, it begins again with the next server.
+ */
+import { randomBase36 } from "../lib/random-id.ts";
+import { AppError } from "../protocol/errors.ts";
+import type { SessionRow, SetupResult, SetupRow, SetupStatus, Store } from "../store/store.ts";
+import type { LiveSandbox, SandboxHost } from "./live-sandbox.ts";
+import { resolveOutcome } from "./outcome.ts";
+import { OutputLog } from "./output-log.ts";
+import type { SessionSandbox } from "./session-sandbox.ts";
+import { planSetup, type SetupStep } from "./setup-steps.ts";
+
+type Dependencies = { host: SandboxHost; store: Store };
+
+const STEP_TIMEOUT_MS = 300_000;
+const MAX_PROGRESS_LINES = 200;
+const MAX_LINE = 1_000;
+/** Of what a failed step printed. */
+const MAX_TAIL = 16_384;
+
+type StepEnd = { failure: string | null; stdout: string; stderr: string };
+
+export class Setup {
+  readonly #deps: Dependencies;
+  readonly #row: SessionRow;
+  readonly #sandbox: SessionSandbox;
+  #progress: string[] = [];
+  #isCancelled = false;
+
+  constructor(row: SessionRow, sandbox: SessionSandbox, deps: Dependencies) {
+    this.#row = row;
+    this.#sandbox = sandbox;
+    this.#deps = deps;
+  }
+
+  /** Whether it is still to be done, or being done. */
+  get isOpen(): boolean {
+    return this.#row.setup?.status === "pending" || this.#row.setup?.status === "running";
+  }
+
+  /** The newest lines that its steps have printed. */
+  get progress(): readonly string[] {
+    return this.#progress;
+  }
+
+  refuseIfOpen(): void {
+    if (!this.isOpen) return;
+    throw new AppError("setup_in_progress", `Cannot run in '${this.#row.id}' yet: its setup goes on`);
+  }
+
+  /** Ends it, and what of it runs now. False when there is none to end. */
+  cancel(): boolean {
+    if (!this.isOpen) return false;
+    this.#isCancelled = true;
+    const runId = this.#sandbox.currentRun;
+    if (runId?.startsWith(STEP_PREFIX)) this.#sandbox.live?.channel.interrupt(runId);
+    return true;
+  }
+
+  /** In the session's turn. Rejects only when the session is ended under it; it then stays open. */
+  async run(makeLive: () => Promise<LiveSandbox>): Promise<void> {
+    const { setup } = this.#row;
+    if (setup === null || !this.isOpen) return;
+    const startedAt = performance.now();
+    const result = emptyResult();
+    await this.#note(setup, "running");
+    try {
+      const live = await makeLive();
+      this.#sandbox.openForSetup(this.#row, true);
+      for (const step of planSetup(setup.request)) {
+        const end = this.#isCancelled ? CANCELLED : await this.#step(step, live);
+        if (end.failure !== null) return await this.#fail(setup, result, end, startedAt);
+        result[step.adds.list].push(...step.adds.items);
+      }
+      setup.result = { ...result, success: true, duration_ms: Math.round(performance.now() - startedAt) };
+      await this.#note(setup, this.#isCancelled ? "cancelled" : "completed");
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code !== "sandbox_failed") throw error;
+      await this.#fail(setup, result, { failure: error.message, stdout: "", stderr: "" }, startedAt);
+    } finally {
+      this.#sandbox.openForSetup(this.#row, false);
+    }
+  }
+
+  async #step(step: SetupStep, live: LiveSandbox): Promise<StepEnd> {
+    const id = `${STEP_PREFIX}${randomBase36(16)}`;
+    const log = new OutputLog(this.#deps.host.config.outputBytes);
+    this.#say(`> ${step.title}`);
+    const lines = new LineSplitter((line) => this.#say(line));
+    this.#sandbox.beginRun(id);
+    try {
+      const end = await live.channel.run({
+        id,
+        name: "<setup>",
+        code: step.command,
+        data: null,
+        keepFiles: true,
+        timeoutMs: STEP_TIMEOUT_MS,
+        outputBytes: this.#deps.host.config.outputBytes,
+        env: step.env,
+        version: this.#row.version,
+        save: "none",
+        keep: this.#deps.host.config.keepVersions,
+        whole: false,
+        shell: true,
+        recorded: [],
+        onOutput: (stream, chunk) => {
+          log.append(stream, chunk);
+          lines.add(chunk);
+        },
+      });
+      const outcome = resolveOutcome(end.frame, {
+        timeoutMs: STEP_TIMEOUT_MS,
+        ranOutOfMemory: () => live.hasNewOomKills(),
+        overDiskQuota: this.#sandbox.overQuota,
+      });
+      lines.end();
+      const failure =
+        outcome.kind === "ok" ? null : `'${step.title}' failed: ${describe(outcome.kind, outcome.exitCode)}`;
+      return { failure, stdout: log.text("stdout"), stderr: log.text("stderr") };
+    } finally {
+      log.close();
+      if (this.#sandbox.currentRun === id) this.#sandbox.endRun();
+    }
+  }
+
+  async #fail(setup: SetupRow, result: SetupResult, end: StepEnd, startedAt: number): Promise<void> {
+    setup.result = {
+      ...result,
+      success: false,
+      duration_ms: Math.round(performance.now() - startedAt),
+      error: this.#isCancelled ? "It was cancelled" : (end.failure ?? ""),
+      stdout: end.stdout.slice(-MAX_TAIL),
+      stderr: end.stderr.slice(-MAX_TAIL),
+    };
+    await this.#note(setup, this.#isCancelled ? "cancelled" : "failed");
+  }
+
+  async #note(setup: SetupRow, status: SetupStatus): Promise<void> {
+    setup.status = status;
+    await this.#deps.store.updateSession(this.#row);
+  }
+
+  #say(line: string): void {
+    this.#progress.push(line.slice(0, MAX_LINE));
+    if (this.#progress.length > MAX_PROGRESS_LINES) this.#progress.shift();
+  }
+}
+
+const STEP_PREFIX = "setup_";
+const CANCELLED: StepEnd = { failure: "It was cancelled", stdout: "", stderr: "" };
+
+function emptyResult(): SetupResult {
+  const lists = { pip_packages: [], npm_packages: [], go_modules: [], commands_run: [] };
+  return { success: false, duration_ms: 0, ...lists };
+}
+
+function describe(kind: string, exitCode: number): string {
+  return kind === "exited" || kind === "raised" ? `exit code ${exitCode}` : kind.replaceAll("_", " ");
+}
+
+/** Lines of output that comes in pieces. */
+class LineSplitter {
+  readonly #onLine: (line: string) => void;
+  readonly #decoder = new TextDecoder();
+  #rest = "";
+
+  constructor(onLine: (line: string) => void) {
+    this.#onLine = onLine;
+  }
+
+  add(chunk: Buffer): void {
+    const lines = (this.#rest + this.#decoder.decode(chunk, { stream: true })).split(/\r?\n|\r/);
+    this.#rest = (lines.pop() ?? "").slice(0, MAX_LINE);
+    for (const line of lines) if (line !== "") this.#onLine(line);
+  }
+
+  end(): void {
+    if (this.#rest !== "") this.#onLine(this.#rest);
+  }
+}
