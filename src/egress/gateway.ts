@@ -2,7 +2,7 @@
  * The way from sandboxes to the internet: one forward proxy, which is not listening anywhere itself. Each session has a
  * door, a socket in its folder, and the gateway knows every connection by the door that it came through.
  */
-import { Agent } from "node:http";
+import { Agent, type IncomingMessage } from "node:http";
 import { isIP, type LookupFunction, type Socket } from "node:net";
 import { type ConnectionStats, type PrepareRequestFunctionOpts, RequestError, Server } from "proxy-chain";
 import type { Logger } from "../log.ts";
@@ -17,8 +17,8 @@ import { type EgressDoor, openDoor } from "./door.ts";
 import { publicAddresses, trustedAddresses, Unreachable } from "./resolve.ts";
 
 /** A connection of a sandbox, with the destination that it was used for last. */
-type Passage = { door: EgressDoor; current: OpenRecord | null };
-type OpenRecord = { record: EgressRecord; startedAt: number; sentBefore: number; receivedBefore: number };
+type Passage = { door: EgressDoor; current: OpenRecord | null; sentBefore: number; receivedBefore: number };
+type OpenRecord = { record: EgressRecord; startedAt: number };
 
 const IDLE_MS = 10 * 60_000;
 
@@ -74,12 +74,17 @@ export class EgressGateway implements AsyncDisposable {
     if (door === undefined) throw new RequestError("Unknown connection", 400);
     const host = normalizeHost(hostname);
     if (host === null) throw new RequestError(`'${hostname.slice(0, 300)}' cannot be a host`, 400);
-    const passage = this.#passages.get(connectionId) ?? { door, current: null };
+    const passage = this.#passages.get(connectionId) ?? {
+      door,
+      current: null,
+      sentBefore: 0,
+      receivedBefore: 0,
+    };
     this.#passages.set(connectionId, passage);
     const to = { host, port };
     const opened = this.#begin(passage, connectionId, to);
     try {
-      refuseForgery(request.headers.host, request.method, to);
+      refuseForgery(request, to);
       const addresses = await this.#addresses(door, to);
       return { dnsLookup: pinned(addresses) as never, httpAgent: this.#agent };
     } catch (error) {
@@ -112,8 +117,6 @@ export class EgressGateway implements AsyncDisposable {
     const opened = {
       record: { at, host, port, refused: null, sentBytes: 0, receivedBytes: 0, durationMs: 0 },
       startedAt: performance.now(),
-      sentBefore: stats?.srcRxBytes ?? 0,
-      receivedBefore: stats?.srcTxBytes ?? 0,
     };
     passage.current = opened;
     return opened;
@@ -138,17 +141,27 @@ function finish(passage: Passage, stats: ConnectionStats | undefined): void {
   passage.current = null;
   const { record } = current;
   record.durationMs = Math.round(performance.now() - current.startedAt);
+  const sent = stats?.srcRxBytes ?? passage.sentBefore;
+  const received = stats?.srcTxBytes ?? passage.receivedBefore;
   if (record.refused === null) {
-    record.sentBytes = Math.max(0, (stats?.srcRxBytes ?? 0) - current.sentBefore);
-    record.receivedBytes = Math.max(0, (stats?.srcTxBytes ?? 0) - current.receivedBefore);
+    record.sentBytes = sent - passage.sentBefore;
+    record.receivedBytes = received - passage.receivedBefore;
   }
+  passage.sentBefore = sent;
+  passage.receivedBefore = received;
   passage.door.onRecord(record);
 }
 
-/** A plain request that names one host to the proxy and another to the server behind it is no honest one. */
-function refuseForgery(header: string | undefined, method: string | undefined, to: Destination): void {
-  if (method === "CONNECT") return;
-  const named = /^(.*?)(?::(\d{1,5}))?$/.exec(header ?? "");
+const AUTHORITY = /^[^/?#@\\\s]+:\d{1,5}$/;
+
+/** A request that names one host to the proxy and another to the server behind it is no honest one. */
+function refuseForgery({ method, url, headers, rawHeaders }: IncomingMessage, to: Destination): void {
+  if (method === "CONNECT") {
+    if (!AUTHORITY.test(url ?? "")) throw new RequestError("A tunnel leads to a host and a port\n", 400);
+    return;
+  }
+  const names = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === "host");
+  const named = names.length > 1 ? null : /^(.*?)(?::(\d{1,5}))?$/.exec(headers.host ?? "");
   const host = normalizeHost(named?.[1] ?? "");
   if (host !== to.host || Number(named?.[2] ?? 80) !== to.port)
     throw new RequestError("The header 'Host' names another host than the request\n", 400);
