@@ -57,6 +57,7 @@ class RunSide:
             "save": run.save,
             "keep": header["keep"],
             "whole": header["whole"],
+            "check": header["check"],
         }
         try:
             self.kernel.send_run(request, code, run.pipes)

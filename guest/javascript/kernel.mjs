@@ -12,6 +12,7 @@ import { Modules } from "./modules.mjs";
 import { endRun, install, isOfCurrentRun, withinRun, write } from "./output.mjs";
 import { Saver } from "./saving.mjs";
 import { IMPORT, prepare, stripTypes } from "./syntax.mjs";
+import { TypeChecker } from "./type-check.mjs";
 import { Variables } from "./variables.mjs";
 
 const MAX_TEXT = 64 << 10;
@@ -27,6 +28,7 @@ class Kernel {
   #modules = new Modules();
   #saver = new Saver({ evaluator: this.#evaluator, variables: this.#variables, modules: this.#modules });
   #hasTypes;
+  #types = new TypeChecker();
   #environment = { ...process.env };
   #turn = Promise.resolve();
   /** The run in progress: {id, ended} where `ended` settles it, once. */
@@ -86,7 +88,7 @@ class Kernel {
     this.#line.send({ type: "began", run: header.run });
     this.#begin(header);
     const name = header.name.replaceAll(" ", "-");
-    const ended = await withinRun(this.#run, () => this.#execute(code, name, header.whole));
+    const ended = await withinRun(this.#run, () => this.#execute(code, name, header));
     const report = this.#conclude(ended);
     endRun();
     this.#run = null;
@@ -95,6 +97,7 @@ class Kernel {
     const result = { outcome: report.outcome, exit_code: report.exit_code, error: report.error };
     let saved = null;
     this.#saver.note(code);
+    if (this.#hasTypes) this.#types.note(code);
     const save = { version: header.version, run: header.run, result, keep: header.keep, all: false };
     if (header.save === "sync") saved = await this.#saver.save({ ...save, durable: true, stage: true });
     this.#line.send({ type: "done", run: header.run, ...result, saved }, report.results);
@@ -123,13 +126,14 @@ class Kernel {
   }
 
   /** Resolves with {value, isMain} or {thrown}: by the program's end, an interrupt, or a failure in what it started. */
-  #execute(code, name, whole) {
+  #execute(code, name, { whole, check }) {
     const { promise, resolve } = Promise.withResolvers();
     this.#run.ended = resolve;
     // The inspector fails when the watchdog has ended what it evaluates.
     const failed = (error) =>
       resolve({ thrown: error?.code === "ERR_INSPECTOR_COMMAND" ? interruption() : error });
-    this.#evaluate(code, name, whole).then(resolve, failed);
+    const checked = check ? this.#types.check(code, name, this.#variables.kinds.keys()) : Promise.resolve();
+    checked.then(() => this.#evaluate(code, name, whole)).then(resolve, failed);
     return promise;
   }
 

@@ -21,6 +21,8 @@ export type GuestRun = {
   keep: number;
   /** It ends when nothing of it is left to happen. */
   whole: boolean;
+  /** It is run only when it has no type errors. */
+  check: boolean;
   /** Its code is a command for a shell, beside the kernel. */
   shell: boolean;
   /** Earlier runs that the store has. */
@@ -46,6 +48,7 @@ export function frameOf(run: GuestRun): { header: ServerFrame; payload: Buffer }
     save: run.save,
     keep: run.keep,
     whole: run.whole,
+    check: run.check,
     shell: run.shell,
     recorded: run.recorded,
   };

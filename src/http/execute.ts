@@ -7,12 +7,14 @@ import { DEFAULTS } from "../session/registry.ts";
 import { DEFAULT_TIMEOUT_MS } from "../session/run.ts";
 import { parseInput } from "./body.ts";
 import type { Idempotency } from "./idempotency.ts";
+import { refuseWrongCheck } from "./runs.ts";
 import { viewOneShot } from "./views.ts";
 
 export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency: Idempotency): void {
   app.post("/api/execute", (request, reply) => {
     const body = parseInput(executeBody, request.body);
     const language = parseLanguage(body.language);
+    refuseWrongCheck(body.check, language);
     return idempotency.reply(request, reply, "/api/execute", async () => {
       const gone = new AbortController();
       // With a key the answer is recorded, and a retry may come for it.
@@ -23,6 +25,7 @@ export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency
         timeoutMs: timeoutMsOf(body) ?? DEFAULT_TIMEOUT_MS,
         env: { ...body.envs, ...body.env },
         files: new Map(Object.entries(body.files ?? {})),
+        check: body.check ?? false,
         allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,
       };
       const result = await oneShots.run(asked, gone.signal);

@@ -52,8 +52,10 @@ export async function relay(
       ERA_HTTP_BODY: requestBody.toString().replaceAll("\0", ""),
     },
     updateData: null,
+    check: false,
     waitForSetup: true,
     durability: null,
+    gone: null,
     idempotency: null,
     baseUrl: `${request.protocol}://${request.host}`,
   });

@@ -2,8 +2,8 @@
 import { PassThrough } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { AppError } from "../protocol/errors.ts";
-import { pageQuery, type RunBody, runBody, shellBody, timeoutMsOf } from "../protocol/http.ts";
-import { parseLanguage } from "../protocol/language.ts";
+import { pageQuery, type RunBody, runBody, shellBody, streamBody, timeoutMsOf } from "../protocol/http.ts";
+import { type Language, parseLanguage } from "../protocol/language.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { RunRequest } from "../session/run.ts";
 import type { Session } from "../session/session.ts";
@@ -45,7 +45,15 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
 
   app.post<IdParams>("/api/sessions/:id/stream", async (request, reply) => {
     const id = parseId(request.params.id);
-    const { run } = await begin(registry, id, parseInput(runBody, request.body), request);
+    const body = parseInput(streamBody, request.body);
+    const gone = new AbortController();
+    const { session, run } = await begin(registry, id, body, request, null, gone.signal);
+    if (body.cancel_on_disconnect) {
+      reply.raw.once("close", () => {
+        gone.abort();
+        session.interrupt(run.runId); // false when it has ended
+      });
+    }
     return sendEvents(reply, run, 0);
   });
 
@@ -101,13 +109,15 @@ async function begin(
   body: RunBody,
   request: FastifyRequest,
   key: IdempotencyKey | null = null,
+  gone: AbortSignal | null = null,
 ) {
   const { session, created } =
     body.code === undefined
       ? { session: await registry.get(id), created: false }
       : await registry.getOrCreate(id, parseLanguage(body.language ?? "python"));
-  const asked = { ...askedOf(body, request, key), code: body.code ?? storedCode(session) };
-  return { run: await session.start(asked), created };
+  refuseWrongCheck(body.check, session.row.language);
+  const asked = { ...askedOf(body, request, key), gone, code: body.code ?? storedCode(session) };
+  return { session, run: await session.start(asked), created };
 }
 
 function askedOf(
@@ -117,14 +127,21 @@ function askedOf(
 ): Omit<RunRequest, "code"> {
   return {
     shell: false,
+    check: body.check ?? false,
     timeoutMs: timeoutMsOf(body),
     env: { ...body.envs, ...body.env },
     updateData: body.update_data ?? null,
     waitForSetup: body.wait_setup ?? true,
     durability: body.durability ?? null,
+    gone: null,
     idempotency,
     baseUrl: `${request.protocol}://${request.host}`,
   };
+}
+
+export function refuseWrongCheck(check: boolean | undefined, language: Language): void {
+  if (!check || language === "typescript" || language === "deno") return;
+  throw new AppError("invalid_request", `Cannot check types of '${language}': it has none`);
 }
 
 function storedCode({ row }: Session): string {

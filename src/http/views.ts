@@ -60,7 +60,7 @@ export function viewSetup({ request, status, result }: SetupRow) {
 }
 
 /** What there is of a session's variables; `state` of the session says whether its sandbox lives. */
-export function viewState({ version, saved, hibernatedAt }: SessionRow, state: string) {
+export function viewState({ version, saved, leftOut, hibernatedAt }: SessionRow, state: string) {
   const asleep = version === 0 ? "new" : "hibernated";
   return {
     kind: state === "cold" || state === "ending" ? asleep : "live",
@@ -68,6 +68,7 @@ export function viewState({ version, saved, hibernatedAt }: SessionRow, state: s
     saved_version: saved.savedVersion,
     bytes: saved.bytes,
     not_kept: saved.notKept,
+    left_out: leftOut,
     save_failure: saved.failure,
     rolled_back: saved.rolledBack,
     hibernated_at: hibernatedAt,

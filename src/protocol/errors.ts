@@ -47,6 +47,7 @@ export const ERROR_CATALOGUE = {
     retryable: false,
     hint: "Variables are as before that run, files may hold a part of its work: look, then send it with a new key",
   },
+  run_cancelled: { status: 409, retryable: true },
   setup_in_progress: {
     status: 409,
     retryable: true,

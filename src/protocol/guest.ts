@@ -162,6 +162,8 @@ export type ServerFrame =
       keep: number;
       /** A program that runs alone: it ends when nothing of it is left to happen, as its process would. */
       whole: boolean;
+      /** TypeScript: it is run only when it has no type errors. */
+      check: boolean;
       /** The code is a command for a shell beside the kernel. */
       shell: boolean;
       /** Earlier runs that the store has: their results need not be kept any more. */

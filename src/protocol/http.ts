@@ -96,6 +96,7 @@ export const sessionId = z.string().regex(/^[A-Za-z0-9_:-]{1,128}$/);
 export const executeBody = z.object({
   code: z.string(),
   language: z.string(),
+  check: z.boolean().optional(),
   ...limits,
   allowInternetAccess: internetAccess.optional(),
   files: z
@@ -188,6 +189,7 @@ export const duplicateBody = z.object({
 export const runBody = z.object({
   code: z.string().optional(),
   language: z.string().optional(),
+  check: z.boolean().optional(),
   ...limits,
   env: environment.optional(),
   envs: environment.optional(),
@@ -195,6 +197,9 @@ export const runBody = z.object({
   durability: durability.optional(),
   wait_setup: z.boolean().optional(),
 });
+
+/** With `cancel_on_disconnect` the run ends when its reader hangs up. */
+export const streamBody = runBody.extend({ cancel_on_disconnect: z.boolean().optional() });
 
 export const shellBody = z.object({
   command: z.string().min(1),

@@ -4,6 +4,7 @@
  */
 import { chmod, chown, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { removeSecrets } from "../files/secrets.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import type { SessionFolders } from "../sandbox/policy.ts";
@@ -61,6 +62,12 @@ export const guestFolders = ({ workspace, home, state }: SessionFolders) => [wor
 export async function prepareFolder(folder: Folder): Promise<void> {
   await rm(folder.socket, { force: true });
   for (const path of guestFolders(folder)) await chmod(path, 0o700);
+}
+
+/** Removes what looks like a secret from a folder that no process uses; answers the paths, those of the home with `~/`. */
+export async function leaveOutSecrets({ workspace, home }: SessionFolders): Promise<string[]> {
+  const inHome = (await removeSecrets(home)).map((path) => `~/${path}`);
+  return [...(await removeSecrets(workspace)), ...inHome];
 }
 
 /** Removes folders that no session owns: those of warm or one-shot sandboxes of a server that was killed. */

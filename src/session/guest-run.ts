@@ -22,6 +22,7 @@ export function guestRunOf(
     save: durabilityOf(request, session),
     keep: config.keepVersions,
     whole: false,
+    check: request.check,
     shell: request.shell,
   };
 }

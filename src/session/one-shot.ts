@@ -24,6 +24,7 @@ type OneShotRequest = {
   /** Files to put into the workspace first, by relative path. */
   files: ReadonlyMap<string, string>;
   allowInternetAccess: EgressRule;
+  check: boolean;
 };
 
 export type OneShotResult = {
@@ -136,6 +137,7 @@ export class OneShots {
       save: "none",
       keep: 1,
       whole: true,
+      check: request.check,
       shell: false,
       recorded: [],
       onOutput: (stream, chunk) => log.append(stream, chunk),

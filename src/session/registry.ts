@@ -9,7 +9,7 @@ import type { Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { JsonObject, Page, PageRequest, RunRow, SessionRow, SetupRequest } from "../store/store.ts";
 import { copyFolder } from "./copy-folder.ts";
-import type { Folder } from "./folder.ts";
+import { type Folder, leaveOutSecrets } from "./folder.ts";
 import { createOwnedFolder, removeFolder } from "./live-sandbox.ts";
 import { NOTHING_SAVED } from "./saved-state.ts";
 import { Session, type SessionDependencies } from "./session.ts";
@@ -153,12 +153,14 @@ export class SessionRegistry {
   async #copy(source: Session, id: string, data: JsonObject | null): Promise<Session> {
     const { host } = this.#deps;
     let folder: Folder | null = null;
+    let leftOut: string[] = [];
     try {
       const row = await source.copyFolder(async (from) => {
         folder = await createOwnedFolder(host);
         await copyFolder(host, from, folder);
+        leftOut = await leaveOutSecrets(folder);
       });
-      return await this.#insert(copyOf(row, id, folder, data));
+      return await this.#insert({ ...copyOf(row, id, folder, data), leftOut });
     } catch (error) {
       if (folder !== null) await removeFolder(host, folder);
       throw error;
@@ -288,6 +290,7 @@ function rowOf(id: string, request: CreateRequest, claimable: boolean): SessionR
     saved: { ...NOTHING_SAVED },
     code: null,
     setup: setupOf(request.setup),
+    leftOut: [],
     hibernatedAt: null,
   };
 }

@@ -1,4 +1,5 @@
 /** One run of a session: what was asked, its output as it comes, its result when it has ended. */
+import { AppError } from "../protocol/errors.ts";
 import type { Durability, JsonObject, RunRow } from "../store/store.ts";
 import type { OutputLog } from "./output-log.ts";
 
@@ -11,10 +12,14 @@ export type RunRequest = {
   env: Readonly<Record<string, string>>;
   /** Merged into the session's data after the run. */
   updateData: JsonObject | null;
+  /** TypeScript: it is run only when it has no type errors. */
+  check: boolean;
   /** False refuses it while the session is being set up. */
   waitForSetup: boolean;
   /** Null means as the session has it. */
   durability: Durability | null;
+  /** Fires when nobody waits for it any more, and it is not wanted then. */
+  gone: AbortSignal | null;
   /** Under which a retry finds this run. */
   idempotency: { key: string; requestHash: string } | null;
   /** Scheme and host under which the client reached the server. */
@@ -34,6 +39,11 @@ export type Run = {
   /** Rejects with an AppError when the run could not begin. */
   result: Promise<RunResult>;
 };
+
+/** Throws when a run is not wanted any more before it has begun. */
+export function refuseIfGone({ gone }: RunRequest): void {
+  if (gone?.aborted) throw new AppError("run_cancelled", "Cannot run: nobody waits for it any more");
+}
 
 export const DEFAULT_TIMEOUT_MS = 30_000;
 /** What a run can have been given at most. */

@@ -15,7 +15,7 @@ import { CurrentRuns } from "./current-runs.ts";
 import { parseData, refuseTooMuchData, ToldData } from "./data.ts";
 import type { DiskMonitor } from "./disk-quota.ts";
 import { EgressLog } from "./egress-log.ts";
-import type { Folder } from "./folder.ts";
+import { type Folder, leaveOutSecrets } from "./folder.ts";
 import { durabilityOf, guestRunOf, timeoutOf } from "./guest-run.ts";
 import { LateOutput } from "./late-output.ts";
 import { createOwnedFolder, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
@@ -25,7 +25,7 @@ import type { SandboxPool } from "./pool.ts";
 import { concludeRun, queuedRun } from "./record.ts";
 import { RunRecorder } from "./recorder.ts";
 import { OpenRuns } from "./recovery.ts";
-import { MAX_TIMEOUT_MS, type Run, type RunRequest, type RunResult } from "./run.ts";
+import { MAX_TIMEOUT_MS, type Run, type RunRequest, type RunResult, refuseIfGone } from "./run.ts";
 import { noteEnd, noteLost, noteRestored, noteSaved } from "./saved-state.ts";
 import { SessionSandbox } from "./session-sandbox.ts";
 import { Setup } from "./setup.ts";
@@ -274,6 +274,7 @@ export class Session {
 
   async #run(request: RunRequest, row: RunRow, log: OutputLog): Promise<RunResult> {
     this.#admission.check();
+    refuseIfGone(request);
     const live = await this.#ensureLive();
     this.#admission.check(); // asked to end while the sandbox was being started
     await this.#recorder.reserve(request, row, this.#row);
@@ -387,6 +388,7 @@ export class Session {
     }
     await this.#recorder.settled();
     await this.#endSandbox("its session sleeps");
+    if (this.#folder !== null) this.#row.leftOut = await leaveOutSecrets(this.#folder);
     this.#row.hibernatedAt = new Date().toISOString();
     await this.#deps.store.updateSession(this.#row);
   }

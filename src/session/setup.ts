@@ -103,6 +103,7 @@ export class Setup {
         save: "none",
         keep: this.#deps.host.config.keepVersions,
         whole: false,
+        check: false,
         shell: true,
         recorded: [],
         onOutput: (stream, chunk) => {

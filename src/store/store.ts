@@ -36,6 +36,8 @@ export type SessionRow = {
   code: StoredCode | null;
   /** What was to be installed before its first run. */
   setup: SetupRow | null;
+  /** Files that look like secrets, and were therefore not kept when it last slept, or not copied. */
+  leftOut: string[];
   /** When its sandbox was last put to sleep; null while it lives or before its first run. */
   hibernatedAt: string | null;
 };

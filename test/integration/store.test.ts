@@ -25,6 +25,7 @@ const session = (id: string, fields: Partial<SessionRow> = {}): SessionRow => ({
   data: {},
   allowInternetAccess: false,
   setup: null,
+  leftOut: [],
   allowPublicAccess: true,
   defaultTimeout: null,
   memoryMib: null,

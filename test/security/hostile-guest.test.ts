@@ -230,6 +230,7 @@ const RUN = {
   save: "none" as const,
   keep: 1,
   whole: false,
+  check: false,
   shell: false,
   recorded: [],
   onOutput: () => undefined,

@@ -342,11 +342,15 @@ function parseSession(row: Row): SessionRow {
 }
 
 /** What rows of an earlier version of the server do not have. */
-const ADDED_SETTINGS: Pick<SessionRow, "durability" | "saved" | "code" | "setup" | "hibernatedAt"> = {
+const ADDED_SETTINGS: Pick<
+  SessionRow,
+  "durability" | "saved" | "code" | "setup" | "leftOut" | "hibernatedAt"
+> = {
   durability: "async",
   saved: { content: 0, savedVersion: 0, bytes: 0, notKept: [], failure: null, rolledBack: null },
   code: null,
   setup: null,
+  leftOut: [],
   hibernatedAt: null,
 };
 

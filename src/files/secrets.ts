@@ -1,0 +1,60 @@
+/**
+ * Files that look like secrets. They are not kept when a session sleeps, and not copied with it: who needs one again
+ * passes it again.
+ */
+import type { FileHandle } from "node:fs/promises";
+import { readdir, unlink } from "node:fs/promises";
+import { openFolder } from "./open.ts";
+
+/** Whole names, or ends of a path, in any case. */
+const NAMES: readonly string[] = [
+  ...[
+    ".env",
+    ".env.local",
+    ".env.production",
+    ".env.development",
+    ".netrc",
+    ".dockercfg",
+    ".npmrc",
+    ".pypirc",
+  ],
+  ...["credentials.json", "service-account.json", "secrets.json", "secrets.yaml", "secrets.yml"],
+  ...[".aws/credentials", ".ssh/id_rsa", ".ssh/id_ed25519"],
+];
+const WHOLE = new Set(NAMES);
+const MAX_DEPTH = 100;
+const MAX_LISTED = 100;
+
+function looksSecret(path: string): boolean {
+  const parts = path.toLowerCase().split("/");
+  return WHOLE.has(parts.at(-1) ?? "") || WHOLE.has(parts.slice(-2).join("/"));
+}
+
+/**
+ * Removes what looks like a secret below a folder that a guest has filled, never through a link. Answers their paths, 100
+ * at the most.
+ */
+export async function removeSecrets(root: string): Promise<string[]> {
+  const removed: string[] = [];
+  const top = await openFolder(root);
+  if (top !== null) await sweep(top, "", 0, removed);
+  return removed.sort().slice(0, MAX_LISTED);
+}
+
+async function sweep(folder: FileHandle, prefix: string, depth: number, removed: string[]): Promise<void> {
+  try {
+    const here = `/proc/self/fd/${folder.fd}`;
+    for (const entry of await readdir(here, { withFileTypes: true })) {
+      const path = prefix + entry.name;
+      if (entry.isDirectory()) {
+        const child = depth < MAX_DEPTH ? await openFolder(`${here}/${entry.name}`) : null;
+        if (child !== null) await sweep(child, `${path}/`, depth + 1, removed);
+      } else if (looksSecret(path)) {
+        await unlink(`${here}/${entry.name}`);
+        removed.push(path);
+      }
+    }
+  } finally {
+    await folder.close();
+  }
+}
