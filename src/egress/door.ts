@@ -18,6 +18,13 @@ type Owner = {
   onRecord: (record: EgressRecord) => void;
 };
 
+function closed(socket: Socket): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  socket.once("close", () => resolve());
+  socket.destroy();
+  return promise;
+}
+
 export async function openDoor(path: string, { admit, onRecord }: Owner): Promise<EgressDoor> {
   await rm(path, { force: true });
   const sockets = new Set<Socket>();
@@ -26,8 +33,9 @@ export async function openDoor(path: string, { admit, onRecord }: Owner): Promis
     opensTrusted: false,
     onRecord,
     [Symbol.asyncDispose]: async () => {
-      for (const socket of sockets) socket.destroy();
       server.close();
+      // Awaited: what each has carried is recorded when it closes.
+      await Promise.all([...sockets].map(closed));
     },
   };
   const server = createServer((socket) => {

@@ -1,4 +1,4 @@
-/** guides/files, F4 to F16, as far as they need only runs. */
+/** guides/files: F1 to F16. */
 import assert from "node:assert/strict";
 import type { SessionClient } from "../support/client.ts";
 import { conformance } from "./rounds.ts";
@@ -166,5 +166,46 @@ conformance("files guide", {
     await session.prints("File not found, using defaults\n", load);
     await session.prints("JSON file created\n", TWO_USERS);
     await session.prints("Loaded 2 items\n", load);
+  },
+});
+
+conformance("files over HTTP", {
+  "F1, F2, F3: files go in, are listed, and come out as they are": async (client, name) => {
+    const session = await client.create(name("f1"));
+    const at = (path: string) => `${client.url}${session.path}/files/${path}`;
+    const binary = Buffer.from(Array.from({ length: 512 }, (_, at) => at % 256));
+    const files: [string, string | Buffer<ArrayBuffer>, Record<string, string>][] = [
+      ["data.json", `{"users":[1]}`, { "content-type": "application/json" }],
+      ["users.csv", "id,name\n1,Ann\n", {}],
+      ["logo.png", binary, {}],
+    ];
+    for (const [path, body, headers] of files) {
+      const answer = await fetch(at(path), { method: "PUT", body, headers });
+      assert.equal(answer.status, 200);
+      const told = (await answer.json()) as { path: string; size: number };
+      assert.deepEqual([told.path, told.size], [path, Buffer.from(body).length]);
+    }
+    const listed = await client.expect(200, "GET", `${session.path}/files`);
+    assert.deepEqual([listed.total_count, listed.total_size_bytes], [3, 13 + 14 + 512]);
+    for (const file of listed.files) assert.ok(Date.parse(file.modified_at) > Date.now() - 60_000);
+    assert.deepEqual(Buffer.from(await (await fetch(at("logo.png"))).arrayBuffer()), binary);
+    await session.run(`open("output.json", "w").write('{"ok": true}')`);
+    assert.equal(await (await fetch(at("output.json"))).text(), `{"ok": true}`);
+    assert.equal((await fetch(at("report.txt"))).status, 404);
+  },
+  "F6: a line is added, a file is deleted, and stays so": async (client, name) => {
+    const session = await client.create(name("f6"));
+    await session.prints("File created\n", `open("hello.txt", "w").write("Hello\\n")\nprint("File created")`);
+    await session.prints(
+      "Content appended\n",
+      `open("hello.txt", "a").write("more\\n")\nprint("Content appended")`,
+    );
+    await session.prints("Hello\nmore\n", `print(open("hello.txt").read(), end="")`);
+    await session.prints(
+      "File deleted\n",
+      `import os\nif os.path.exists("hello.txt"):\n    os.remove("hello.txt")\n    print("File deleted")`,
+    );
+    assert.equal((await client.expect(200, "GET", `${session.path}/files`)).total_count, 0);
+    await session.prints("False\n", `print(os.path.exists("hello.txt"))`);
   },
 });

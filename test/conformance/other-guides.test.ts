@@ -126,6 +126,89 @@ conformance("timeouts, scaled down", {
   },
 });
 
+conformance("work over several runs", {
+  "O6: a batch, a part in each run": async (client, name) => {
+    const session = await client.create(name("batch"), { data: { pending: [1, 2, 3, 4, 5], done: [] } });
+    const step = `${READ_DATA}batch, data["pending"] = data["pending"][:2], data["pending"][2:]\ndata["done"] += batch${WRITE_DATA}print(f"Remaining: {len(data['pending'])}")`;
+    for (const left of [3, 1, 0]) await session.prints(`Remaining: ${left}\n`, step);
+    assert.deepEqual((await session.get()).data, { pending: [], done: [1, 2, 3, 4, 5] });
+  },
+  "O7: a handler for SIGTERM saves progress": async (client, name) => {
+    const session = await client.create(name("o7"), { data: { progress: 0 } });
+    const answer = await session.run(
+      `import signal, sys, time\n${READ_DATA}def save(*_):\n    with open(".session_data.json", "w") as f: json.dump(data, f)\n    sys.exit(124)\nsignal.signal(signal.SIGTERM, save)\nwhile True:\n    data["progress"] += 1\n    time.sleep(0.05)`,
+      { timeout: 1 },
+    );
+    assert.equal(answer.exit_code, 124);
+    assert.ok(answer.data.progress > 5, JSON.stringify(answer.data));
+  },
+  "O8: tried again after each timeout": async (client, name) => {
+    const session = await client.create(name("o8"));
+    const codes: number[] = [];
+    for (let attempt = 0; attempt < 3; attempt++)
+      codes.push((await session.run("while True: pass", { timeout: 0.5 })).exit_code);
+    assert.deepEqual(codes, [124, 124, 124]);
+    await session.prints("fine\n", "print('fine')");
+  },
+  "O9: progress and measures in the data": async (client, name) => {
+    const session = await client.create(name("o9"), { data: { progress: {}, metrics: { runs: 0, avg: 0 } } });
+    const code = `import time\n${READ_DATA}began = time.time()\nfor item in range(1, 31):\n    if item % 10 == 0:\n        data["progress"] = {"item": item}\n        with open(".session_data.json", "w") as f: json.dump(data, f)\ntime.sleep(0.02)\nm = data["metrics"]\nm["avg"] = (m["avg"] * m["runs"] + time.time() - began) / (m["runs"] + 1)\nm["runs"] += 1${WRITE_DATA}`;
+    for (let run = 1; run <= 3; run++) {
+      const { data } = await session.run(code);
+      assert.deepEqual([data.progress, data.metrics.runs], [{ item: 30 }, run]);
+      assert.ok(data.metrics.avg >= 0.02);
+    }
+  },
+  "O11: what a session and a run say of time": async (client, name) => {
+    const session = await client.create(name("o11"), { default_timeout: 60 });
+    assert.equal((await session.get()).last_run_at, "");
+    const answer = await session.run("import time\ntime.sleep(1.1)");
+    assert.match(answer.duration, /^1\.\d+s$/);
+    const seen = await session.get();
+    assert.deepEqual([seen.id, seen.language, seen.default_timeout], [name("o11"), "python", 60]);
+    assert.ok(Date.parse(seen.last_run_at) > Date.now() - 60_000);
+  },
+  "D6: variables beside the data": async (client, name) => {
+    const session = await client.create(name("d6"));
+    await session.prints("k true\n", `import os\nprint(os.environ["API_KEY"], os.environ["DEBUG"])`, {
+      env: { API_KEY: "k", DEBUG: "true", MAX_RETRIES: "3" },
+    });
+  },
+  "D7: what a program is told of its session": async (client, name) => {
+    const session = await client.create(name("d7"));
+    await session.prints(
+      `${name("d7")} python ${client.url} ${client.url}/proxy/${name("d7")}\n`,
+      `import os\nprint(*(os.environ[f"ERA_{name}"] for name in ("SESSION_ID", "LANGUAGE", "BASE_URL", "PROXY_URL")))`,
+    );
+  },
+  "E7: several secrets, another one in each run": async (client, name) => {
+    const session = await client.create(name("e7"));
+    const code = `import os\nprint(os.environ.get("ENVIRONMENT"), os.environ.get("DATABASE_URL"))`;
+    await session.prints("production postgres://x\n", code, {
+      env: { ENVIRONMENT: "production", DATABASE_URL: "postgres://x" },
+    });
+    await session.prints("development None\n", code, { env: { ENVIRONMENT: "development" } });
+    await session.prints("A=1\nB=2\nC=3\n", `for name in "ABC": print(f"{name}={os.environ[name]}")`, {
+      env: { A: "1", B: "2", C: "3" },
+    });
+  },
+  "Q1, Q6: programs that run alone, and a first session": async (client, name) => {
+    const answer = await client.execute(`print("Hello from ERA Agent!")\nprint(2 + 2)`);
+    assert.equal(answer.stdout, "Hello from ERA Agent!\n4\n");
+    for (const field of ["exit_code", "stdout", "stderr", "duration"]) assert.ok(field in answer, field);
+    assert.equal(
+      (await client.execute(`console.log("Hello", 2 + 2)`, { language: "node" })).stdout,
+      "Hello 4\n",
+    );
+    const go = `package main\nimport "fmt"\nfunc main() { fmt.Println("Hello from Go!") }`;
+    assert.equal((await client.execute(go, { language: "go" })).stdout, "Hello from Go!\n");
+    assert.equal((await client.execute("print([n ** 2 for n in range(5)])")).stdout, "[0, 1, 4, 9, 16]\n");
+    const session = await client.create(name("q6"));
+    await session.prints("", "x = 42");
+    await session.prints("x = 42\n", `print(f"x = {x}")`);
+  },
+});
+
 conformance("quick start and languages", {
   "Q2, L3: a counter": async (client, name) => {
     const session = await client.create(name("my-python-env"), { data: { project: "demo" } });

@@ -19,6 +19,8 @@ export function conformance(
   title: string,
   examples: Record<string, Example>,
   rounds: readonly Round[] = PLAIN,
+  /** Settings of the server, asked for before each start. */
+  settings: () => Record<string, string> = () => ({}),
 ): void {
   const dataDir = makeDataDir();
   for (const round of rounds) {
@@ -26,7 +28,7 @@ export function conformance(
       let server: TestServer;
       let client: Client;
       before(async () => {
-        server = await TestServer.start({}, dataDir);
+        server = await TestServer.start(settings(), dataDir);
         client = server.client;
         if (round === "hibernated") client.beforeRun = (path) => hibernate(client, path);
         if (round === "killed") client.beforeRun = killAndStart;
@@ -37,7 +39,7 @@ export function conformance(
       });
       const killAndStart = async () => {
         await server.kill();
-        server = await TestServer.start({}, dataDir);
+        server = await TestServer.start(settings(), dataDir);
         client.url = server.url;
       };
       for (const [id, example] of Object.entries(examples)) {

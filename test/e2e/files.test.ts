@@ -227,3 +227,35 @@ test("a folder that is swapped for a link while files are written and read leads
   await swapping;
   assert.notEqual(readFileSync("/etc/hostname", "utf8"), "planted");
 });
+
+test("files that look like secrets are not kept in sleep, not copied, and listed", async () => {
+  const session = await it.client.create("secrets");
+  await session.run(
+    `import os
+home = os.path.expanduser("~")
+for path in (".env", "conf/.ENV.local", "conf/.envrc", "key/secrets.json", "aws/credentials", home + "/.aws/credentials", home + "/.ssh/id_rsa", home + "/.ssh/known"):
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    open(path, "w").write("secret")
+os.symlink("/etc/passwd", ".npmrc")
+os.makedirs("credentials.json/keep")`,
+  );
+  const left = [
+    ".env",
+    ".npmrc",
+    "conf/.ENV.local",
+    "key/secrets.json",
+    "~/.aws/credentials",
+    "~/.ssh/id_rsa",
+  ];
+  const code = `import os
+found = sorted(os.path.join(folder, name) for top in (".", os.path.expanduser("~")) for folder, _, names in os.walk(top) for name in names if "cache" not in folder)
+print([path for path in found if path != "./.session_data.json"], os.path.isdir("credentials.json/keep"), os.path.exists("/etc/passwd"))`;
+  const kept = "['./aws/credentials', './conf/.envrc', '/root/.ssh/known'] True True\n";
+  const { id } = await it.client.expect(201, "POST", `${session.path}/duplicate`, {});
+  assert.deepEqual((await it.client.session(id).get()).state.left_out, left);
+  await it.client.session(id).prints(kept, code);
+  await session.prints("secret\n", `print(open(".env").read())`);
+  const { state } = await it.client.expect(200, "POST", `${session.path}/hibernate`);
+  assert.deepEqual(state.left_out, left);
+  await session.prints(kept, code);
+});
