@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SETTING_NAMES } from "../src/config.ts";
 import { ERROR_CATALOGUE } from "../src/protocol/errors.ts";
+import { withConformance } from "./conformance.ts";
 import { withKindTables } from "./object-kinds.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
@@ -38,10 +39,13 @@ compare(
   firstColumn("docs/errors.md", /^\| `([a-z_]+)` \|/gm),
   Object.keys(ERROR_CATALOGUE),
 );
-const PERSISTENCE = "docs/persistence.md";
-if (process.argv.includes("--write")) writeFileSync(ROOT + PERSISTENCE, withKindTables(read(PERSISTENCE)));
-if (withKindTables(read(PERSISTENCE)) !== read(PERSISTENCE))
-  faults.push(`${PERSISTENCE}: its table differs from the fixtures: run scripts/check-documents.ts --write`);
+/** Documents with tables that are made from tests. */
+const WRITTEN = { "docs/persistence.md": withKindTables, "docs/conformance.md": withConformance };
+for (const [path, written] of Object.entries(WRITTEN)) {
+  if (process.argv.includes("--write")) writeFileSync(ROOT + path, written(read(path)));
+  if (written(read(path)) !== read(path))
+    faults.push(`${path}: its table differs from the tests: run scripts/check-documents.ts --write`);
+}
 for (const document of DOCUMENTS) {
   for (const [, path = ""] of read(document).matchAll(NAMED_PATH)) {
     if (!existsSync(ROOT + path)) faults.push(`${document} names ${path}, which does not exist`);

@@ -99,8 +99,11 @@ class BashKernel(PlainKernel):
 
     def order(self, lines):
         data = (lines + "\n").encode("utf-8", "surrogateescape")
-        while data:
-            data = data[os.write(self.script, data) :]
+        try:
+            while data:
+                data = data[os.write(self.script, data) :]
+        except BrokenPipeError:
+            pass  # an earlier order has ended the shell; whoever waits for its status finds that out
 
     def wait_for_run(self):
         """Until the shell has said its status, or has ended: then it is started again with the next run."""

@@ -1,4 +1,5 @@
 /** `era test [NAME...]`: every check of the project, or those named, in an order that fails early. */
+import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Config } from "../config.ts";
 import { obtainImage } from "./image.ts";
@@ -45,6 +46,7 @@ export async function test(names: readonly string[], config: Config, signal: Abo
     if (names.length > 0 && !names.includes(name)) continue;
     console.log(`\n== ${name}`);
     const { code, stdout } = await runScript(argv);
+    if (name === "conformance") showConformance(stdout);
     if (code !== 0) failed.push(name);
     else if (argv.includes("--test") && !ranAll(stdout))
       failed.push(`${name} (a test was skipped, or none ran)`);
@@ -52,6 +54,12 @@ export async function test(names: readonly string[], config: Config, signal: Abo
   }
   console.log(failed.length === 0 ? "\nAll checks passed" : `\nFailed: ${failed.join(", ")}`);
   return failed.length === 0 && !signal.aborted ? 0 : 1;
+}
+
+/** Which of the documented examples have passed, by their ids. */
+function showConformance(stdout: string): void {
+  const [file = "", ...args] = script("conformance");
+  spawnSync(file, args, { cwd: ROOT, input: stdout, stdio: ["pipe", "inherit", "inherit"] });
 }
 
 /** The test runner counts a skipped test as no failure; here it is one. */

@@ -248,9 +248,9 @@ const BAD_BODIES: [title: string, path: string, body: string, status: number, co
     "invalid_request",
   ],
   [
-    "asks for packages",
+    "asks for packages in another form",
     "/api/sessions",
-    `{"language": "python", "setup": {"pip": ["x"]}}`,
+    `{"language": "python", "setup": {"pip": "x"}}`,
     400,
     "invalid_request",
   ],
