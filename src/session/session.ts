@@ -89,7 +89,7 @@ export class Session {
   /** Installs what is to be installed, before any run that is asked for from now on. */
   beginSetup(): void {
     if (!this.setup.isOpen) return;
-    const work = this.#queue.add(() => this.setup.run(() => this.#ensureLive()));
+    const work = this.#queue.add(() => this.setup.run(this.#admission, () => this.#ensureLive()));
     work.catch((error: unknown) => {
       this.#deps.host.log.info({ err: error, session: this.#row.id }, "a setup did not come to its end");
     });

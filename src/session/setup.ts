@@ -5,6 +5,7 @@
 import { randomBase36 } from "../lib/random-id.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { SessionRow, SetupResult, SetupRow, SetupStatus, Store } from "../store/store.ts";
+import type { Admission } from "./admission.ts";
 import type { LiveSandbox, SandboxHost } from "./live-sandbox.ts";
 import { resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
@@ -58,8 +59,9 @@ export class Setup {
     return true;
   }
 
-  /** In the session's turn. Rejects only when the session is ended under it; it then stays open. */
-  async run(makeLive: () => Promise<LiveSandbox>): Promise<void> {
+  /** In the session's turn. Rejects when the session is being ended, and stays open then. */
+  async run(admission: Admission, makeLive: () => Promise<LiveSandbox>): Promise<void> {
+    admission.check();
     const { setup } = this.#row;
     if (setup === null || !this.isOpen) return;
     const startedAt = performance.now();
@@ -70,14 +72,18 @@ export class Setup {
       this.#sandbox.openForSetup(this.#row, true);
       for (const step of planSetup(setup.request)) {
         const end = this.#isCancelled ? CANCELLED : await this.#step(step, live);
-        if (end.failure !== null) return await this.#fail(setup, result, end, startedAt);
+        if (end.failure !== null) {
+          admission.check(); // what the server's own end has interrupted has not failed
+          return await this.#fail(setup, result, end, startedAt);
+        }
         result[step.adds.list].push(...step.adds.items);
       }
       setup.result = { ...result, success: true, duration_ms: Math.round(performance.now() - startedAt) };
       await this.#note(setup, this.#isCancelled ? "cancelled" : "completed");
     } catch (error) {
-      if (!(error instanceof AppError) || error.code !== "sandbox_failed") throw error;
-      await this.#fail(setup, result, { failure: error.message, stdout: "", stderr: "" }, startedAt);
+      admission.check();
+      const failure = error instanceof Error ? error.message : String(error);
+      await this.#fail(setup, result, { failure, stdout: "", stderr: "" }, startedAt);
     } finally {
       this.#sandbox.openForSetup(this.#row, false);
     }

@@ -194,3 +194,30 @@ test("what is no setup is refused", async () => {
   await client.create("plain");
   assert.equal((await client.call("GET", "/api/sessions/plain/setup")).body.code, "no_setup");
 });
+
+test("a setup whose server is stopped in order begins again with the next one; one whose session is deleted ends", async () => {
+  const session = await client.create("stopped", { setup: { commands: ["echo x >>times; sleep 30"] } });
+  const deleted = await client.create("deleted", { setup: { commands: ["sleep 30"] } });
+  await until("it has begun", async () => (await session.get()).file_count === 1);
+  await deleted.delete();
+  await client.create("deleted");
+  const code = "print(open('times').read(), end='')";
+  await server.stop();
+  server = await TestServer.start(settings(), server.dataDir);
+  client = server.client;
+  const again = client.session("stopped");
+  await until("it has begun again", async () => (await setupOf(again)).progress.length > 0);
+  assert.equal((await setupOf(again)).setup_status, "running");
+  await client.expect(200, "POST", `${again.path}/setup/cancel`);
+  await again.prints("x\nx\n", code);
+});
+
+test("a step that ends its own sandbox fails, and the session can be used", async () => {
+  const session = await client.create("greedy", {
+    setup: { commands: ["head -c 3000M /dev/zero | tail"] },
+    memory_mib: 128,
+  });
+  await ended(session);
+  assert.equal((await session.get()).setup_status, "failed");
+  await session.prints("2\n", "print(1 + 1)");
+});
