@@ -39,8 +39,11 @@ export class LoadClient {
     });
   }
 
-  run(id: string, code = "x = 1"): Promise<Record<string, unknown>> {
-    return this.call("POST", `/api/sessions/${id}/run`, { code });
+  run(id: string, code = "x = 1", language?: string): Promise<Record<string, unknown>> {
+    return this.call("POST", `/api/sessions/${id}/run`, {
+      code,
+      ...(language === undefined ? {} : { language }),
+    });
   }
 
   execute(code = "x = 1"): Promise<Record<string, unknown>> {

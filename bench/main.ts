@@ -1,15 +1,17 @@
 /**
  * `era bench`: ours and its peers, interleaved in one run, as a table and as JSON.
- * usage: main.ts [--quick] [--no-peer] [--json FILE] [runs | persistence]...
+ * usage: main.ts [--quick] [--no-peer] [--json FILE] [runs | persistence | ways]...
  */
 import { parseArgs } from "node:util";
 import { measurePersistence } from "./persistence.ts";
 import { type Bench, Report, scaleOf } from "./report.ts";
 import { measureRuns } from "./runs.ts";
+import { measureWays } from "./ways.ts";
 
 const PARTS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   runs: measureRuns,
   persistence: measurePersistence,
+  ways: measureWays,
 };
 
 const { values: options, positionals } = parseArgs({

@@ -27,7 +27,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     run: (args, { config, signal }) => imageCommand(args, config, signal),
   },
   bench: {
-    summary: "measure, beside peers [runs | persistence] [--quick] [--no-peer] [--json FILE]",
+    summary: "measure, beside peers [runs | persistence | ways] [--quick] [--no-peer] [--json FILE]",
     run: (args) => bench(args),
   },
   test: {

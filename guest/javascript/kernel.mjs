@@ -47,6 +47,17 @@ class Kernel {
     this.#line.send({ type: "ready", restored });
     if (!isDeno) await this.#startWatchdog();
     this.#saver.settle();
+    this.#warmUp();
+  }
+
+  /** What a first program would wait for: the parser, the compiler of types, the inspector. */
+  #warmUp() {
+    const warm = async () => {
+      const { code } = prepare(this.#hasTypes ? stripTypes("0 as number") : "0", new Map());
+      await this.#evaluator.evaluate(code, "warm-up");
+      await this.#evaluator.release();
+    };
+    this.#turn = this.#turn.then(warm).catch(() => undefined);
   }
 
   #prepareProcess() {

@@ -21,6 +21,8 @@ test("`era bench --quick` prints a table and writes JSON", () => {
     "cold start to first result",
     "run",
     "one-shot, one client",
+    "node: run",
+    "first chunk of a stream",
   ]) {
     const row = rows.find((row: { name: string }) => row.name === name);
     assert.ok(row.figures.p50 > 0 && row.figures.count >= 3, name);
