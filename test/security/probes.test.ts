@@ -127,3 +127,36 @@ print(found)`,
     assert.equal(answer.stdout, "[]\n");
   });
 });
+
+/** Programs of each language that have the probes tried by a process which they start, and print what it prints. */
+const STARTERS: Readonly<Record<string, string>> = {
+  node: `console.log(require("node:child_process").execFileSync("python3", ["runner.py"], { encoding: "utf8" }))`,
+  typescript: `import { execFileSync } from "node:child_process";\nconst said: string = execFileSync("python3", ["runner.py"], { encoding: "utf8" });\nconsole.log(said);`,
+  deno: `console.log(new TextDecoder().decode(new Deno.Command("python3", { args: ["runner.py"] }).outputSync().stdout))`,
+  go: `package main\nimport ("os"; "os/exec")\nfunc main() { c := exec.Command("python3", "runner.py"); c.Stdout = os.Stdout; if err := c.Run(); err != nil { panic(err) } }`,
+  bash: "python3 runner.py",
+};
+const RUNNER = `import json, subprocess, sys
+said = {}
+for title, code in json.load(open("probes.json")).items():
+    said[title] = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20).stdout
+print(json.dumps(said))`;
+
+describe("refused inside, in every language", () => {
+  const probes = Object.values(GROUPS).flat();
+  const files = {
+    "runner.py": RUNNER,
+    "probes.json": JSON.stringify(Object.fromEntries(probes.map(({ title, code }) => [title, code]))),
+  };
+  for (const [language, code] of Object.entries(STARTERS)) {
+    test(language, async () => {
+      const session = await it.client.create(`prober-${language}`, { language });
+      for (const [path, body] of Object.entries(files))
+        await fetch(`${it.server.url}${session.path}/files/${path}`, { method: "PUT", body });
+      const answer = await session.run(code, { timeout: 120 });
+      const said = JSON.parse(answer.stdout);
+      for (const { title, expected } of probes)
+        assert.match(said[title], expected, `${title}: ${answer.stderr}`);
+    });
+  }
+});
