@@ -36,6 +36,8 @@ export type Lease = {
 /** JavaScript engines take the size of their heap when they start: a warm one has another. */
 const SIZED_AT_START: ReadonlySet<Language> = new Set(["node", "typescript", "deno"]);
 const PAUSE_AFTER_FAILURE_MS = 2_000;
+/** Whoever has taken a warm sandbox has its first result first: a start takes all of a core, and a moment of the server. */
+const REFILL_AFTER_MS = 50;
 const WIDTH = Math.max(2, availableParallelism());
 
 export class SandboxPool {
@@ -84,7 +86,7 @@ export class SandboxPool {
     if (limits !== null && SIZED_AT_START.has(language)) return this.#startSized({ language, limits });
     const shelf = this.#shelf(language);
     const warm = shelf.takeReady();
-    if (warm !== null) this.#launchMore(shelf);
+    if (warm !== null) setTimeout(() => this.#launchMore(shelf), REFILL_AFTER_MS).unref();
     const lease = this.#lease(warm ?? (await this.#startOne(shelf)));
     try {
       if (limits !== null) lease.live.sandbox.cgroup?.setLimits(limits);
