@@ -76,6 +76,8 @@ test("pip packages are there for the first run, and after sleep, a kill of the s
 });
 
 test("what a session reached while it was set up is recorded, and closed to its programs", async () => {
+  const listed = { allowInternetAccess: { allow: ["nowhere.example"] }, setup: { pip: ["counting"] } };
+  await (await client.create("listed", listed)).prints("41\n", "import counting; print(counting.count)");
   const session = await client.create("closed", { setup: { pip: ["counting"] } });
   const code = `import urllib.request
 try: print(urllib.request.urlopen("${index.url}/simple/counting/").status)
