@@ -44,14 +44,18 @@ export async function removeSecrets(root: string): Promise<string[]> {
 async function sweep(folder: FileHandle, prefix: string, depth: number, removed: string[]): Promise<void> {
   try {
     const here = `/proc/self/fd/${folder.fd}`;
-    for (const entry of await readdir(here, { withFileTypes: true })) {
+    // What a guest has closed to its own user is passed over, where the server is that user.
+    for (const entry of await readdir(here, { withFileTypes: true }).catch(() => [])) {
       const path = prefix + entry.name;
       if (entry.isDirectory()) {
-        const child = depth < MAX_DEPTH ? await openFolder(`${here}/${entry.name}`) : null;
+        const child = depth < MAX_DEPTH ? await openFolder(`${here}/${entry.name}`).catch(() => null) : null;
         if (child !== null) await sweep(child, `${path}/`, depth + 1, removed);
       } else if (looksSecret(path)) {
-        await unlink(`${here}/${entry.name}`);
-        removed.push(path);
+        const isGone = await unlink(`${here}/${entry.name}`).then(
+          () => true,
+          () => false,
+        );
+        if (isGone) removed.push(path);
       }
     }
   } finally {
