@@ -28,10 +28,8 @@ class GoKernel(PlainKernel):
         status = self.wait(self.spawn(build, {**env, **BUILD_ENVIRONMENT}, [pipes[1], pipes[1]]))
         if status != 0:
             return status
-        try:
-            return self.wait(self.spawn([program], env, pipes))
-        finally:
-            os.unlink(program)
+        # It stays: go does not link it again when nothing of it has changed.
+        return self.wait(self.spawn([program], env, pipes))
 
 
 def _write(path, content):
