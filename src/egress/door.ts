@@ -10,6 +10,8 @@ export type EgressDoor = AsyncDisposable & {
   rule: EgressRule;
   /** Whether what the operator trusts can be reached too. */
   opensTrusted: boolean;
+  /** Names that are being looked up for it. */
+  lookups: number;
   onRecord: (record: EgressRecord) => void;
 };
 
@@ -31,6 +33,7 @@ export async function openDoor(path: string, { admit, onRecord }: Owner): Promis
   const door: EgressDoor = {
     rule: false,
     opensTrusted: false,
+    lookups: 0,
     onRecord,
     [Symbol.asyncDispose]: async () => {
       server.close();

@@ -3,7 +3,8 @@
  * door, a socket in its folder, and the gateway knows every connection by the door that it came through.
  */
 import { Agent, type IncomingMessage } from "node:http";
-import { isIP, type LookupFunction, type Socket } from "node:net";
+import { connect, isIP, type LookupFunction, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { type ConnectionStats, type PrepareRequestFunctionOpts, RequestError, Server } from "proxy-chain";
 import type { Logger } from "../log.ts";
 import {
@@ -21,6 +22,8 @@ type Passage = { door: EgressDoor; current: OpenRecord | null; sentBefore: numbe
 type OpenRecord = { record: EgressRecord; startedAt: number };
 
 const IDLE_MS = 10 * 60_000;
+/** Of one session at a time. */
+const MAX_LOOKUPS = 64;
 
 export class EgressGateway implements AsyncDisposable {
   readonly #proxy: Server;
@@ -37,6 +40,10 @@ export class EgressGateway implements AsyncDisposable {
       authRealm: "era",
       prepareRequestFunction: (asked) => this.#prepare(asked),
     });
+    // One request, one connection to a site: what a program sends ahead on a connection would open any number of them.
+    this.#proxy.server.maxRequestsPerSocket = 1;
+    this.#proxy.server.removeAllListeners("connect");
+    this.#proxy.server.on("connect", (request, socket, head) => void this.#tunnel(request, socket, head));
     this.#proxy.on("requestFailed", ({ error }) =>
       log.info({ err: error }, "a request to the internet failed"),
     );
@@ -69,6 +76,28 @@ export class EgressGateway implements AsyncDisposable {
     this.#proxy.server.emit("connection", socket);
   }
 
+  /** In place of the library's own, which leaves the far side of a tunnel open when the near one has hung up. */
+  async #tunnel(request: IncomingMessage, source: Duplex, head: Buffer): Promise<void> {
+    try {
+      const { dnsLookup: lookup, trgParsed } = await this.#proxy.prepareRequestHandling(request);
+      const host = trgParsed?.hostname.replace(/^\[|\]$/g, "") ?? "";
+      const target = connect({ host, port: Number(trgParsed?.port), ...(lookup ? { lookup } : {}) });
+      target.setTimeout(IDLE_MS, () => target.destroy());
+      target.on("error", () => source.destroy());
+      target.once("close", () => source.end());
+      source.on("error", () => target.destroy());
+      source.once("close", () => target.destroy());
+      target.once("connect", () => {
+        source.write("HTTP/1.1 200 Connection Established\r\n\r\n");
+        target.write(head);
+        source.pipe(target);
+        target.pipe(source);
+      });
+    } catch (error) {
+      this.#proxy.failRequest(request, error as Error);
+    }
+  }
+
   async #prepare({ request, connectionId, hostname, port }: PrepareRequestFunctionOpts) {
     const door = this.#arriving.get(request.socket);
     if (door === undefined) throw new RequestError("Unknown connection", 400);
@@ -86,10 +115,11 @@ export class EgressGateway implements AsyncDisposable {
     try {
       refuseForgery(request, to);
       const addresses = await this.#addresses(door, to);
+      if (request.socket.destroyed) throw new RequestError("It has hung up", 400);
       return { dnsLookup: pinned(addresses) as never, httpAgent: this.#agent };
     } catch (error) {
+      opened.record.refused = error instanceof Error ? error.message.trim() : String(error);
       if (!(error instanceof Unreachable)) throw error;
-      opened.record.refused = error.message;
       throw new RequestError(`${error.message}\n`, 403);
     }
   }
@@ -98,7 +128,12 @@ export class EgressGateway implements AsyncDisposable {
     const isTrusted = this.isTrusted(to);
     const reason = isTrusted && door.opensTrusted ? null : refusal(door.rule, to);
     if (reason !== null) throw new Unreachable(reason);
-    const addresses = isTrusted ? await trustedAddresses(to.host) : await publicAddresses(to.host);
+    if (door.lookups >= MAX_LOOKUPS) throw new Unreachable("Too many names are being looked up");
+    door.lookups += 1;
+    const looked = isTrusted ? trustedAddresses(to.host) : publicAddresses(to.host);
+    const addresses = await looked.finally(() => {
+      door.lookups -= 1;
+    });
     // Asked again: the rule may have been changed, and the door's connections been looked through, meanwhile.
     const now = isTrusted && door.opensTrusted ? null : refusal(door.rule, to);
     if (now !== null) throw new Unreachable(now);

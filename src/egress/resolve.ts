@@ -1,5 +1,6 @@
 /** From a host's name to the addresses that are then dialled, and no others: what a name means later does not matter. */
 import { lookup as lookupBySystem, Resolver } from "node:dns/promises";
+import { networkInterfaces } from "node:os";
 import { isAddress, isPublic } from "../protocol/egress.ts";
 
 const TIMEOUT_MS = 3_000;
@@ -15,9 +16,15 @@ export class Unreachable extends Error {}
 export async function publicAddresses(host: string): Promise<string[]> {
   const addresses = isAddress(host) ? [host] : await ask(host);
   if (addresses.length === 0) throw new Unreachable(`'${host}' has no address`);
-  const closed = addresses.find((address) => !isPublic(address));
+  const closed = addresses.find((address) => !isPublic(address) || isOwn(address));
   if (closed !== undefined) throw new Unreachable(`'${host}' is not on the public internet (${closed})`);
   return addresses;
+}
+
+/** Whether an address is one of this machine's: what listens there may trust whoever comes from it. */
+function isOwn(address: string): boolean {
+  const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  return own.some((known) => !known.internal && known.address === address);
 }
 
 async function ask(host: string): Promise<string[]> {

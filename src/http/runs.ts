@@ -59,7 +59,7 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
 
   app.post<IdParams>("/api/sessions/:id/interrupt", async (request) => {
     const session = await registry.get(parseId(request.params.id));
-    const runId = session.currentRun;
+    const runId = session.setup.isOpen ? null : session.currentRun; // …/setup/cancel ends a setup
     return { success: true, interrupted: runId !== null && session.interrupt(runId) ? runId : null };
   });
 

@@ -25,7 +25,7 @@ export class Hibernation {
     this.#sessions = sessions;
     this.#idleMs = idleMs;
     this.#log = log;
-    this.#timer = setInterval(() => this.#look(), Math.min(LOOK_EVERY_MS, idleMs));
+    this.#timer = setInterval(() => this.#tryLook(), Math.min(LOOK_EVERY_MS, idleMs));
     this.#timer.unref();
   }
 
@@ -53,6 +53,15 @@ export class Hibernation {
       if (idleMs !== null && !tried && !this.#inProgress.has(session)) found.push({ session, idleMs });
     }
     return found.sort((a, b) => b.idleMs - a.idleMs).map(({ session }) => session);
+  }
+
+  /** Descriptors may be short for a moment: that must not end the server. */
+  #tryLook(): void {
+    try {
+      this.#look();
+    } catch (error) {
+      this.#log.error({ err: error }, "cannot look for idle sessions");
+    }
   }
 
   #look(): void {

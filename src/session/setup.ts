@@ -69,8 +69,10 @@ export class Setup {
     await this.#note(setup, "running");
     try {
       const live = await makeLive();
+      admission.check();
       this.#sandbox.openForSetup(this.#row, true);
       for (const step of planSetup(setup.request)) {
+        admission.check();
         const end = this.#isCancelled ? CANCELLED : await this.#step(step, live);
         if (end.failure !== null) {
           admission.check(); // what the server's own end has interrupted has not failed
@@ -81,6 +83,8 @@ export class Setup {
       setup.result = { ...result, success: true, duration_ms: Math.round(performance.now() - startedAt) };
       await this.#note(setup, this.#isCancelled ? "cancelled" : "completed");
     } catch (error) {
+      const isLost = this.#sandbox.live?.channel.isLost === true;
+      if (isLost) await this.#sandbox.end(new Error("it was lost in a setup"));
       admission.check();
       const failure = error instanceof Error ? error.message : String(error);
       await this.#fail(setup, result, { failure, stdout: "", stderr: "" }, startedAt);

@@ -195,7 +195,8 @@ test("requests that mean two things are refused, and harm nobody", async () => {
     assert.match(line, /^HTTP\/1\.1 (40\d|431|50\d) /, requests[at]);
   const pipelined = `GET http://site.test/one HTTP/1.1\r\nHost: site.test\r\n\r\nGET http://10.0.0.1/two HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n`;
   const both = await session.run(`print(raw(${JSON.stringify(pipelined)}.encode(), 2))`);
-  assert.match(both.stdout, /403 Forbidden/);
+  assert.match(both.stdout, /GET site\.test \/one/);
+  assert.ok(!both.stdout.includes("secret"));
   const huge = await session.run(
     `print(raw(b"GET http://site.test/ HTTP/1.1\\r\\nHost: site.test\\r\\nX: " + b"x" * (1 << 20) + b"\\r\\n\\r\\n", 2)[:20])`,
   );
