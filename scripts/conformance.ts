@@ -86,7 +86,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     );
   const table = conformanceTable((example) => {
     if (ended("✖", example)) return "FAILED";
-    return ended("✔", example) || example.title.length === 0 || wasInRange(example) ? "passed" : "NOT RUN";
+    return ended("✔", example) || wasInRange(example) ? "passed" : "NOT RUN";
   });
   console.log(`| id | section | example | language | result |\n| --- | --- | --- | --- | --- |\n${table}`);
   process.exitCode = /FAILED|NOT RUN/.test(table) ? 1 : 0;

@@ -46,7 +46,8 @@ export async function test(names: readonly string[], config: Config, signal: Abo
     if (names.length > 0 && !names.includes(name)) continue;
     console.log(`\n== ${name}`);
     const { code, stdout } = await runScript(argv);
-    if (name === "conformance") showConformance(stdout);
+    const areAllShown = name !== "conformance" || showConformance(stdout);
+    if (!areAllShown) failed.push("conformance (an example has no test that passed)");
     if (code !== 0) failed.push(name);
     else if (argv.includes("--test") && !ranAll(stdout))
       failed.push(`${name} (a test was skipped, or none ran)`);
@@ -56,10 +57,15 @@ export async function test(names: readonly string[], config: Config, signal: Abo
   return failed.length === 0 && !signal.aborted ? 0 : 1;
 }
 
-/** Which of the documented examples have passed, by their ids. */
-function showConformance(stdout: string): void {
+/** Prints which of the documented examples have passed, by their ids; false when one has not. */
+function showConformance(stdout: string): boolean {
   const [file = "", ...args] = script("conformance");
-  spawnSync(file, args, { cwd: ROOT, input: stdout, stdio: ["pipe", "inherit", "inherit"] });
+  const { status } = spawnSync(file, args, {
+    cwd: ROOT,
+    input: stdout,
+    stdio: ["pipe", "inherit", "inherit"],
+  });
+  return status === 0;
 }
 
 /** The test runner counts a skipped test as no failure; here it is one. */

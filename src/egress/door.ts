@@ -8,8 +8,6 @@ const MAX_CONNECTIONS = 128;
 
 export type EgressDoor = AsyncDisposable & {
   rule: EgressRule;
-  /** Whether what the operator trusts can be reached too. */
-  opensTrusted: boolean;
   /** Names that are being looked up for it. */
   lookups: number;
   onRecord: (record: EgressRecord) => void;
@@ -32,7 +30,6 @@ export async function openDoor(path: string, { admit, onRecord }: Owner): Promis
   const sockets = new Set<Socket>();
   const door: EgressDoor = {
     rule: false,
-    opensTrusted: false,
     lookups: 0,
     onRecord,
     [Symbol.asyncDispose]: async () => {

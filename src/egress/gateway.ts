@@ -17,9 +17,8 @@ import {
 import { type EgressDoor, openDoor } from "./door.ts";
 import { publicAddresses, trustedAddresses, Unreachable } from "./resolve.ts";
 
-/** A connection of a sandbox, with the destination that it was used for last. */
-type Passage = { door: EgressDoor; current: OpenRecord | null; sentBefore: number; receivedBefore: number };
-type OpenRecord = { record: EgressRecord; startedAt: number };
+/** A connection of a sandbox, and the one destination that it is for. */
+type Passage = { door: EgressDoor; record: EgressRecord; startedAt: number };
 
 const IDLE_MS = 10 * 60_000;
 /** Of one session at a time. */
@@ -54,7 +53,12 @@ export class EgressGateway implements AsyncDisposable {
     });
   }
 
-  isTrusted({ host, port }: Destination): boolean {
+  /** Why a door does not lead to a destination, or null: what the operator trusts, every door leads to that is open. */
+  #refusal({ rule }: EgressDoor, to: Destination): string | null {
+    return rule !== false && this.#isTrusted(to) ? null : refusal(rule, to);
+  }
+
+  #isTrusted({ host, port }: Destination): boolean {
     return this.#trusted.has(`${host}:${port}`);
   }
 
@@ -103,88 +107,56 @@ export class EgressGateway implements AsyncDisposable {
     if (door === undefined) throw new RequestError("Unknown connection", 400);
     const host = normalizeHost(hostname);
     if (host === null) throw new RequestError(`'${hostname.slice(0, 300)}' cannot be a host`, 400);
-    const passage = this.#passages.get(connectionId) ?? {
-      door,
-      current: null,
-      sentBefore: 0,
-      receivedBefore: 0,
-    };
-    this.#passages.set(connectionId, passage);
+    // A tunnel that is asked for behind a plain request is not counted by `maxRequestsPerSocket`.
+    if (this.#passages.has(connectionId)) throw new RequestError("One request on each connection\n", 400);
     const to = { host, port };
-    const opened = this.#begin(passage, connectionId, to);
+    const at = new Date().toISOString();
+    const record: EgressRecord = { at, ...to, refused: null, sentBytes: 0, receivedBytes: 0, durationMs: 0 };
+    this.#passages.set(connectionId, { door, record, startedAt: performance.now() });
     try {
       refuseForgery(request, to);
       const addresses = await this.#addresses(door, to);
       if (request.socket.destroyed) throw new RequestError("It has hung up", 400);
       return { dnsLookup: pinned(addresses) as never, httpAgent: this.#agent };
     } catch (error) {
-      opened.record.refused = error instanceof Error ? error.message.trim() : String(error);
+      record.refused = error instanceof Error ? error.message.trim() : String(error);
       if (!(error instanceof Unreachable)) throw error;
       throw new RequestError(`${error.message}\n`, 403);
     }
   }
 
   async #addresses(door: EgressDoor, to: Destination): Promise<string[]> {
-    const isTrusted = this.isTrusted(to);
-    const reason = isTrusted && door.opensTrusted ? null : refusal(door.rule, to);
+    const reason = this.#refusal(door, to);
     if (reason !== null) throw new Unreachable(reason);
     if (door.lookups >= MAX_LOOKUPS) throw new Unreachable("Too many names are being looked up");
     door.lookups += 1;
-    const looked = isTrusted ? trustedAddresses(to.host) : publicAddresses(to.host);
+    const looked = this.#isTrusted(to) ? trustedAddresses(to.host) : publicAddresses(to.host);
     const addresses = await looked.finally(() => {
       door.lookups -= 1;
     });
     // Asked again: the rule may have been changed, and the door's connections been looked through, meanwhile.
-    const now = isTrusted && door.opensTrusted ? null : refusal(door.rule, to);
+    const now = this.#refusal(door, to);
     if (now !== null) throw new Unreachable(now);
     return addresses;
   }
 
-  /** One record for a destination, however many requests a connection carries to it in a row. */
-  #begin(passage: Passage, connectionId: number, { host, port }: Destination): OpenRecord {
-    const stats = this.#proxy.getConnectionStats(connectionId);
-    const { current } = passage;
-    if (current !== null && current.record.host === host && current.record.port === port) {
-      if (current.record.refused === null) return current;
-    }
-    finish(passage, stats);
-    const at = new Date().toISOString();
-    const opened = {
-      record: { at, host, port, refused: null, sentBytes: 0, receivedBytes: 0, durationMs: 0 },
-      startedAt: performance.now(),
-    };
-    passage.current = opened;
-    return opened;
-  }
-
   /** Sets what a door leads to, and ends its connections to what it does not lead to any more. */
-  change(door: EgressDoor, rule: EgressRule, opensTrusted: boolean): void {
+  change(door: EgressDoor, rule: EgressRule): void {
     door.rule = rule;
-    door.opensTrusted = opensTrusted;
     for (const [id, passage] of this.#passages) {
-      if (passage.door !== door || passage.current === null) continue;
-      const to = passage.current.record;
-      const isOpen = (this.isTrusted(to) && door.opensTrusted) || refusal(door.rule, to) === null;
-      if (!isOpen) this.#proxy.closeConnection(id);
+      if (passage.door === door && this.#refusal(door, passage.record) !== null)
+        this.#proxy.closeConnection(id);
     }
   }
 }
 
-function finish(passage: Passage, stats: ConnectionStats | undefined): void {
-  const { current } = passage;
-  if (current === null) return;
-  passage.current = null;
-  const { record } = current;
-  record.durationMs = Math.round(performance.now() - current.startedAt);
-  const sent = stats?.srcRxBytes ?? passage.sentBefore;
-  const received = stats?.srcTxBytes ?? passage.receivedBefore;
+function finish({ door, record, startedAt }: Passage, stats: ConnectionStats | undefined): void {
+  record.durationMs = Math.round(performance.now() - startedAt);
   if (record.refused === null) {
-    record.sentBytes = sent - passage.sentBefore;
-    record.receivedBytes = received - passage.receivedBefore;
+    record.sentBytes = stats?.srcRxBytes ?? 0;
+    record.receivedBytes = stats?.srcTxBytes ?? 0;
   }
-  passage.sentBefore = sent;
-  passage.receivedBefore = received;
-  passage.door.onRecord(record);
+  door.onRecord(record);
 }
 
 const AUTHORITY = /^[^/?#@\\\s]+:\d{1,5}$/;

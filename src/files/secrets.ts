@@ -24,6 +24,8 @@ const NAMES: readonly string[] = [
 const WHOLE = new Set(NAMES);
 const MAX_DEPTH = 100;
 const MAX_LISTED = 100;
+/** A guest chooses names and depth, and the list is stored with its session. */
+const MAX_LISTED_CHARS = 1_024;
 
 function looksSecret(path: string): boolean {
   const parts = path.toLowerCase().split("/");
@@ -55,7 +57,7 @@ async function sweep(folder: FileHandle, prefix: string, depth: number, removed:
           () => true,
           () => false,
         );
-        if (isGone) removed.push(path);
+        if (isGone) removed.push(path.slice(0, MAX_LISTED_CHARS));
       }
     }
   } finally {

@@ -41,7 +41,7 @@ function matches(pattern: string, to: Destination): boolean {
   const { host, port } = splitPort(pattern);
   if (port === null ? !WEB_PORTS.has(to.port) : port !== to.port) return false;
   if (host.startsWith("*.")) return to.host.endsWith(host.slice(1)) && to.host.length > host.length - 1;
-  return (host.startsWith("[") ? host.slice(1, -1) : host) === to.host;
+  return normalizeHost(host) === to.host;
 }
 
 function splitPort(pattern: string): { host: string; port: number | null } {

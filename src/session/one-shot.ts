@@ -109,7 +109,7 @@ export class OneShots {
   async #openDoor(folder: Folder, rule: EgressRule): Promise<EgressDoor | null> {
     if (rule === false) return null;
     const door = await this.#egress.open(egressSocket(folder), () => undefined);
-    this.#egress.change(door, rule, true);
+    this.#egress.change(door, rule);
     return door;
   }
 

@@ -115,8 +115,7 @@ export class SessionSandbox {
   /** What it reaches of the internet from now on, open connections included. */
   #openTo(rule: EgressRule): void {
     if (this.#door === null) return;
-    const wider = this.#isSettingUp || rule;
-    this.#deps.host.egress.change(this.#door, wider, wider !== false);
+    this.#deps.host.egress.change(this.#door, this.#isSettingUp || rule);
   }
 
   folder(folder: { key: string; uid: number }): Folder {

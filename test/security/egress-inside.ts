@@ -197,6 +197,9 @@ test("requests that mean two things are refused, and harm nobody", async () => {
   const both = await session.run(`print(raw(${JSON.stringify(pipelined)}.encode(), 2))`);
   assert.match(both.stdout, /GET site\.test \/one/);
   assert.ok(!both.stdout.includes("secret"));
+  const behind = `GET http://site.test/one HTTP/1.1\r\nHost: site.test\r\n\r\nCONNECT other.test:80 HTTP/1.1\r\nHost: other.test:80\r\n\r\n`;
+  const tunnel = await session.run(`print(raw(${JSON.stringify(behind)}.encode(), 2))`);
+  assert.ok(!tunnel.stdout.includes("Established"), tunnel.stdout);
   const huge = await session.run(
     `print(raw(b"GET http://site.test/ HTTP/1.1\\r\\nHost: site.test\\r\\nX: " + b"x" * (1 << 20) + b"\\r\\n\\r\\n", 2)[:20])`,
   );
