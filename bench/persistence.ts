@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TestServer } from "../test/support/server.ts";
-import { LoadClient, sustainCount, timeEach } from "./load.ts";
+import { LoadClient, sustainCount, timeEach, warmedUp } from "./load.ts";
 import { installPackages, type Peer, startPeer } from "./peer.ts";
 import type { Bench } from "./report.ts";
 
@@ -19,23 +19,32 @@ const LARGE = `${SMALL}\nimport numpy\nbig = numpy.arange(200 * (1 << 20) // 8)`
 const STEP = "counter += 1";
 const SIZES = { small: SMALL, large: LARGE } as const;
 type Size = keyof typeof SIZES;
+const WARM = 2;
+/** After a warm sandbox was made: then it has got ready to be woken into. */
+const READY_MS = 300;
 type Listing = { versions: { bytes_written: number }[] };
 
 export async function measurePersistence(bench: Bench): Promise<void> {
-  const server = await TestServer.start({
-    ERA_POOL: "python=2",
-    ERA_LOG_LEVEL: "error",
-    ERA_DISK_MIB: "4096",
-  });
-  const client = new LoadClient(server.url);
   await using peer = bench.withPeers ? startPicklers() : null;
-  await savingOnAndOff(bench, client);
-  await sleepAndWake(bench, client, peer);
-  await copies(bench, client);
+  await withServer({ ERA_POOL: `python=${WARM}`, ERA_DISK_MIB: "4096" }, async (client) => {
+    await savingOnAndOff(bench, client);
+    await sleepAndWake(bench, client, peer);
+    await copies(bench, client);
+  });
+  await withServer({ ERA_POOL: "python=0" }, (client) => wakeWithoutPool(bench, client));
+  await manyAsleep(bench);
+}
+
+async function withServer(
+  settings: Record<string, string>,
+  work: (client: LoadClient, server: TestServer) => Promise<void>,
+): Promise<void> {
+  const server = await TestServer.start({ ERA_LOG_LEVEL: "error", ...settings });
+  const client = new LoadClient(server.url);
+  await work(client, server);
   client.close();
   await server.stop();
   await server.removeData();
-  await manyAsleep(bench);
 }
 
 function startPicklers(): Peer {
@@ -93,6 +102,8 @@ async function sleepAndWake({ report, scale }: Bench, client: LoadClient, peer: 
         `hibernate, ${size} session`,
         await timeEach(1, () => client.call("POST", `/api/sessions/${id}/hibernate`)),
       );
+      await warmedUp(client, WARM); // who wakes a session has not used it for a while
+      await sleep(READY_MS);
       const use = size === "large" ? "big[7]" : "use()";
       report.collect(`wake to first result, ${size} session`, await timeEach(1, () => client.run(id, use)));
       if (peer) await besides(report, peer, size);
@@ -104,6 +115,18 @@ async function sleepAndWake({ report, scale }: Bench, client: LoadClient, peer: 
       report.times(`${way}: load, ${size} namespace`);
     }
   }
+}
+
+/** As when more sessions wake at once than the pool keeps sandboxes for. */
+async function wakeWithoutPool({ report, scale }: Bench, client: LoadClient): Promise<void> {
+  const id = "sleeper";
+  const name = "wake to first result, small session, no warm sandbox";
+  await make(client, id, "small", "async");
+  for (let round = 0; round < scale.times(40); round++) {
+    await client.call("POST", `/api/sessions/${id}/hibernate`);
+    report.collect(name, await timeEach(1, () => client.run(id, "use()")));
+  }
+  report.times(name);
 }
 
 async function besides(report: Bench["report"], peer: Peer, size: Size): Promise<void> {
@@ -136,35 +159,28 @@ async function copies({ report, scale }: Bench, client: LoadClient): Promise<voi
 /** Many sessions, few of them live, used at random: each must have what is its own. */
 async function manyAsleep({ report, scale }: Bench): Promise<void> {
   const [count, slots, uses] = scale.quick ? [60, 12, 60] : [5_000, 200, 2_000];
-  const server = await TestServer.start({
-    ERA_POOL: "python=0",
-    ERA_LOG_LEVEL: "error",
-    ERA_MAX_LIVE: String(slots),
+  await withServer({ ERA_POOL: "python=0", ERA_MAX_LIVE: String(slots) }, async (client, server) => {
+    const startedAt = performance.now();
+    await sustainCount(count, 8, (at) => client.run(`many-${at}`, `mine = ${at}; items = [mine] * 10`));
+    const perSecond = (count / (performance.now() - startedAt)) * 1000;
+    report.value(`${count} sessions on ${slots} slots: made`, "per second", perSecond);
+    const name = `run in one of ${count} sessions on ${slots} slots`;
+    const errors: unknown[] = [];
+    await sustainCount(uses, 8, async () => {
+      const at = Math.floor(Math.random() * count);
+      const callAt = performance.now();
+      try {
+        const answer = await client.run(`many-${at}`, "print(mine, len(items))");
+        if (answer.stdout !== `${at} 10\n`) errors.push(answer);
+      } catch (error) {
+        errors.push(error);
+      }
+      report.collect(name, [performance.now() - callAt]);
+    });
+    report.times(name);
+    if (errors.length > 0) console.error("the first error:", errors[0]);
+    report.value("errors among them", "count", errors.length, "0");
+    const kib = Number(execFileSync("du", ["-sk", server.dataDir], { encoding: "utf8" }).split("\t")[0]);
+    report.value("disk of each of them", "KiB", kib / count);
   });
-  const client = new LoadClient(server.url);
-  const startedAt = performance.now();
-  await sustainCount(count, 8, (at) => client.run(`many-${at}`, `mine = ${at}; items = [mine] * 10`));
-  const perSecond = (count / (performance.now() - startedAt)) * 1000;
-  report.value(`${count} sessions on ${slots} slots: made`, "per second", perSecond);
-  const name = `run in one of ${count} sessions on ${slots} slots`;
-  const errors: unknown[] = [];
-  await sustainCount(uses, 8, async () => {
-    const at = Math.floor(Math.random() * count);
-    const callAt = performance.now();
-    try {
-      const answer = await client.run(`many-${at}`, "print(mine, len(items))");
-      if (answer.stdout !== `${at} 10\n`) errors.push(answer);
-    } catch (error) {
-      errors.push(error);
-    }
-    report.collect(name, [performance.now() - callAt]);
-  });
-  report.times(name);
-  if (errors.length > 0) console.error("the first error:", errors[0]);
-  report.value("errors among them", "count", errors.length, "0");
-  const kib = Number(execFileSync("du", ["-sk", server.dataDir], { encoding: "utf8" }).split("\t")[0]);
-  report.value("disk of each of them", "KiB", kib / count);
-  client.close();
-  await server.stop();
-  await server.removeData();
 }

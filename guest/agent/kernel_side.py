@@ -129,11 +129,26 @@ class KernelSide:
             self.version = restored["version"] if restored is not None else 0
             self.results.find(self.version)
             self.say_hello()
+        elif self.is_restoring:
+            self.is_restoring = False
+            self.version = restored["version"] if restored is not None else 0
+            self.results.find(self.version)
+            self.say_restored()
         elif self.rolling_back is not None:
             self.end_rollback(None)
         elif self.unsent_end is not None:
             end, self.unsent_end = self.unsent_end, None
             self.finish_run(end)
+
+    def restore(self):
+        """A session has moved into the folders of this sandbox, in which nothing has run: its state is taken up."""
+        if self.keeps_state or self.run is not None:
+            raise FrameError("a session moves into a sandbox that is not new")
+        workspace.open_up()
+        self.keeps_state = self.is_restoring = True
+        self.kernel.is_ready = False
+        self.kernel.send({"type": "restore"})
+        self.watch_kernel()
 
     def save_all(self, version, keep):
         """Has everything saved; whoever asked hears of it by the report that says it is complete."""

@@ -40,16 +40,21 @@ class PlainKernel:
         """Takes back what values() gave."""
 
     def serve(self):
-        texts, told = self.state.restore()
-        forget_copy_mark()
-        self.restore(texts)
-        self.tell({"type": "ready", "restored": told})
+        self.take_back()
         while (request := receive_request(self.line)) is not None:
             header, code, pipes = request
             if header["type"] == "save":
                 self.tell({**self.state.save_again(header, self.values()), "complete": True})
+            elif header["type"] == "restore":
+                self.take_back()
             else:
                 self.answer(header, code, pipes)
+
+    def take_back(self):
+        texts, told = self.state.restore()
+        forget_copy_mark()
+        self.restore(texts)
+        self.tell({"type": "ready", "restored": told})
 
     def answer(self, header, code, pipes):
         for descriptor in pipes:

@@ -7,7 +7,7 @@ import state_files
 import workspace
 from wire import FrameError, encode_frame, to_json
 
-PROTOCOL = 3
+PROTOCOL = 4
 MAX_LISTED = 1_000
 
 
@@ -47,18 +47,16 @@ class ServerSide:
             self.say_hello()
 
     def say_hello(self):
-        hello = {
-            "type": "hello",
-            "protocol": PROTOCOL,
-            "token": self.line.token,
-            "epoch": self.epoch,
-            "restored": self.restored,
-            "unrecorded": self.results.unrecorded,
-            "running": self.run.id if self.run is not None else None,
-            "version": self.version,
-        }
-        self.restored = None
-        self.send(hello)
+        running = self.run.id if self.run is not None else None
+        self.send({"type": "hello", "protocol": PROTOCOL, "token": self.line.token, "running": running, **self.tell_state()})
+
+    def say_restored(self):
+        self.send({"type": "restored", **self.tell_state()})
+
+    def tell_state(self):
+        """What the session's folders hold, and the variables of it that the kernel has."""
+        restored, self.restored = self.restored, None
+        return {"epoch": self.epoch, "restored": restored, "unrecorded": self.results.unrecorded, "version": self.version}
 
     def on_request(self, header, payload):
         kind = header["type"]
@@ -81,6 +79,8 @@ class ServerSide:
             self.send({"type": "inspected"}, to_json(state_files.listing(MAX_LISTED)))
         elif kind == "connect":
             self.ports.connect(header["port"], header["ticket"])
+        elif kind == "restore":
+            self.restore()
         elif kind == "rollback":
             self.roll_back(header["version"], header["to"])
         else:

@@ -90,9 +90,19 @@ class Kernel {
 
   #onFrame(header, payload) {
     if (header.whole) this.#line.hold(false); // its process would end when nothing of it is left to happen
-    this.#turn = this.#turn.then(() =>
-      header.type === "save" ? this.#saveAll(header) : this.#serve(header, payload.toString()),
-    );
+    this.#turn = this.#turn.then(() => this.#answer(header, payload));
+  }
+
+  #answer(header, payload) {
+    if (header.type === "save") return this.#saveAll(header);
+    if (header.type === "restore") return this.#restoreLate();
+    return this.#serve(header, payload.toString());
+  }
+
+  /** A session has moved in before anything has run here. */
+  async #restoreLate() {
+    this.#line.send({ type: "ready", restored: await this.#saver.restore() });
+    this.#saver.settle();
   }
 
   async #serve(header, code) {

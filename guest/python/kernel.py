@@ -27,6 +27,7 @@ MAX_NAME, MAX_MESSAGE, MAX_TRACEBACK = 256, 2048, 16384
 MAX_SOURCES = 2_000
 OOM_PREFERENCE = b"900"
 REPORT_AFTER_MS = 20  # a save is told with the next answer, or alone when none comes
+LOAD_AFTER_MS = 200  # a kernel that nobody has used by then is a warm one: it gets ready to be woken into
 USER_SITE = "/root/.local/lib/python3.13/site-packages"
 SITES = [USER_SITE, "/usr/local/lib/python3.13/dist-packages", "/usr/lib/python3/dist-packages", "/opt/era/site"]
 
@@ -122,10 +123,14 @@ class Kernel:
 
     def serve(self):
         self.tell({"type": "ready", "restored": self._restore()})
+        self._load_at_leisure()
         while (request := self._next_request()) is not None:
             header, code, descriptors = request
             if header["type"] == "save":
                 self._save_all(header)
+                continue
+            if header["type"] == "restore":
+                self._restore_late()
                 continue
             text = code.decode("utf-8", "surrogateescape")
             reply = self.run(header, text, descriptors)
@@ -149,6 +154,19 @@ class Kernel:
             self._save(header, result, durable=False)
 
     # What outlives this process.
+
+    def _load_at_leisure(self):
+        """What saving and restoring need, when no request comes for a while: a one-shot run never waits for it."""
+        waiter = poll()
+        waiter.register(self.line.fileno(), POLLIN)
+        if not waiter.poll(LOAD_AFTER_MS):
+            self.load_persistence()
+
+    def _restore_late(self):
+        """A session has moved in before anything has run here."""
+        self._add_user_site()
+        self.first_path = frozenset(sys.path)
+        self.tell({"type": "ready", "restored": self._restore()})
 
     def _persistence(self, header=None):
         if self.saver is None:

@@ -2,6 +2,7 @@
  * The composition root: makes every part of a server in order, and takes all of it down in the reverse order. What a
  * part needs is passed to it here and nowhere else.
  */
+
 import { createHash, randomBytes } from "node:crypto";
 import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -23,6 +24,7 @@ import { DiskMonitor } from "../session/disk-quota.ts";
 import { checkSocketPath, removeUnowned, sessionsDir } from "../session/folder.ts";
 import { Hibernation } from "../session/hibernation.ts";
 import type { SandboxHost } from "../session/live-sandbox.ts";
+import { finishMove, isHalfMoved, type Mover } from "../session/moving-in.ts";
 import { OneShots } from "../session/one-shot.ts";
 import { SandboxPool } from "../session/pool.ts";
 import { probeHost } from "../session/probe-host.ts";
@@ -85,6 +87,7 @@ export async function openHost(
   const store = stack.use(openStore(config));
   const cgroups = openCgroupTree(instanceOf(config.dataDir));
   stack.defer(() => cgroups?.dispose());
+  await finishMoves(store, cgroups, { dataDir: config.dataDir, asRoot, store });
   const folders = await store.listFolders();
   const owned = new Set(folders.map(({ key }) => key));
   await cgroups?.clear(owned);
@@ -105,6 +108,15 @@ export async function openHost(
     store,
     left,
   };
+}
+
+/** Sessions that were moving into a warm sandbox when the last server ended: what had not arrived was not taken up either. */
+async function finishMoves(store: Store, cgroups: CgroupTree | null, mover: Mover): Promise<void> {
+  for (const row of await store.listMoves()) {
+    if (row.folder === null) continue;
+    if (isHalfMoved(row.folder, mover.dataDir)) await cgroups?.open(row.folder.key).remove();
+    await finishMove(row, mover);
+  }
 }
 
 /** Where package indexes are that the operator has named. */

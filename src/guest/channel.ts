@@ -9,7 +9,7 @@
  *                                         <-   output*, end      (nothing of the run after its end)
  *       interrupt                         ->
  *                                         <-   late, kernel, saved   (between runs, or of earlier runs)
- *       replay, save, inspect, rollback   ->   (each is answered)
+ *       replay, save, inspect, rollback, restore   ->   (each is answered)
  * A new sandbox dials before any guest code runs: the first to connect is its agent. One that an earlier server started
  * proves by a token that it is the agent and not a guest's program. Any frame out of place ends the line for good.
  */
@@ -58,7 +58,7 @@ type PendingRun = {
 
 /** One question at a time, each with its kind of answer. */
 type PendingAnswer = {
-  type: "saved" | "inspected" | "rolled_back";
+  type: "saved" | "inspected" | "rolled_back" | "restored";
   resolve: (frame: Frame) => void;
   reject: (reason: Error) => void;
 };
@@ -186,6 +186,13 @@ export class GuestChannel {
     return header;
   }
 
+  /** Has a session taken up that has moved into this sandbox's folders. Answers what a new sandbox on them would say first. */
+  async restore(): Promise<HelloFrame> {
+    const { header } = await this.#ask({ type: "restore" }, "restored", SAVE_MS);
+    if (header.type !== "restored") throw new BugError("another answer than was waited for");
+    return { ...header, type: "hello", protocol: GUEST_PROTOCOL, token: null, running: null };
+  }
+
   /** The sandbox is gone: as if the line had broken. */
   fail(reason: Error): void {
     this.#lose(reason);
@@ -311,6 +318,7 @@ export class GuestChannel {
         return;
       case "inspected":
       case "rolled_back":
+      case "restored":
         if (this.#answer?.type !== header.type) throw new FrameError("an answer that nobody asked for");
         this.#answer.resolve(frame);
         return;

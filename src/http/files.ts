@@ -12,7 +12,7 @@ import { fileQuery, moveBody, workspacePath } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { parseInput } from "./body.ts";
-import { type IdParams, parseId } from "./sessions.ts";
+import { filesOf, type IdParams, parseId } from "./sessions.ts";
 import { viewFile } from "./views.ts";
 
 type FileParams = { Params: { id: string; "*": string } };
@@ -35,18 +35,21 @@ export function addFiles(app: FastifyInstance, { registry, diskBytes }: FileRout
   });
 
   app.get<IdParams>("/api/sessions/:id/archive", async (request, reply) => {
-    const { workspace, row } = await find(request.params.id);
-    const name = row.id.replaceAll(":", "_");
+    const session = await find(request.params.id);
+    const name = session.row.id.replaceAll(":", "_");
     reply.header("content-disposition", `attachment; filename="${name}.tar"`).type("application/x-tar");
-    return reply.send(packTree(workspace ?? "/nonexistent"));
+    const held = await session.holdFolder();
+    const archive = packTree(held.folder?.workspace ?? "/nonexistent");
+    return reply.send(archive.once("close", () => held[Symbol.dispose]()));
   });
 
   app.delete<FileParams>("/api/sessions/:id/files/*", async (request) => {
     const session = await find(request.params.id);
     const path = parsePath(request.params["*"]);
-    if (session.workspace === null) throw missing(path);
-    const target = `${(await session.makeFolder()).run}/removed-${randomBase36(12)}`;
-    await takeOut(session.workspace, path, target);
+    using held = await session.holdFolder();
+    if (held.folder === null) throw missing(path);
+    const target = `${held.folder.run}/removed-${randomBase36(12)}`;
+    await takeOut(held.folder.workspace, path, target);
     await removeTree(target);
     await session.update({ fileCounts: null });
     return { success: true, path };
@@ -55,16 +58,17 @@ export function addFiles(app: FastifyInstance, { registry, diskBytes }: FileRout
   app.post<IdParams>("/api/sessions/:id/files/move", async (request) => {
     const session = await find(request.params.id);
     const { from, to } = parseInput(moveBody, request.body);
-    if (session.workspace === null) throw missing(from);
-    await move(session.workspace, from, to, session.owner);
+    using held = await session.holdFolder();
+    if (held.folder === null) throw missing(from);
+    await move(held.folder.workspace, from, to, held.owner);
     return { success: true, from, to };
   });
 
   app.post<FileParams>("/api/sessions/:id/folders/*", async (request) => {
     const session = await find(request.params.id);
     const path = parsePath(request.params["*"]);
-    const { workspace } = await session.makeFolder();
-    await createFolderAt(workspace, path, session.owner);
+    using held = await session.holdMadeFolder();
+    await createFolderAt(held.folder.workspace, path, held.owner);
     return { success: true, path };
   });
 
@@ -79,8 +83,9 @@ export function addFiles(app: FastifyInstance, { registry, diskBytes }: FileRout
       async (request) => {
         const session = await find(request.params.id);
         const path = parsePath(request.params["*"]);
-        const { workspace } = await session.makeFolder();
-        const options = { owner: session.owner, maxBytes: await room(session, diskBytes) };
+        using held = await session.holdMadeFolder();
+        const { workspace } = held.folder;
+        const options = { owner: held.owner, maxBytes: await room(workspace, diskBytes) };
         const size = await receive(request, (body) => writeFile(workspace, path, body, options));
         await session.update({ fileCounts: null });
         return { path, size };
@@ -92,8 +97,9 @@ export function addFiles(app: FastifyInstance, { registry, diskBytes }: FileRout
       { bodyLimit: Number.MAX_SAFE_INTEGER },
       async (request) => {
         const session = await find(request.params.id);
-        const { workspace } = await session.makeFolder();
-        const options = { owner: session.owner, maxBytes: await room(session, diskBytes) };
+        using held = await session.holdMadeFolder();
+        const { workspace } = held.folder;
+        const options = { owner: held.owner, maxBytes: await room(workspace, diskBytes) };
         const unpack = (body: Readable) => unpackTree(workspace, body, { ...options, checkPath: parsePath });
         const done = await receive(request, unpack);
         await session.update({ fileCounts: null });
@@ -126,16 +132,12 @@ function parsePath(text: string): string {
 }
 
 /** Bytes that the session may still store. */
-async function room({ workspace }: Session, diskBytes: number): Promise<number> {
-  const used = workspace === null ? 0 : (await walkFiles(workspace, 0)).totalBytes;
-  return Math.max(0, diskBytes - used);
+async function room(workspace: string, diskBytes: number): Promise<number> {
+  return Math.max(0, diskBytes - (await walkFiles(workspace, 0)).totalBytes);
 }
 
-async function list({ workspace }: Session, search: string | undefined, limit: number) {
-  const tree =
-    workspace === null
-      ? { files: [], count: 0, totalBytes: 0 }
-      : await walkFiles(workspace, search === undefined ? limit : Number.POSITIVE_INFINITY);
+async function list(session: Session, search: string | undefined, limit: number) {
+  const tree = await filesOf(session, search === undefined ? limit : Number.POSITIVE_INFINITY);
   const wanted = search?.toLowerCase();
   const found = tree.files.filter(({ path }) => wanted === undefined || path.toLowerCase().includes(wanted));
   return {
@@ -146,9 +148,14 @@ async function list({ workspace }: Session, search: string | undefined, limit: n
   };
 }
 
+async function openIn(session: Session, path: string) {
+  using held = await session.holdFolder();
+  if (held.folder === null) throw missing(path);
+  return await openFile(held.folder.workspace, path);
+}
+
 async function send(session: Session, path: string, request: FastifyRequest, reply: FastifyReply) {
-  if (session.workspace === null) throw missing(path);
-  const { file, sizeBytes, modifiedAt } = await openFile(session.workspace, path);
+  const { file, sizeBytes, modifiedAt } = await openIn(session, path);
   try {
     const range = parseRange(request.headers.range, sizeBytes);
     const { start, end } = range ?? { start: 0, end: sizeBytes - 1 };

@@ -131,8 +131,7 @@ function parsePatch(body: unknown): z.infer<typeof patchBody> {
 
 export async function view(session: Session, withFiles = false) {
   const { row } = session;
-  const tree =
-    session.workspace === null ? EMPTY : await walkFiles(session.workspace, withFiles ? MAX_LISTED_FILES : 0);
+  const tree = await filesOf(session, withFiles ? MAX_LISTED_FILES : 0);
   return {
     ...viewSession(row, { files: tree.count, bytes: tree.totalBytes }),
     status: session.state,
@@ -141,13 +140,19 @@ export async function view(session: Session, withFiles = false) {
   };
 }
 
+/** All its files counted, and some of them listed. */
+export async function filesOf(session: Session, maxListed: number) {
+  using held = await session.holdFolder();
+  return held.folder === null ? EMPTY : await walkFiles(held.folder.workspace, maxListed);
+}
+
 const EMPTY = { files: [], count: 0, totalBytes: 0 };
 
 /** As the last run left them; counted now where a run leaves too many to count. */
 async function countsOf(row: SessionRow, registry: SessionRegistry): Promise<FileCounts> {
   if (row.fileCounts !== null) return row.fileCounts;
   const session = await registry.find(row.id);
-  if (session === null || session.workspace === null) return { files: 0, bytes: 0 };
-  const tree = await walkFiles(session.workspace, 0);
+  if (session === null) return { files: 0, bytes: 0 };
+  const tree = await filesOf(session, 0);
   return { files: tree.count, bytes: tree.totalBytes };
 }

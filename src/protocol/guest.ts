@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 
-export const GUEST_PROTOCOL = 3;
+export const GUEST_PROTOCOL = 4;
 export const MAX_HEADER_BYTES = 256 << 10;
 export const MAX_PAYLOAD_BYTES = 12 << 20;
 
@@ -54,19 +54,25 @@ const saved = z.strictObject({
   complete: z.boolean(),
   threads: z.int().nonnegative(),
 });
+/** What the session's folders hold, and the variables that the kernel has of it. */
+const held = {
+  epoch: z.int(),
+  restored: restored.nullable(),
+  /** Runs that have ended and that no server has said to have recorded. */
+  unrecorded: z.array(runId).max(10_000),
+  /** Of the last run. */
+  version,
+};
 const hello = z.strictObject({
   type: z.literal("hello"),
   protocol: z.int(),
   /** What the first server of this sandbox has told it; null on the first line. */
   token: z.string().max(64).nullable(),
-  epoch: z.int(),
-  restored: restored.nullable(),
-  /** Runs that have ended and that no server has said to have recorded. */
-  unrecorded: z.array(runId).max(10_000),
   running: runId.nullable(),
-  /** Of the last run. */
-  version,
+  ...held,
 });
+/** A session that has moved in is there. */
+const movedIn = z.strictObject({ type: z.literal("restored"), ...held });
 const unknown = z.strictObject({ type: z.literal("unknown"), run: runId });
 const inspected = z.strictObject({ type: z.literal("inspected") });
 const rolledBack = z.strictObject({
@@ -119,6 +125,7 @@ export const agentFrame = z.discriminatedUnion("type", [
   unknown,
   inspected,
   rolledBack,
+  movedIn,
   refused,
   fault,
 ]);
@@ -126,6 +133,7 @@ export type AgentFrame = z.infer<typeof agentFrame>;
 export type EndFrame = z.infer<typeof end>;
 export type HelloFrame = z.infer<typeof hello>;
 export type SavedFrame = z.infer<typeof saved>;
+
 export type RolledBackFrame = z.infer<typeof rolledBack>;
 export type RestoredState = z.infer<typeof restored>;
 export type NotKept = z.infer<typeof notKept>;
@@ -141,6 +149,8 @@ export type ServerFrame =
   | { type: "save"; version: number; keep: number }
   | { type: "inspect" }
   | { type: "rollback"; version: number; to: number }
+  /** A session has moved into the folders of this sandbox, which is new. */
+  | { type: "restore" }
   /** A connection to a port inside, to be made known on the second socket by its ticket. */
   | { type: "connect"; port: number; ticket: string }
   | {

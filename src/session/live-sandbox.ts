@@ -39,7 +39,7 @@ export type LiveSandbox = {
   sandbox: Sandbox;
   channel: GuestChannel;
   ports: SandboxPorts;
-  /** What its agent said first. */
+  /** What its agent said first, or last took up. */
   hello: HelloFrame;
   /** Whether the kernel of the host ended a process for lack of memory since this was last asked. */
   hasNewOomKills(): boolean;

@@ -82,12 +82,24 @@ export class SandboxPool {
 
   /** A sandbox that has run nothing, with a folder of its own: warm if there is one. */
   async take(language: Language, limits: Limits | null): Promise<Lease> {
-    this.#refuseIfClosed();
+    const warm = await this.takeWarm(language, limits);
+    if (warm !== null) return warm;
     if (limits !== null && SIZED_AT_START.has(language)) return this.#startSized({ language, limits });
+    return this.#limited(this.#lease(await this.#startOne(this.#shelf(language))), limits);
+  }
+
+  /** One of those that are warm; null when there is none. */
+  async takeWarm(language: Language, limits: Limits | null): Promise<Lease | null> {
+    this.#refuseIfClosed();
+    if (limits !== null && SIZED_AT_START.has(language)) return null;
     const shelf = this.#shelf(language);
     const warm = shelf.takeReady();
-    if (warm !== null) setTimeout(() => this.#launchMore(shelf), REFILL_AFTER_MS).unref();
-    const lease = this.#lease(warm ?? (await this.#startOne(shelf)));
+    if (warm === null) return null;
+    setTimeout(() => this.#launchMore(shelf), REFILL_AFTER_MS).unref();
+    return this.#limited(this.#lease(warm), limits);
+  }
+
+  async #limited(lease: Lease, limits: Limits | null): Promise<Lease> {
     try {
       if (limits !== null) lease.live.sandbox.cgroup?.setLimits(limits);
       return lease;

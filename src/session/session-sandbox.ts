@@ -4,14 +4,17 @@
  */
 import type { EgressDoor } from "../egress/door.ts";
 import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
+import { BugError } from "../protocol/errors.ts";
 import type { SavedFrame, StreamName } from "../protocol/guest.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { Limits } from "../sandbox/policy.ts";
-import type { SessionRow } from "../store/store.ts";
+import type { SessionRow, Store } from "../store/store.ts";
 import type { DiskMonitor, Watched } from "./disk-quota.ts";
-import { egressSocket, type Folder, folderAt, guestFolders } from "./folder.ts";
+import { egressSocket, type Folder, guestFolders } from "./folder.ts";
 import { defaultLimits, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
+import { finishMove, isMovable, moveIn } from "./moving-in.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
+import type { SessionFolder } from "./session-folder.ts";
 import { move, type SessionState } from "./state.ts";
 
 type SandboxEvents = {
@@ -26,7 +29,7 @@ type SandboxEvents = {
   onEnd: () => void;
 };
 
-type Dependencies = { host: SandboxHost; pool: SandboxPool; disk: DiskMonitor };
+type Dependencies = { host: SandboxHost; store: Store; pool: SandboxPool; disk: DiskMonitor };
 
 const MIB = 1 << 20;
 /** Processes of a sandbox in which nothing of the program runs: bubblewrap, the agent, the kernel. */
@@ -34,18 +37,22 @@ const OWN_PROCESSES = 3;
 
 export class SessionSandbox {
   readonly #deps: Dependencies;
+  readonly #folder: SessionFolder;
   readonly #events: SandboxEvents;
   #state: SessionState = { kind: "cold" };
   #watched: Watched | null = null;
   #door: EgressDoor | null = null;
   #isSettingUp = false;
+  /** The end of the session's last move into a warm sandbox, while that is not on disk yet. */
+  #move: Promise<void> = Promise.resolve();
   /** Why the run in progress was stopped, when it was for its session's disk quota. */
   overQuota: string | null = null;
   /** Threads of the program between runs, as last reported. */
   threads = 0;
 
-  constructor(deps: Dependencies, events: SandboxEvents) {
+  constructor(deps: Dependencies, folder: SessionFolder, events: SandboxEvents) {
     this.#deps = deps;
+    this.#folder = folder;
     this.#events = events;
   }
 
@@ -68,15 +75,60 @@ export class SessionSandbox {
     return this.threads > 0 || processes > OWN_PROCESSES;
   }
 
-  /** A new sandbox with a folder of its own, or one on the session's folder. */
+  /** A new sandbox with a folder of its own; for a session that has one, a warm sandbox to move into, or one on its folder. */
   async start(row: SessionRow): Promise<LiveSandbox> {
     const limits = limitsOf(row, this.#deps.host);
-    const { pool } = this.#deps;
-    return this.#obtain(row, () =>
-      row.folder === null
-        ? pool.take(row.language, limits)
-        : pool.wake(this.folder(row.folder), row.language, limits),
-    );
+    return this.#obtain(row, async () => {
+      const folder = this.#folder.current;
+      if (folder === null) return this.#deps.pool.take(row.language, limits);
+      await this.#finishMove(row);
+      return (await this.#wakeWarm(row, limits)) ?? this.#wakeCold(row, limits);
+    });
+  }
+
+  async #wakeCold(row: SessionRow, limits: Limits | null): Promise<Lease> {
+    await this.#finishMove(row);
+    const folder = this.#folder.current;
+    if (folder === null) throw new BugError("a session without a folder is woken");
+    return this.#deps.pool.wake(folder, row.language, limits);
+  }
+
+  /** Null when that cannot be done now. */
+  async #wakeWarm(row: SessionRow, limits: Limits | null): Promise<Lease | null> {
+    const from = this.#folder.current;
+    if (from === null || this.#folder.isHeld || !isMovable(from)) return null;
+    return this.#folder.move(async () => {
+      const lease = await this.#deps.pool.takeWarm(row.language, limits);
+      if (lease === null) return null;
+      try {
+        await moveIn(row, from, lease.live, this.#mover);
+      } catch (error) {
+        this.#deps.host.log.warn({ err: error, session: row.id }, "a session could not move");
+        const reason = new Error("a session could not move into it");
+        await (row.folder?.key === from.key ? lease.destroy(reason) : lease.end(reason));
+        return null;
+      }
+      this.#finishMove(row).catch((error: unknown) => {
+        this.#deps.host.log.warn({ err: error, session: row.id }, "a move is not at its end");
+      });
+      return lease;
+    });
+  }
+
+  get #mover() {
+    const { host, store } = this.#deps;
+    return { dataDir: host.config.dataDir, asRoot: host.asRoot, store };
+  }
+
+  /** One at a time; when it is on disk, the earlier folder's uid is free. */
+  #finishMove(row: SessionRow): Promise<void> {
+    const finish = async () => {
+      const from = row.folder?.movedFrom;
+      await finishMove(row, this.#mover);
+      if (from !== undefined && this.#deps.host.asRoot) await this.#deps.host.uids.release(from.uid);
+    };
+    this.#move = this.#move.then(finish, finish);
+    return this.#move;
   }
 
   /** The sandbox that an earlier server has left on the session's folder. */
@@ -118,10 +170,6 @@ export class SessionSandbox {
     this.#deps.host.egress.change(this.#door, this.#isSettingUp || rule);
   }
 
-  folder(folder: { key: string; uid: number }): Folder {
-    return folderAt(this.#deps.host.config.dataDir, folder.key, folder.uid);
-  }
-
   /** Ends it, if there is one; resolves when nothing of it is left. */
   async end(reason: Error, withFolder = false): Promise<void> {
     if (this.#state.kind !== "idle" && this.#state.kind !== "running") return;
@@ -131,6 +179,7 @@ export class SessionSandbox {
     await this.#door?.[Symbol.asyncDispose]();
     this.#door = null;
     this.#events.onEnd();
+    await this.#move.catch(() => undefined); // told by whoever began it
     try {
       if (withFolder) await lease.destroy(reason);
       else await lease.end(reason);

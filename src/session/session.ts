@@ -4,7 +4,6 @@
  */
 
 import type { Socket } from "node:net";
-import type { Owner } from "../files/open.ts";
 import type { GuestEnd } from "../guest/channel.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import type { StateListing } from "../protocol/guest.ts";
@@ -27,6 +26,7 @@ import { RunRecorder } from "./recorder.ts";
 import { OpenRuns } from "./recovery.ts";
 import { MAX_TIMEOUT_MS, type Run, type RunRequest, type RunResult, refuseIfGone } from "./run.ts";
 import { noteEnd, noteLost, noteRestored, noteSaved } from "./saved-state.ts";
+import { type HeldFolder, SessionFolder } from "./session-folder.ts";
 import { SessionSandbox } from "./session-sandbox.ts";
 import { Setup } from "./setup.ts";
 import type { SessionState } from "./state.ts";
@@ -41,6 +41,7 @@ export class Session {
   readonly #deps: SessionDependencies;
   readonly #queue = new SerialQueue();
   readonly #sandbox: SessionSandbox;
+  readonly #folder: SessionFolder;
   #row: SessionRow;
   readonly #toldData = new ToldData();
   /** Of the kernel that holds the variables. */
@@ -66,7 +67,8 @@ export class Session {
     this.#recorder = new RunRecorder(deps.store, deps.host.log);
     this.#late = new LateOutput(deps.store, deps.host.log);
     this.#egress = new EgressLog(deps.store, deps.host.log, row.id);
-    this.#sandbox = new SessionSandbox(deps, {
+    this.#folder = new SessionFolder(row, deps);
+    this.#sandbox = new SessionSandbox(deps, this.#folder, {
       onLate: (runId, _stream, chunk) => this.#late.add(runId, chunk),
       onKernelLost: (epoch, description) => {
         this.#epoch = epoch;
@@ -151,25 +153,19 @@ export class Session {
     return isCurrent;
   }
 
-  /** The folder that the guest sees as /workspace; null before the first run. */
-  get workspace(): string | null {
-    return this.#folder?.workspace ?? null;
-  }
-
-  get #folder(): Folder | null {
-    return this.#row.folder === null ? null : this.#sandbox.folder(this.#row.folder);
-  }
-
-  /** Whose the files of its folder are; null when they are the server's own user's. */
-  get owner(): Owner {
-    const { asRoot } = this.#deps.host;
-    return asRoot && this.#row.folder !== null ? { uid: this.#row.folder.uid } : null;
+  /** Its folder, to work in; null when it has none yet. Whoever holds it lets it go. */
+  holdFolder(): Promise<HeldFolder> {
+    return this.#folder.hold();
   }
 
   /** Its folder, made now if it has none: a session that has run nothing may be given files. */
-  async makeFolder(): Promise<Folder> {
-    const make = async () => this.#folder ?? this.#adoptFolder(await createOwnedFolder(this.#deps.host));
-    return this.#folder ?? this.#queue.add(make);
+  async holdMadeFolder(): Promise<HeldFolder & { folder: Folder }> {
+    if (this.#folder.current === null) await this.#queue.add(() => this.#makeFolder());
+    return this.#folder.holdMade();
+  }
+
+  async #makeFolder(): Promise<void> {
+    if (this.#folder.current === null) await this.#adoptFolder(await createOwnedFolder(this.#deps.host));
   }
 
   /** A connection to a port that a program of it listens on; null when none does, or the session sleeps. */
@@ -213,7 +209,8 @@ export class Session {
       if (live?.channel.isLost === false)
         await live.channel.save(this.#row.version, this.#deps.host.config.keepVersions);
       await this.#recorder.settled();
-      if (this.#folder !== null) await copy(this.#folder);
+      const folder = this.#folder.current;
+      if (folder !== null) await copy(folder);
       return structuredClone(this.#row);
     });
   }
@@ -221,7 +218,7 @@ export class Session {
   /** After a start of the server: takes over the sandbox that an earlier one left, or settles what it left open. */
   async takeOver(cgroup: Cgroup | null): Promise<void> {
     await this.#queue.add(async () => {
-      const folder = this.#folder;
+      const folder = this.#folder.current;
       if (folder === null) return this.#open.lose(this.#row);
       if (cgroup !== null) {
         try {
@@ -265,7 +262,7 @@ export class Session {
     await this.#queue.add(async () => {
       if (this.isDeleted) return;
       if (this.state === "idle") await this.#sandbox.end(reason, true);
-      else if (this.#folder !== null) await this.#deps.pool.removeFolder(this.#folder);
+      else if (this.#folder.current !== null) await this.#deps.pool.removeFolder(this.#folder.current);
       await this.#recorder.settled();
       await this.#deps.store.deleteSession(this.#row.id);
       this.#sandbox.markDeleted();
@@ -336,16 +333,9 @@ export class Session {
     return started;
   }
 
-  async #adoptFolder(folder: Folder): Promise<Folder> {
+  async #adoptFolder(folder: Folder): Promise<void> {
     this.#admission.check();
-    this.#row.folder = { key: folder.key, uid: folder.uid };
-    try {
-      await this.#deps.store.updateSession(this.#row);
-      return folder;
-    } catch (error) {
-      this.#row.folder = null;
-      throw error;
-    }
+    await this.#folder.adopt(folder);
   }
 
   /** Takes in what a sandbox says when it is there: what of the variables it has, and how open runs have ended. */
@@ -388,7 +378,7 @@ export class Session {
     }
     await this.#recorder.settled();
     await this.#endSandbox("its session sleeps");
-    if (this.#folder !== null) this.#row.leftOut = await leaveOutSecrets(this.#folder);
+    if (this.#folder.current !== null) this.#row.leftOut = await leaveOutSecrets(this.#folder.current);
     this.#row.hibernatedAt = new Date().toISOString();
     await this.#deps.store.updateSession(this.#row);
   }

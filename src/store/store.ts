@@ -26,7 +26,7 @@ export type SessionRow = {
   claimable: boolean;
   /** Number of runs that have ended. */
   version: number;
-  folder: { key: string; uid: number } | null;
+  folder: FolderPlace | null;
   /** Files in the workspace after the last run; null when there are too many to count with every run. */
   fileCounts: { files: number; bytes: number } | null;
   /** Whether a run is answered before its state is on disk (async) or after (sync), or only sleep saves it (none). */
@@ -40,6 +40,14 @@ export type SessionRow = {
   leftOut: string[];
   /** When its sandbox was last put to sleep; null while it lives or before its first run. */
   hibernatedAt: string | null;
+};
+
+/** Of a session's folder: its name and whose it is. */
+export type FolderPlace = {
+  key: string;
+  uid: number;
+  /** The folder from which what it holds is being moved here, while some of it may still be there. */
+  movedFrom?: { key: string; uid: number };
 };
 
 export type SetupRequest = {
@@ -145,6 +153,8 @@ export interface Store extends AsyncDisposable {
   countSessions(): Promise<number>;
   /** Ids of sessions whose setup has not come to an end. */
   listOpenSetups(): Promise<string[]>;
+  /** Sessions whose folder was being moved. */
+  listMoves(): Promise<SessionRow[]>;
   listFolders(): Promise<{ id: string; key: string; uid: number }[]>;
 
   insertRun(run: RunRow): Promise<void>;

@@ -112,6 +112,11 @@ class SqliteStore implements Store {
       .map((row) => String(row.id));
   }
 
+  async listMoves(): Promise<SessionRow[]> {
+    const sql = "SELECT row FROM sessions WHERE json_extract(row, '$.folder.movedFrom') IS NOT NULL";
+    return this.#sql(sql).all().map(parseSession);
+  }
+
   async listFolders(): Promise<{ id: string; key: string; uid: number }[]> {
     const sql = "SELECT id, folder_key, folder_uid FROM sessions WHERE folder_key IS NOT NULL";
     return this.#sql(sql)
