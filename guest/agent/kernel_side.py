@@ -142,7 +142,7 @@ class KernelSide:
 
     def restore(self):
         """A session has moved into the folders of this sandbox, in which nothing has run: its state is taken up."""
-        if self.keeps_state or self.run is not None:
+        if self.keeps_state or self.run is not None or not self.kernel.is_ready:
             raise FrameError("a session moves into a sandbox that is not new")
         workspace.open_up()
         self.keeps_state = self.is_restoring = True

@@ -26,7 +26,7 @@ class ServerSide:
             self.on_hang_up()
 
     def on_hang_up(self):
-        if not self.keeps_state:
+        if not self.keeps_state or self.is_restoring:
             os._exit(0)  # the server is gone, and with it the reason to run
         self.unwatch(self.line.socket.fileno())
         self.line.hang_up()

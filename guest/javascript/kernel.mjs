@@ -101,8 +101,12 @@ class Kernel {
 
   /** A session has moved in before anything has run here. */
   async #restoreLate() {
-    this.#line.send({ type: "ready", restored: await this.#saver.restore() });
-    this.#saver.settle();
+    try {
+      this.#line.send({ type: "ready", restored: await this.#saver.restore() });
+      this.#saver.settle();
+    } catch {
+      process.kill(process.pid, "SIGKILL"); // the agent starts another one, which fails at its start
+    }
   }
 
   async #serve(header, code) {

@@ -21,16 +21,16 @@ import { type Facility, unacceptable } from "../sandbox/probe.ts";
 import { seccompPolicy } from "../sandbox/seccomp.ts";
 import { UidRange } from "../sandbox/uids.ts";
 import { DiskMonitor } from "../session/disk-quota.ts";
-import { checkSocketPath, removeUnowned, sessionsDir } from "../session/folder.ts";
+import { checkSocketPath, folderAt, removeUnowned, sessionsDir } from "../session/folder.ts";
 import { Hibernation } from "../session/hibernation.ts";
 import type { SandboxHost } from "../session/live-sandbox.ts";
-import { finishMove, isHalfMoved, type Mover } from "../session/moving-in.ts";
+import { isLeft } from "../session/moving.ts";
 import { OneShots } from "../session/one-shot.ts";
 import { SandboxPool } from "../session/pool.ts";
 import { probeHost } from "../session/probe-host.ts";
 import { SessionRegistry, STOP_PATIENCE_MS } from "../session/registry.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
-import type { Store } from "../store/store.ts";
+import type { FolderPlace, Store } from "../store/store.ts";
 
 type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facility[] };
 
@@ -87,9 +87,10 @@ export async function openHost(
   const store = stack.use(openStore(config));
   const cgroups = openCgroupTree(instanceOf(config.dataDir));
   stack.defer(() => cgroups?.dispose());
-  await finishMoves(store, cgroups, { dataDir: config.dataDir, asRoot, store });
+  const leaving = await stopMoves(store, cgroups, config.dataDir);
   const folders = await store.listFolders();
-  const owned = new Set(folders.map(({ key }) => key));
+  const places = [...folders, ...leaving];
+  const owned = new Set(places.map(({ key }) => key));
   await cgroups?.clear(owned);
   const left = await findLeftSandboxes(cgroups, folders);
   const removed = await removeUnowned(config.dataDir, owned);
@@ -97,7 +98,7 @@ export async function openHost(
   const uids = stack.use(
     new UidRange(
       config.uidBase,
-      folders.map(({ uid }) => uid),
+      places.map(({ uid }) => uid),
     ),
   );
   const secret = await readSecret(join(config.dataDir, SECRET_FILE));
@@ -110,13 +111,19 @@ export async function openHost(
   };
 }
 
-/** Sessions that were moving into a warm sandbox when the last server ended: what had not arrived was not taken up either. */
-async function finishMoves(store: Store, cgroups: CgroupTree | null, mover: Mover): Promise<void> {
-  for (const row of await store.listMoves()) {
-    if (row.folder === null) continue;
-    if (isHalfMoved(row.folder, mover.dataDir)) await cgroups?.open(row.folder.key).remove();
-    await finishMove(row, mover);
+/**
+ * Ends what holds sessions that were moving into a warm sandbox when the last server ended: what has not arrived was not
+ * taken up there either. Answers the folders that the moves began with: sessions go on with them when they are used.
+ */
+async function stopMoves(store: Store, cgroups: CgroupTree | null, dataDir: string): Promise<FolderPlace[]> {
+  const places: FolderPlace[] = [];
+  for (const { folder } of await store.listMoves()) {
+    if (folder?.movedFrom === undefined) continue;
+    const { key, uid } = folder.movedFrom;
+    if (isLeft(folderAt(dataDir, key, uid))) await cgroups?.open(folder.key).remove();
+    places.push(folder.movedFrom);
   }
+  return places;
 }
 
 /** Where package indexes are that the operator has named. */

@@ -16,7 +16,6 @@ import {
   defaultLimits,
   destroy,
   type LiveSandbox,
-  removeFolder,
   type SandboxHost,
   type Start,
   startPristine,
@@ -131,11 +130,6 @@ export class SandboxPool {
       this.#slots -= 1;
       throw error;
     }
-  }
-
-  /** Removes the folder of a session that has no sandbox. */
-  async removeFolder(folder: Folder): Promise<void> {
-    await removeFolder(this.#host, folder);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

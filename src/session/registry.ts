@@ -117,7 +117,17 @@ export class SessionRegistry {
       if (session !== null) void this.#takeOver(session, left.get(id) ?? null);
     }
     this.#openRuns = new Map();
+    for (const { id } of await this.#deps.store.listMoves()) await this.#settleFolder(id);
     for (const id of await this.#deps.store.listOpenSetups()) (await this.find(id))?.beginSetup();
+  }
+
+  /** What cannot be moved now is when the session is used next. */
+  async #settleFolder(id: string): Promise<void> {
+    try {
+      await (await this.find(id))?.settleFolder();
+    } catch (error) {
+      this.#deps.host.log.error({ err: error, session: id }, "a session's folder could not be moved");
+    }
   }
 
   /** What cannot be settled now, for want of a slot, is when the session is used next. */

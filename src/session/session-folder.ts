@@ -1,12 +1,18 @@
 /**
  * The folder of one session: made when it is first needed, and left for that of a warm sandbox when the session wakes.
  * Whoever works in it by its path holds it meanwhile, so that it stays where it is.
+ *
+ * A move is written down, on disk, before the first file moves: whoever finds it half done goes on with it before anything
+ * else uses either folder. It ends when the new folder is on disk and the old one is gone, with its uid.
  */
 import type { Owner } from "../files/open.ts";
+import { removeTree } from "../lib/remove-tree.ts";
+import { SerialQueue } from "../lib/serial-queue.ts";
 import { BugError } from "../protocol/errors.ts";
-import type { SessionRow, Store } from "../store/store.ts";
+import type { FolderPlace, SessionRow, Store } from "../store/store.ts";
 import { type Folder, folderAt } from "./folder.ts";
-import type { SandboxHost } from "./live-sandbox.ts";
+import { removeFolder, type SandboxHost } from "./live-sandbox.ts";
+import { flush, isMovable, moveContent } from "./moving.ts";
 
 export type HeldFolder = Disposable & {
   /** Null before the session has one. */
@@ -15,12 +21,16 @@ export type HeldFolder = Disposable & {
   owner: Owner;
 };
 
+type Place = Pick<FolderPlace, "key" | "uid">;
+
 export class SessionFolder {
   readonly #row: SessionRow;
   readonly #host: SandboxHost;
   readonly #store: Store;
+  readonly #moves = new SerialQueue();
   #holders = 0;
-  #moving: Promise<void> | null = null;
+  /** Whether all of an unfinished move has arrived: of one that an earlier server began that is not known. */
+  #hasArrived = false;
 
   constructor(row: SessionRow, { host, store }: { host: SandboxHost; store: Store }) {
     this.#row = row;
@@ -30,30 +40,24 @@ export class SessionFolder {
 
   get current(): Folder | null {
     const { folder } = this.#row;
-    return folder === null ? null : this.at(folder);
+    return folder === null ? null : this.#at(folder);
   }
 
-  at({ key, uid }: { key: string; uid: number }): Folder {
+  #at({ key, uid }: Place): Folder {
     return folderAt(this.#host.config.dataDir, key, uid);
   }
 
   /** Takes over a folder that was made for it. Rejects, and has none, when that cannot be stored. */
   async adopt(folder: Folder): Promise<void> {
-    this.#row.folder = { key: folder.key, uid: folder.uid };
-    try {
-      await this.#store.updateSession(this.#row);
-    } catch (error) {
-      this.#row.folder = null;
-      throw error;
-    }
+    await this.#put({ key: folder.key, uid: folder.uid }, false);
   }
 
   /** The folder, to work in by its path; it stays there until it is let go. */
   async hold(): Promise<HeldFolder> {
-    while (this.#moving !== null) await this.#moving;
+    if (!this.#hasArrived) await this.finishMove();
+    const folder = this.current;
     this.#holders += 1;
     let isHeld = true;
-    const folder = this.current;
     return {
       folder,
       owner: this.#host.asRoot && folder !== null ? { uid: folder.uid } : null,
@@ -70,19 +74,70 @@ export class SessionFolder {
     return { ...held, folder: held.folder };
   }
 
-  get isHeld(): boolean {
-    return this.#holders > 0;
+  /** Whether it can be left now: nobody works in it, nothing of its last sandbox lives, and it holds few files. */
+  get isMovable(): boolean {
+    const folder = this.current;
+    if (folder === null || !this.#host.asRoot || this.#holders > 0) return false;
+    return (this.#host.cgroups?.open(folder.key).isEmpty() ?? true) && isMovable(folder);
   }
 
-  /** While `work` moves the folder, nobody else works in it; it must not be held when this is called. */
-  async move<T>(work: () => Promise<T>): Promise<T> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#moving = promise;
-    try {
-      return await work();
-    } finally {
-      this.#moving = null;
-      resolve();
+  /** Moves all of it into another, new folder. When it rejects the session may have either folder, and files in each. */
+  async moveTo(target: Folder): Promise<void> {
+    this.#hasArrived = false; // from now on nobody begins to work in it
+    await this.#moves.add(() => this.#moveTo(target));
+  }
+
+  async #moveTo(target: Folder): Promise<void> {
+    const { folder: before } = this.#row;
+    if (before === null || before.movedFrom !== undefined) throw new BugError("a folder cannot be moved now");
+    const movedFrom = { key: before.key, uid: before.uid };
+    await this.#put({ key: target.key, uid: target.uid, movedFrom }, true);
+    moveContent(this.#at(movedFrom), target);
+    this.#hasArrived = true;
+  }
+
+  /** Brings the last move to its end, if it is not there yet. */
+  async finishMove(): Promise<void> {
+    await this.#moves.add(() => this.#finishMove());
+  }
+
+  async #finishMove(): Promise<void> {
+    const place = this.#row.folder;
+    if (place?.movedFrom === undefined) {
+      this.#hasArrived = true;
+      return;
     }
+    const from = this.#at(place.movedFrom);
+    const to = this.#at(place);
+    if (!this.#hasArrived) moveContent(from, to);
+    this.#hasArrived = true;
+    await flush(to);
+    await removeTree(from.root);
+    await this.#put({ key: to.key, uid: to.uid }, false);
+    await this.#host.uids.release(from.uid);
+  }
+
+  async #put(place: FolderPlace, durable: boolean): Promise<void> {
+    const before = this.#row.folder;
+    this.#row.folder = place;
+    try {
+      await this.#store.updateSession(this.#row, durable);
+    } catch (error) {
+      this.#row.folder = before;
+      throw error;
+    }
+  }
+
+  /** Removes it, and what a move may have left where it was. No process uses it any more. */
+  async remove(): Promise<void> {
+    await this.#moves.add(async () => {
+      for (const place of this.#places) await removeFolder(this.#host, this.#at(place));
+    });
+  }
+
+  get #places(): Place[] {
+    const { folder } = this.#row;
+    if (folder === null) return [];
+    return folder.movedFrom === undefined ? [folder] : [folder, folder.movedFrom];
   }
 }

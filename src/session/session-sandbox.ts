@@ -12,7 +12,6 @@ import type { SessionRow, Store } from "../store/store.ts";
 import type { DiskMonitor, Watched } from "./disk-quota.ts";
 import { egressSocket, type Folder, guestFolders } from "./folder.ts";
 import { defaultLimits, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
-import { finishMove, isMovable, moveIn } from "./moving-in.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
 import type { SessionFolder } from "./session-folder.ts";
 import { move, type SessionState } from "./state.ts";
@@ -43,8 +42,6 @@ export class SessionSandbox {
   #watched: Watched | null = null;
   #door: EgressDoor | null = null;
   #isSettingUp = false;
-  /** The end of the session's last move into a warm sandbox, while that is not on disk yet. */
-  #move: Promise<void> = Promise.resolve();
   /** Why the run in progress was stopped, when it was for its session's disk quota. */
   overQuota: string | null = null;
   /** Threads of the program between runs, as last reported. */
@@ -79,15 +76,14 @@ export class SessionSandbox {
   async start(row: SessionRow): Promise<LiveSandbox> {
     const limits = limitsOf(row, this.#deps.host);
     return this.#obtain(row, async () => {
-      const folder = this.#folder.current;
-      if (folder === null) return this.#deps.pool.take(row.language, limits);
-      await this.#finishMove(row);
+      if (this.#folder.current === null) return this.#deps.pool.take(row.language, limits);
+      await this.#folder.finishMove();
       return (await this.#wakeWarm(row, limits)) ?? this.#wakeCold(row, limits);
     });
   }
 
   async #wakeCold(row: SessionRow, limits: Limits | null): Promise<Lease> {
-    await this.#finishMove(row);
+    await this.#folder.finishMove();
     const folder = this.#folder.current;
     if (folder === null) throw new BugError("a session without a folder is woken");
     return this.#deps.pool.wake(folder, row.language, limits);
@@ -95,40 +91,25 @@ export class SessionSandbox {
 
   /** Null when that cannot be done now. */
   async #wakeWarm(row: SessionRow, limits: Limits | null): Promise<Lease | null> {
-    const from = this.#folder.current;
-    if (from === null || this.#folder.isHeld || !isMovable(from)) return null;
-    return this.#folder.move(async () => {
-      const lease = await this.#deps.pool.takeWarm(row.language, limits);
-      if (lease === null) return null;
-      try {
-        await moveIn(row, from, lease.live, this.#mover);
-      } catch (error) {
-        this.#deps.host.log.warn({ err: error, session: row.id }, "a session could not move");
-        const reason = new Error("a session could not move into it");
-        await (row.folder?.key === from.key ? lease.destroy(reason) : lease.end(reason));
-        return null;
-      }
-      this.#finishMove(row).catch((error: unknown) => {
-        this.#deps.host.log.warn({ err: error, session: row.id }, "a move is not at its end");
-      });
-      return lease;
+    if (!this.#folder.isMovable) return null;
+    const lease = await this.#deps.pool.takeWarm(row.language, limits);
+    if (lease === null) return null;
+    const { live } = lease;
+    try {
+      if (!this.#folder.isMovable) throw new Error("somebody works in its folder");
+      await this.#folder.moveTo(live.folder);
+      live.hello = await live.channel.restore();
+    } catch (error) {
+      const { log } = this.#deps.host;
+      log.info({ err: error, session: row.id }, "a session could not wake in a warm sandbox");
+      const reason = new Error("a session could not move into it");
+      await (row.folder?.key === live.folder.key ? lease.end(reason) : lease.destroy(reason));
+      return null;
+    }
+    this.#folder.finishMove().catch((error: unknown) => {
+      this.#deps.host.log.warn({ err: error, session: row.id }, "a move is not at its end yet");
     });
-  }
-
-  get #mover() {
-    const { host, store } = this.#deps;
-    return { dataDir: host.config.dataDir, asRoot: host.asRoot, store };
-  }
-
-  /** One at a time; when it is on disk, the earlier folder's uid is free. */
-  #finishMove(row: SessionRow): Promise<void> {
-    const finish = async () => {
-      const from = row.folder?.movedFrom;
-      await finishMove(row, this.#mover);
-      if (from !== undefined && this.#deps.host.asRoot) await this.#deps.host.uids.release(from.uid);
-    };
-    this.#move = this.#move.then(finish, finish);
-    return this.#move;
+    return lease;
   }
 
   /** The sandbox that an earlier server has left on the session's folder. */
@@ -170,8 +151,8 @@ export class SessionSandbox {
     this.#deps.host.egress.change(this.#door, this.#isSettingUp || rule);
   }
 
-  /** Ends it, if there is one; resolves when nothing of it is left. */
-  async end(reason: Error, withFolder = false): Promise<void> {
+  /** Ends it, if there is one; resolves when nothing of it is left but the session's folder. */
+  async end(reason: Error): Promise<void> {
     if (this.#state.kind !== "idle" && this.#state.kind !== "running") return;
     const { lease } = this.#state;
     this.#state = move(this.#state, { kind: "ending" });
@@ -179,16 +160,14 @@ export class SessionSandbox {
     await this.#door?.[Symbol.asyncDispose]();
     this.#door = null;
     this.#events.onEnd();
-    await this.#move.catch(() => undefined); // told by whoever began it
     try {
-      if (withFolder) await lease.destroy(reason);
-      else await lease.end(reason);
+      await lease.end(reason);
     } catch (error) {
       // Not proved gone: whoever comes next finds its line closed, and tries to end it again.
       this.#state = move(this.#state, { kind: "idle", lease });
       throw error;
     }
-    if (!withFolder) this.#state = move(this.#state, { kind: "cold" });
+    this.#state = move(this.#state, { kind: "cold" });
   }
 
   #held(): { lease: Lease } {

@@ -17,7 +17,7 @@ import { EgressLog } from "./egress-log.ts";
 import { type Folder, leaveOutSecrets } from "./folder.ts";
 import { durabilityOf, guestRunOf, timeoutOf } from "./guest-run.ts";
 import { LateOutput } from "./late-output.ts";
-import { createOwnedFolder, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
+import { createOwnedFolder, type LiveSandbox, removeFolder, type SandboxHost } from "./live-sandbox.ts";
 import { diskFullOutcome, lostOutcome, resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
 import type { SandboxPool } from "./pool.ts";
@@ -168,6 +168,11 @@ export class Session {
     if (this.#folder.current === null) await this.#adoptFolder(await createOwnedFolder(this.#deps.host));
   }
 
+  /** Its folder is where it is to stay: what an earlier server began to move has come to its end. */
+  async settleFolder(): Promise<void> {
+    await this.#folder.finishMove();
+  }
+
   /** A connection to a port that a program of it listens on; null when none does, or the session sleeps. */
   async connect(port: number): Promise<Socket | null> {
     this.#runs.touch();
@@ -209,8 +214,8 @@ export class Session {
       if (live?.channel.isLost === false)
         await live.channel.save(this.#row.version, this.#deps.host.config.keepVersions);
       await this.#recorder.settled();
-      const folder = this.#folder.current;
-      if (folder !== null) await copy(folder);
+      using held = await this.#folder.hold();
+      if (held.folder !== null) await copy(held.folder);
       return structuredClone(this.#row);
     });
   }
@@ -261,8 +266,8 @@ export class Session {
     this.#sandbox.live?.channel.close(reason);
     await this.#queue.add(async () => {
       if (this.isDeleted) return;
-      if (this.state === "idle") await this.#sandbox.end(reason, true);
-      else if (this.#folder.current !== null) await this.#deps.pool.removeFolder(this.#folder.current);
+      if (this.state === "idle") await this.#sandbox.end(reason);
+      await this.#folder.remove();
       await this.#recorder.settled();
       await this.#deps.store.deleteSession(this.#row.id);
       this.#sandbox.markDeleted();
@@ -326,7 +331,8 @@ export class Session {
     try {
       if (this.#row.folder === null) await this.#adoptFolder(started.folder);
     } catch (error) {
-      await this.#sandbox.end(new Error("its session could not be stored"), true);
+      await this.#sandbox.end(new Error("its session could not be stored"));
+      await removeFolder(this.#deps.host, started.folder);
       throw error;
     }
     await this.#greet(started, false);

@@ -145,7 +145,7 @@ export interface Store extends AsyncDisposable {
   /** False when the id is taken. */
   insertSession(row: SessionRow): Promise<boolean>;
   findSession(id: string): Promise<SessionRow | null>;
-  updateSession(row: SessionRow): Promise<void>;
+  updateSession(row: SessionRow, durable?: boolean): Promise<void>;
   /** Removes the session with its runs and recorded answers. */
   deleteSession(id: string): Promise<void>;
   /** Newest first. */

@@ -145,6 +145,19 @@ test("while a file is being written, and with a tree of many files, a session wa
     `import os\nprint(x, sum(1 for name in os.listdir() if not name.startswith(".")))`,
   );
   assert.equal(keyOf(server, "mark"), before);
+
+  await session.prints(
+    "",
+    `import os, shutil
+for name in os.listdir():
+    if name.startswith("f"): os.remove(name)
+for _ in range(15): os.mkdir("n" * 255); os.chdir("n" * 255)
+open("b" * 250, "w").close(); os.chdir("/workspace")`,
+  );
+  await hibernate(session);
+  await warmedUp(server, 1);
+  await session.prints("1\n", "print(x)");
+  assert.equal(keyOf(server, "mark"), before, "paths too long for some calls stay where they are");
   await server.stop();
   await server.removeData();
 });
@@ -190,6 +203,28 @@ test("a server that was killed while a session moved goes on with the move", asy
     await second.client
       .session(id)
       .prints(`['${id}'] ${id} g\n`, `print(items, open("d/e/f").read(), open("g").read())`);
+  await second.stop();
+  await second.removeData();
+});
+
+test("a move that cannot come to its end stops its own session only", async () => {
+  const first = await TestServer.start({ ERA_POOL: "python=0" });
+  for (const id of ["broken", "whole"]) await (await first.client.create(id)).prints("", `x = "${id}"`);
+  await first.stop();
+  const database = new DatabaseSync(join(first.dataDir, "era.db"));
+  const row = JSON.parse(String(database.prepare("SELECT row FROM sessions WHERE id = 'broken'").get()?.row));
+  const folder = { key: "0nowhere0000", uid: row.folder.uid + 1000, movedFrom: row.folder };
+  const update = database.prepare("UPDATE sessions SET folder_key = ?, row = ? WHERE id = 'broken'");
+  update.run(folder.key, JSON.stringify({ ...row, folder }));
+  database.close();
+  const second = await TestServer.start({ ERA_POOL: "python=0", ERA_LOG_LEVEL: "silent" }, first.dataDir);
+  await second.client.session("whole").prints("whole\n", "print(x)");
+  const answer = await second.client.call("POST", "/api/sessions/broken/run", { code: "print(x)" });
+  assert.equal(answer.status, 500);
+  mkdirSync(join(second.dataDir, "sessions", folder.key, "run"), { recursive: true });
+  for (const part of PARTS) mkdirSync(join(second.dataDir, "sessions", folder.key, part));
+  execFileSync("chown", ["-R", `${folder.uid}`, join(second.dataDir, "sessions", folder.key)]);
+  await second.client.session("broken").prints("broken\n", "print(x)");
   await second.stop();
   await second.removeData();
 });

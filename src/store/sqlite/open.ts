@@ -74,8 +74,10 @@ class SqliteStore implements Store {
     return row === undefined ? null : parseSession(row);
   }
 
-  async updateSession(row: SessionRow): Promise<void> {
-    this.#updateSession(columnsOf(row));
+  async updateSession(row: SessionRow, durable = false): Promise<void> {
+    const columns = columnsOf(row);
+    if (durable) this.#transaction(() => this.#updateSession(columns), true);
+    else this.#updateSession(columns);
   }
 
   #updateSession(columns: SessionColumns): void {
