@@ -41,6 +41,7 @@ class Agent(ServerSide, RunSide, KernelSide):
         self.is_saving_all = False
         self.leaving = False  # saving for the last time
         self.rolling_back = None
+        self.frozen = None  # processes that stand still, while an image of all may be made
         self.is_restoring = False  # a session that has just moved in
         self.died_unused = 0  # kernels in a row
         self.seed_errors = []  # told on the standard error of the run that the files were for

@@ -150,6 +150,11 @@ class KernelSide:
         self.kernel.send({"type": "restore"})
         self.watch_kernel()
 
+    def reseed(self):
+        """This sandbox is a copy: it is to draw other random numbers than the original."""
+        self.kernel.send({"type": "reseed"})
+        self.watch_kernel()
+
     def save_all(self, version, keep):
         """Has everything saved; whoever asked hears of it by the report that says it is complete."""
         self.is_saving_all = True

@@ -47,8 +47,13 @@ class PlainKernel:
                 self.tell({**self.state.save_again(header, self.values()), "complete": True})
             elif header["type"] == "restore":
                 self.take_back()
+            elif header["type"] == "reseed":
+                self.reseed()
             else:
                 self.answer(header, code, pipes)
+
+    def reseed(self):
+        """This process is a copy of another one."""
 
     def take_back(self):
         texts, told = self.state.restore()

@@ -4,7 +4,7 @@ import time
 from _ctypes import call_function, dlopen, dlsym
 from posix import kill, listdir, sysconf
 
-SIGKILL, SIGSTOP, SIGTERM = 9, 19, 15
+SIGKILL, SIGCONT, SIGSTOP, SIGTERM = 9, 18, 19, 15
 _TICKS = sysconf("SC_CLK_TCK")
 
 
@@ -30,6 +30,57 @@ def _read(path):
 def _stat_fields(pid):
     # The command name may hold spaces and brackets: fields are counted from its closing bracket.
     return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+
+
+def _others():
+    """Process -> (parent, whether it stands still), for all others that have not ended."""
+    found = {}
+    for name in listdir("/proc"):
+        if not name.isdigit() or name == "1":
+            continue
+        fields = _stat_fields(name)
+        if len(fields) > 1 and fields[0] not in ENDED:
+            found[int(name)] = int(fields[1]), all(state in STILL for state in _thread_states(name))
+    return found
+
+
+ENDED, STILL = (b"Z", b"X"), (b"T", b"t")
+
+
+def _thread_states(pid):
+    try:
+        threads = listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    fields = [_stat_fields(f"{pid}/task/{thread}") for thread in threads]
+    return [each[0] for each in fields if each and each[0] not in ENDED]
+
+
+def stop_all(seconds):
+    """
+    Has all other processes stand still; answers those that did not before. Raises TimeoutError when some do not. Children
+    before their parents, so that a parent has taken the signal about its child by the time when it is stopped itself:
+    CRIU does not image a process that stands still with a signal to take.
+    """
+    stopped = set()
+    until = time.monotonic() + seconds
+    while True:
+        others = _others()
+        moving = {pid for pid, (_, is_still) in others.items() if not is_still}
+        if not moving:
+            return stopped
+        stopped |= moving
+        for pid in moving.difference(parent for pid, (parent, _) in others.items() if pid in moving):
+            send(pid, SIGSTOP)
+        if time.monotonic() > until:
+            go_on(stopped)
+            raise TimeoutError(f"process {min(moving)} does not stand still")
+        time.sleep(0.001)
+
+
+def go_on(pids):
+    for pid in pids:
+        send(pid, SIGCONT)
 
 
 def boot_ticks():

@@ -2,13 +2,18 @@
 
 import os
 import select
+import time
 
+import processes
 import state_files
 import workspace
 from wire import FrameError, encode_frame, to_json
 
 PROTOCOL = 4
 MAX_LISTED = 1_000
+FREEZE_SECONDS = 1.0
+# Longer than any image takes to be written or a copy of its files to be made; what waits for that stands still.
+FROZEN_SECONDS = 900.0
 
 
 class ServerSide:
@@ -34,7 +39,29 @@ class ServerSide:
         self.egress.close()
         self.is_muted = True
 
+    def freeze(self):
+        """All other processes stand still, this one can be imaged, and the line is hung up: until somebody is there again."""
+        if self.run is not None or self.frozen is not None or not self.kernel.is_ready:
+            raise FrameError("a freeze while something runs")
+        self.keeps_state = True
+        try:
+            self.frozen = processes.stop_all(FREEZE_SECONDS)
+        except OSError as error:
+            self.send({"type": "frozen", "error": str(error)[:1024]})
+            return
+        processes.set_reachable(True)  # CRIU asks for it; nobody moves who could use it
+        self.send({"type": "frozen", "error": None})
+        self.on_hang_up()
+        self.line.gives_up_at = time.monotonic() + FROZEN_SECONDS
+
+    def thaw(self):
+        processes.set_reachable(False)
+        processes.go_on(self.frozen)
+        self.frozen = None
+
     def on_nobody_there(self, now):
+        if self.frozen is not None and now >= self.line.gives_up_at:
+            self.thaw()
         if now >= self.line.gives_up_at and self.run is None and not self.leaving and self.kernel.is_ready:
             self.leaving = True
             self.save_all(self.version, self.keep)
@@ -43,6 +70,8 @@ class ServerSide:
                 self.line.dial()
             except OSError:
                 return
+            if self.frozen is not None:
+                self.thaw()
             self.watch_line()
             self.say_hello()
 
@@ -79,6 +108,10 @@ class ServerSide:
             self.send({"type": "inspected"}, to_json(state_files.listing(MAX_LISTED)))
         elif kind == "connect":
             self.ports.connect(header["port"], header["ticket"])
+        elif kind == "freeze":
+            self.freeze()
+        elif kind == "reseed":
+            self.reseed()
         elif kind == "restore":
             self.restore()
         elif kind == "rollback":

@@ -52,6 +52,10 @@ class BashKernel(PlainKernel):
     def restore(self, texts):
         self.held = dict(texts)
 
+    def reseed(self):
+        if self.shell:
+            self.order(f"RANDOM={int.from_bytes(os.urandom(2))}")
+
     def values(self):
         return {name: (name.partition(" ")[0], text) for name, text in self.held.items()}
 

@@ -96,6 +96,7 @@ class Kernel {
   #answer(header, payload) {
     if (header.type === "save") return this.#saveAll(header);
     if (header.type === "restore") return this.#restoreLate();
+    if (header.type === "reseed") return reseed();
     return this.#serve(header, payload.toString());
   }
 
@@ -231,6 +232,15 @@ class Kernel {
     const note = `'${item.name}' held a ${item.type} that could not be kept: ${item.reason}`;
     return { ...error, traceback: `${error.traceback}${note}\n` };
   }
+}
+
+/** This process is a copy of another one: engines do not let their generator be seeded, so it gives way to the host's. */
+function reseed() {
+  const words = new Uint32Array(2);
+  Math.random = () => {
+    globalThis.crypto.getRandomValues(words);
+    return (words[0] * 2 ** 21 + (words[1] >>> 11)) / 2 ** 53;
+  };
 }
 
 function interruption() {

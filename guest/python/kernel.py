@@ -132,6 +132,9 @@ class Kernel:
             if header["type"] == "restore":
                 self._restore_late()
                 continue
+            if header["type"] == "reseed":
+                self.load_persistence()["surroundings"].reseed()
+                continue
             text = code.decode("utf-8", "surrogateescape")
             reply = self.run(header, text, descriptors)
             if getpid() != self.pid:

@@ -49,6 +49,13 @@ def restore(state, first_path, keep_generators):
         sys.meta_path.insert(0, StateOnImport(pending))
 
 
+def reseed():
+    """This process is a copy of another one."""
+    for name in GENERATORS:
+        if name in sys.modules:
+            sys.modules[name].seed()
+
+
 class StateOnImport:
     """Puts a saved state into a module right after its first import: importing it only for that would cost every wake."""
 

@@ -9,6 +9,7 @@ import { removeTree } from "../lib/remove-tree.ts";
 import { runCommand } from "../lib/run-command.ts";
 import type { Logger } from "../log.ts";
 import { type Facility, unacceptable } from "../sandbox/probe.ts";
+import type { ImagingSupport } from "../session/live-sandbox.ts";
 import { probeHost } from "../session/probe-host.ts";
 import { openHost } from "./start-server.ts";
 
@@ -32,8 +33,9 @@ export async function doctor(config: Config, log: Logger): Promise<number> {
   const image = findImage(config.home, imageName(readRecipe(config.imagePackages)));
   say(image === null ? "missing" : "ok", "image", image?.rootfs ?? "./era image build");
   if (image === null || failed) return 1;
-  const facilities = await probe(config, image, log);
+  const { facilities, imaging } = await probe(config, image, log);
   for (const { name, state, detail } of facilities) say(state, name, detail);
+  say(imaging.supported ? "ok" : "without", "imaging", imaging.detail);
   const { limits } = config;
   const mib = (bytes: number) => `${bytes >> 20} MiB`;
   say(
@@ -56,13 +58,17 @@ async function versionOf(program: string): Promise<string | null> {
 }
 
 /** In a data folder of its own: a server may be running on the real one. */
-async function probe(config: Config, image: Image, log: Logger): Promise<Facility[]> {
+async function probe(
+  config: Config,
+  image: Image,
+  log: Logger,
+): Promise<{ facilities: Facility[]; imaging: ImagingSupport }> {
   const dataDir = await mkdtemp(join(tmpdir(), "era-doctor-"));
   await runCommand(["chmod", "711", dataDir], { timeoutMs: 10_000 });
   try {
     await using stack = new AsyncDisposableStack();
     const { host } = await openHost({ ...config, dataDir }, image, log, stack);
-    return await probeHost(host);
+    return { facilities: await probeHost(host), imaging: host.imaging };
   } finally {
     await removeTree(dataDir);
   }

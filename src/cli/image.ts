@@ -1,17 +1,46 @@
 /** `era image build | list | prune`, and the step of `up` that makes sure that there is one. */
 import { readdirSync, readFileSync } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { ensureImage } from "../image/build.ts";
+import { ensureCriu, findCriu } from "../image/criu.ts";
 import { findImage, type Image, imagesDir, listImages } from "../image/find.ts";
 import { imageName, readRecipe } from "../image/recipe.ts";
 import { runtimesDir } from "../image/runtime.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import { createProgress } from "./progress.ts";
 
-/** The image of the current recipe: built, with visible progress, when there is none. */
+/** The image of the current recipe, and CRIU: made, with visible progress, when they are not there. */
 export async function obtainImage(config: Config, signal: AbortSignal): Promise<Image> {
+  const image = await buildOnce(config, signal);
+  if (process.getuid?.() === 0) await obtainCriu(config, signal);
+  return image;
+}
+
+/** The server works without it: what fails is said, and not tried again by each start. */
+async function obtainCriu(config: Config, signal: AbortSignal): Promise<void> {
+  const failure = criuFailure(config);
+  const failedAt = (await stat(failure).catch(() => null))?.mtimeMs ?? 0;
+  if (findCriu(config.home) !== null || Date.now() - failedAt < RETRY_MS) return;
+  console.error("Unpacking CRIU (once)");
+  try {
+    await ensureCriu(
+      config.home,
+      config.debianMirror,
+      AbortSignal.any([signal, AbortSignal.timeout(CRIU_MS)]),
+    );
+    await rm(failure, { force: true });
+  } catch (error) {
+    signal.throwIfAborted();
+    console.error(`${(error as Error).message}\nSessions sleep without process images`);
+    await writeFile(failure, "");
+  }
+}
+
+const criuFailure = ({ home }: Config) => join(home, "criu-failed");
+
+async function buildOnce(config: Config, signal: AbortSignal): Promise<Image> {
   const recipe = readRecipe(config.imagePackages);
   const found = findImage(config.home, imageName(recipe));
   if (found !== null) return found;
@@ -26,6 +55,9 @@ export async function obtainImage(config: Config, signal: AbortSignal): Promise<
   return image;
 }
 
+const RETRY_MS = 3_600_000;
+const CRIU_MS = 180_000;
+
 export async function imageCommand(
   args: readonly string[],
   config: Config,
@@ -34,6 +66,7 @@ export async function imageCommand(
   const current = imageName(readRecipe(config.imagePackages));
   switch (args[0]) {
     case "build":
+      await rm(criuFailure(config), { force: true });
       console.log((await obtainImage(config, signal)).rootfs);
       return 0;
     case "list":

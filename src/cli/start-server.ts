@@ -28,9 +28,11 @@ import { isLeft } from "../session/moving.ts";
 import { OneShots } from "../session/one-shot.ts";
 import { SandboxPool } from "../session/pool.ts";
 import { probeHost } from "../session/probe-host.ts";
+import { removeStrayImages } from "../session/process-images.ts";
 import { SessionRegistry, STOP_PATIENCE_MS } from "../session/registry.ts";
 import { openSqliteStore } from "../store/sqlite/open.ts";
 import type { FolderPlace, Store } from "../store/store.ts";
+import { openImaging } from "./open-imaging.ts";
 
 type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facility[] };
 
@@ -55,7 +57,8 @@ export async function startServer(config: Config, image: Image, log: Logger): Pr
   await registry.takeOver(left);
   await pool.fill();
 
-  const health = { version: readVersion(), facilities, image: image.name, pool };
+  const { imaging } = host;
+  const health = { version: readVersion(), facilities, imaging, image: image.name, pool };
   const app = createHttpServer({ config, log, store, registry, oneShots, health });
   // Together: requests in progress end when their runs do, and runs are ended by the registry.
   stack.defer(async () => {
@@ -104,11 +107,11 @@ export async function openHost(
   const secret = await readSecret(join(config.dataDir, SECRET_FILE));
   const caBundle = findCaBundle();
   const egress = stack.use(new EgressGateway(indexHosts(config.indexes), log));
-  return {
-    host: { config, log, image, runtime, caBundle, cgroups, uids, egress, asRoot, secret },
-    store,
-    left,
-  };
+  const parts = { config, log, image, runtime, caBundle, cgroups, uids, egress, asRoot, secret };
+  const bare = { ...parts, imager: null, imaging: { supported: false, detail: "not looked at yet" } };
+  const host = { ...parts, ...(await openImaging(bare, instanceOf(config.dataDir), stack)) };
+  await removeStrayImages(config.dataDir, new Set(await store.listImages()));
+  return { host, store, left };
 }
 
 /**

@@ -9,7 +9,7 @@
  *                                         <-   output*, end      (nothing of the run after its end)
  *       interrupt                         ->
  *                                         <-   late, kernel, saved   (between runs, or of earlier runs)
- *       replay, save, inspect, rollback, restore   ->   (each is answered)
+ *       replay, save, inspect, rollback, restore, freeze ->   (each is answered)
  * A new sandbox dials before any guest code runs: the first to connect is its agent. One that an earlier server started
  * proves by a token that it is the agent and not a guest's program. Any frame out of place ends the line for good.
  */
@@ -45,8 +45,8 @@ type ChannelEvents = {
   onLost: (reason: Error) => void;
 };
 
-/** How an agent proves that it is the one of an earlier server's sandbox; null for the first line of a new one. */
-export type LineIdentity = { token: string; orphanMs: number; expectToken: boolean };
+/** What an agent is told to prove itself with later, and what it must prove itself with now: null for a new one. */
+export type LineIdentity = { token: string; expected: string | null; orphanMs: number };
 
 type PendingRun = {
   id: string;
@@ -58,7 +58,7 @@ type PendingRun = {
 
 /** One question at a time, each with its kind of answer. */
 type PendingAnswer = {
-  type: "saved" | "inspected" | "rolled_back" | "restored";
+  type: "saved" | "inspected" | "rolled_back" | "restored" | "frozen";
   resolve: (frame: Frame) => void;
   reject: (reason: Error) => void;
 };
@@ -193,6 +193,19 @@ export class GuestChannel {
     return { ...header, type: "hello", protocol: GUEST_PROTOCOL, token: null, running: null };
   }
 
+  /** Has all processes of the sandbox stand still, and ends the line; an agent that is dialled again goes on. */
+  async freeze(): Promise<void> {
+    const { header } = await this.#ask({ type: "freeze" }, "frozen", ANSWER_MS);
+    if (header.type !== "frozen") throw new BugError("another answer than was waited for");
+    if (header.error !== null) throw new Error(`its processes do not stand still: ${header.error}`);
+    this.close(new Error("its processes stand still"));
+  }
+
+  /** Has its random generators start anew. */
+  reseed(): void {
+    this.#send({ type: "reseed" });
+  }
+
   /** The sandbox is gone: as if the line had broken. */
   fail(reason: Error): void {
     this.#lose(reason);
@@ -248,10 +261,10 @@ export class GuestChannel {
         (greeting) => this.#welcome(socket, greeting),
         (reason: Error) => {
           socket.destroy();
-          if (!this.#identity.expectToken) this.#lose(reason);
+          if (this.#identity.expected === null) this.#lose(reason);
         },
       );
-    if (!this.#identity.expectToken) this.#server.close(); // whoever dials from now on is a guest
+    if (this.#identity.expected === null) this.#server.close(); // whoever dials from now on is a guest
   }
 
   get #isTaken(): boolean {
@@ -259,8 +272,7 @@ export class GuestChannel {
   }
 
   #isOurs(hello: HelloFrame): boolean {
-    const token = this.#identity.expectToken ? this.#identity.token : null;
-    return hello.protocol === GUEST_PROTOCOL && hello.token === token;
+    return hello.protocol === GUEST_PROTOCOL && hello.token === this.#identity.expected;
   }
 
   #welcome(socket: Socket, { hello, reader, rest }: Greeting): void {
@@ -319,7 +331,9 @@ export class GuestChannel {
       case "inspected":
       case "rolled_back":
       case "restored":
+      case "frozen":
         if (this.#answer?.type !== header.type) throw new FrameError("an answer that nobody asked for");
+        if (header.type === "frozen" && header.error === null) this.#closed = true; // that it hangs up now is no loss
         this.#answer.resolve(frame);
         return;
       case "fault":

@@ -63,6 +63,7 @@ export function addSessions(app: FastifyInstance, { registry, idempotency, confi
       ...(change.allowPublicAccess === undefined ? {} : { allowPublicAccess: change.allowPublicAccess }),
       ...(change.metadata === undefined ? {} : { metadata: change.metadata }),
       ...(change.durability === undefined ? {} : { durability: change.durability }),
+      ...(change.imaging === undefined ? {} : { imaging: change.imaging }),
     });
     return {
       success: true,
@@ -115,6 +116,7 @@ function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRe
     memoryMib: body.memory_mib ?? null,
     cpuCount: body.cpu_count ?? null,
     durability: body.durability ?? DEFAULTS.durability,
+    imaging: body.imaging ?? DEFAULTS.imaging,
     setup: body.setup ?? null,
   };
 }
@@ -135,7 +137,7 @@ export async function view(session: Session, withFiles = false) {
   return {
     ...viewSession(row, { files: tree.count, bytes: tree.totalBytes }),
     status: session.state,
-    state: viewState(row, session.state),
+    state: viewState(row, session.state, session.imaging),
     ...(withFiles ? { files: tree.files.map(viewFile) } : {}),
   };
 }

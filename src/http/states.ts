@@ -11,7 +11,11 @@ export function addStates(app: FastifyInstance, registry: SessionRegistry, idemp
   app.post<IdParams>("/api/sessions/:id/hibernate", async (request) => {
     const session = await registry.get(parseId(request.params.id));
     await session.hibernate();
-    return { success: true, id: session.row.id, state: viewState(session.row, session.state) };
+    return {
+      success: true,
+      id: session.row.id,
+      state: viewState(session.row, session.state, session.imaging),
+    };
   });
 
   app.post<IdParams>("/api/sessions/:id/rollback", (request, reply) => {
@@ -20,7 +24,7 @@ export function addStates(app: FastifyInstance, registry: SessionRegistry, idemp
     return idempotency.reply(request, reply, id, async () => {
       const session = await registry.get(id);
       await session.rollback(version);
-      const state = viewState(session.row, session.state);
+      const state = viewState(session.row, session.state, session.imaging);
       return { status: 200, body: { success: true, id, rolled_back_to: version, state } };
     });
   });

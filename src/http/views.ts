@@ -3,6 +3,7 @@
 import type { FileEntry } from "../files/walk.ts";
 import { formatGoDuration } from "../lib/duration.ts";
 import type { StateListing } from "../protocol/guest.ts";
+import type { ImagingSupport } from "../session/live-sandbox.ts";
 import type { OneShotResult } from "../session/one-shot.ts";
 import type { RunResult } from "../session/run.ts";
 import type { Dropped, JsonObject, OutputEvent, RunRow, SessionRow, SetupRow } from "../store/store.ts";
@@ -40,6 +41,7 @@ export function viewSession(row: SessionRow, counts: FileCounts) {
     allowInternetAccess: row.allowInternetAccess,
     allowPublicAccess: row.allowPublicAccess,
     durability: row.durability,
+    imaging: row.imaging,
     ...(row.setup === null ? {} : viewSetup(row.setup)),
     ...(row.defaultTimeout === null ? {} : { default_timeout: row.defaultTimeout }),
     ...(row.memoryMib === null ? {} : { memory_mib: row.memoryMib }),
@@ -60,7 +62,8 @@ export function viewSetup({ request, status, result }: SetupRow) {
 }
 
 /** What there is of a session's variables; `state` of the session says whether its sandbox lives. */
-export function viewState({ version, saved, leftOut, hibernatedAt }: SessionRow, state: string) {
+export function viewState(row: SessionRow, state: string, support: ImagingSupport) {
+  const { version, saved, leftOut, imaging, image, imageLost, hibernatedAt } = row;
   const asleep = version === 0 ? "new" : "hibernated";
   return {
     kind: state === "cold" || state === "ending" ? asleep : "live",
@@ -72,6 +75,13 @@ export function viewState({ version, saved, leftOut, hibernatedAt }: SessionRow,
     save_failure: saved.failure,
     rolled_back: saved.rolledBack,
     hibernated_at: hibernatedAt,
+    imaging: {
+      mode: imaging,
+      ...support,
+      /** Of the processes as they went to sleep. */
+      image: image === null ? null : { bytes: image.bytes, version: image.version },
+      lost: imageLost,
+    },
   };
 }
 

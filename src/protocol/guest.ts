@@ -81,6 +81,8 @@ const rolledBack = z.strictObject({
   epoch: z.int().positive(),
   restored: restored.nullable(),
 });
+/** All its other processes stand still and the line ends; or why not. */
+const frozen = z.strictObject({ type: z.literal("frozen"), error: z.string().max(2048).nullable() });
 /** Nobody listens on the port that a connection was asked to. */
 const refused = z.strictObject({ type: z.literal("refused"), ticket: z.string().max(64) });
 const output = z.strictObject({ type: z.literal("output"), run: runId, stream });
@@ -126,6 +128,7 @@ export const agentFrame = z.discriminatedUnion("type", [
   inspected,
   rolledBack,
   movedIn,
+  frozen,
   refused,
   fault,
 ]);
@@ -151,6 +154,10 @@ export type ServerFrame =
   | { type: "rollback"; version: number; to: number }
   /** A session has moved into the folders of this sandbox, which is new. */
   | { type: "restore" }
+  /** Has all processes stand still, so that they can be imaged, until a server is on the line again. */
+  | { type: "freeze" }
+  /** This sandbox is a copy of another one. */
+  | { type: "reseed" }
   /** A connection to a port inside, to be made known on the second socket by its ticket. */
   | { type: "connect"; port: number; ticket: string }
   | {

@@ -89,6 +89,7 @@ const internetAccess = z.union([
   }),
 ]);
 const durability = z.enum(["none", "async", "sync"]);
+const imaging = z.enum(["auto", "always", "never"]);
 const versionNumber = z.int().min(1).max(Number.MAX_SAFE_INTEGER);
 
 export const sessionId = z.string().regex(/^[A-Za-z0-9_:-]{1,128}$/);
@@ -148,6 +149,7 @@ export const createBody = z.object({
   memory_mib: z.int().min(64).nullish(),
   cpu_count: z.number().min(0.1).nullish(),
   durability: durability.optional(),
+  imaging: imaging.optional(),
   setup: setup.optional(),
 });
 
@@ -157,6 +159,7 @@ export const patchBody = z.object({
   allowPublicAccess: z.boolean().optional(),
   metadata: jsonObject("metadata").optional(),
   durability: durability.optional(),
+  imaging: imaging.optional(),
 });
 
 const MAX_STORED_CHARS = 1 << 20;

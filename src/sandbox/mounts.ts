@@ -1,6 +1,20 @@
 /** What a guest sees of files: the image read-only, its own three folders, small memory file systems, nothing else. */
 import { CA_PATH, type SandboxPolicy } from "./policy.ts";
 
+/** What of the host's files a guest sees, beside the image: where it sees it, and what it is. */
+export function hostBinds({ folders, guestDir, caBundle }: SandboxPolicy): Map<string, string> {
+  const devices = ["null", "zero", "full", "random", "urandom", "tty"].map((name) => `/dev/${name}`);
+  return new Map([
+    ...devices.map((path) => [path, path] as const),
+    ["/opt/era", guestDir],
+    ["/run/era", folders.run],
+    ["/run/era-state", folders.state],
+    ["/workspace", folders.workspace],
+    ["/root", folders.home],
+    ...(caBundle === null ? [] : [[CA_PATH, caBundle] as const]),
+  ]);
+}
+
 /** Arguments of bubblewrap, in order: a later mount may lie inside an earlier one. */
 export function planMounts(policy: SandboxPolicy): string[] {
   const size = String(policy.limits.tmpBytes);

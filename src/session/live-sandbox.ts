@@ -9,13 +9,14 @@ import type { Image } from "../image/find.ts";
 import type { GuestRuntime } from "../image/runtime.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import type { Logger } from "../log.ts";
-import { AppError } from "../protocol/errors.ts";
+import { AppError, BugError } from "../protocol/errors.ts";
 import type { HelloFrame } from "../protocol/guest.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Cgroup, CgroupTree } from "../sandbox/cgroup.ts";
+import type { Imager } from "../sandbox/imaging/imager.ts";
 import { adoptedSandbox, launchSandbox, type Sandbox } from "../sandbox/launch.ts";
 import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
-import { guestEnvironment, type Limits } from "../sandbox/policy.ts";
+import { guestEnvironment, type Limits, type SandboxPolicy } from "../sandbox/policy.ts";
 import type { UidRange } from "../sandbox/uids.ts";
 import { createFolder, type Folder, prepareFolder } from "./folder.ts";
 
@@ -29,10 +30,16 @@ export type SandboxHost = {
   cgroups: CgroupTree | null;
   uids: UidRange;
   egress: EgressGateway;
+  /** Makes and restores process images; null where that cannot be done. */
+  imager: Imager | null;
+  imaging: ImagingSupport;
   asRoot: boolean;
   /** Known to the servers of this data folder, one after the other, and to nobody else. */
   secret: string;
 };
+
+/** Whether process images can be made and restored here, and how that is known. */
+export type ImagingSupport = { supported: boolean; detail: string };
 
 export type LiveSandbox = {
   folder: Folder;
@@ -41,8 +48,12 @@ export type LiveSandbox = {
   ports: SandboxPorts;
   /** What its agent said first, or last took up. */
   hello: HelloFrame;
+  /** Whether its processes are those of an image. */
+  isResumed: boolean;
   /** Whether the kernel of the host ended a process for lack of memory since this was last asked. */
   hasNewOomKills(): boolean;
+  /** Has its processes stand still, and ends the line: they can be imaged, and go on when a line is opened again. */
+  freeze(): Promise<void>;
   /** Ends the sandbox and the line; the folder stays. */
   end(reason: Error): Promise<void>;
 };
@@ -65,7 +76,7 @@ export function defaultLimits(config: Config): Limits {
 export async function startSandbox(host: SandboxHost, folder: Folder, start: Start): Promise<LiveSandbox> {
   const { language, limits } = start;
   await prepareFolder(folder);
-  const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, false));
+  const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, null));
   let sandbox: Sandbox | null = null;
   let cgroup: Cgroup | null = null;
   try {
@@ -99,7 +110,18 @@ export function planFor(
   cgroup: Cgroup | null,
   command: readonly string[],
 ): LaunchPlan {
-  const policy = {
+  const policy = policyFor(host, folder, limits, command);
+  return planLaunch(policy, { asRoot: host.asRoot, cgroupFolders: cgroup?.folders ?? [] });
+}
+
+/** What a sandbox on a folder may see and use. */
+export function policyFor(
+  host: SandboxHost,
+  folder: Folder,
+  limits: Limits,
+  command: readonly string[] = [],
+): SandboxPolicy {
+  return {
     rootfs: host.image.rootfs,
     guestDir: host.runtime.dir,
     folders: folder,
@@ -108,7 +130,34 @@ export function planFor(
     env: guestEnvironment(limits.cpus, host.config.indexes),
     command,
   };
-  return planLaunch(policy, { asRoot: host.asRoot, cgroupFolders: cgroup?.folders ?? [] });
+}
+
+/** Of which process image a sandbox is made again: where it lies, and the key and uid of the folder that it was made on. */
+export type ImageSource = { folder: string; key: string; uid: number };
+
+/** Makes a sandbox again on a folder, as it was when its image was made. Rejects, leaving nothing of it, when that fails. */
+export async function restoreSandbox(
+  host: SandboxHost,
+  folder: Folder,
+  limits: Limits,
+  image: ImageSource,
+): Promise<LiveSandbox> {
+  if (host.imager === null || host.cgroups === null)
+    throw new BugError("process images are not supported here");
+  await prepareFolder(folder);
+  const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, image.key));
+  let sandbox: Sandbox | null = null;
+  try {
+    const cgroup = await host.cgroups.create(folder.key, limits);
+    const source = { folder: image.folder, uid: image.uid };
+    sandbox = await host.imager.restore(policyFor(host, folder, limits), cgroup, source, folder.uid);
+    const hello = await channel.greeted(AbortSignal.timeout(ADOPT_TIMEOUT_MS));
+    return { ...live(host, folder, sandbox, channel, hello), isResumed: true };
+  } catch (error) {
+    channel.close(error instanceof Error ? error : new Error(String(error)));
+    await sandbox?.end();
+    throw error;
+  }
 }
 
 /**
@@ -118,7 +167,7 @@ export function planFor(
 export async function adoptSandbox(host: SandboxHost, folder: Folder, cgroup: Cgroup): Promise<LiveSandbox> {
   const sandbox = adoptedSandbox(cgroup);
   await rm(folder.socket, { force: true });
-  const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, true));
+  const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, folder.key));
   const gone = new AbortController();
   const watch = setInterval(() => {
     if (cgroup.isEmpty()) gone.abort(new Error("it has ended"));
@@ -140,9 +189,14 @@ export async function adoptSandbox(host: SandboxHost, folder: Folder, cgroup: Cg
   }
 }
 
-function identityOf(host: SandboxHost, folder: Folder, expectToken: boolean): LineIdentity {
-  const token = createHmac("sha256", host.secret).update(folder.key).digest("hex");
-  return { token, orphanMs: host.asRoot ? host.config.orphanMs : 0, expectToken };
+/** `knownAs`: the key of the folder on which its agent was told its token; null when it was told none. */
+function identityOf(host: SandboxHost, folder: Folder, knownAs: string | null): LineIdentity {
+  const tokenOf = (key: string) => createHmac("sha256", host.secret).update(key).digest("hex");
+  return {
+    token: tokenOf(folder.key),
+    expected: knownAs === null ? null : tokenOf(knownAs),
+    orphanMs: host.asRoot ? host.config.orphanMs : 0,
+  };
 }
 
 async function greeted(sandbox: Sandbox, channel: GuestChannel): Promise<HelloFrame> {
@@ -176,10 +230,15 @@ function live(
     channel,
     ports,
     hello,
+    isResumed: false,
     hasNewOomKills: () => {
       const before = oomKills;
       oomKills = sandbox.cgroup?.oomKills() ?? 0;
       return oomKills > before;
+    },
+    freeze: async () => {
+      await channel.freeze();
+      await ports[Symbol.asyncDispose]();
     },
     end: async (reason) => {
       channel.close(reason);

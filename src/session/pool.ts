@@ -15,7 +15,9 @@ import {
   adoptSandbox,
   defaultLimits,
   destroy,
+  type ImageSource,
   type LiveSandbox,
+  restoreSandbox,
   type SandboxHost,
   type Start,
   startPristine,
@@ -25,6 +27,7 @@ import { Shelf } from "./shelf.ts";
 
 /** A live sandbox that counts as one slot until it is given back by end() or destroy(). */
 export type Lease = {
+  /** Another object when its line was ended and opened again. */
   live: LiveSandbox;
   /** Ends the sandbox; its folder stays. */
   end(reason: Error): Promise<void>;
@@ -126,6 +129,19 @@ export class SandboxPool {
     const start = { language, limits: limits ?? defaultLimits(this.#host.config) };
     try {
       return this.#lease(await this.#gate.run(() => startSandbox(this.#host, folder, start)));
+    } catch (error) {
+      this.#slots -= 1;
+      throw error;
+    }
+  }
+
+  /** A sandbox that goes on where an image of it was made. */
+  async restore(folder: Folder, limits: Limits | null, image: ImageSource): Promise<Lease> {
+    this.#refuseIfClosed();
+    await this.#takeSlot();
+    try {
+      const wanted = limits ?? defaultLimits(this.#host.config);
+      return this.#lease(await this.#gate.run(() => restoreSandbox(this.#host, folder, wanted, image)));
     } catch (error) {
       this.#slots -= 1;
       throw error;

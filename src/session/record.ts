@@ -37,6 +37,7 @@ export function concludeRun(
   session.fileCounts = countsAfter(session, ended.end);
   const row = endedRun(run, session, { ...ended, output: log.events });
   session.saved = { ...session.saved, rolledBack: null };
+  session.imageLost = null;
   return { row, log, data: session.data };
 }
 
@@ -66,12 +67,13 @@ function endedRun(run: RunRow, session: SessionRow, { outcome, elapsedUs, end, o
   };
 }
 
-function stateAfter({ version, saved }: SessionRow): RunState {
+function stateAfter({ version, saved, imageLost }: SessionRow): RunState {
   return {
     version,
     saved_version: saved.savedVersion,
     rolled_back: saved.rolledBack,
     not_kept: saved.notKept,
+    ...(imageLost === null ? {} : { image_lost: imageLost }),
   };
 }
 

@@ -7,10 +7,19 @@ import { SerialQueue } from "../lib/serial-queue.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
-import type { JsonObject, Page, PageRequest, RunRow, SessionRow, SetupRequest } from "../store/store.ts";
+import type {
+  JsonObject,
+  Page,
+  PageRequest,
+  ProcessImage,
+  RunRow,
+  SessionRow,
+  SetupRequest,
+} from "../store/store.ts";
 import { copyFolder } from "./copy-folder.ts";
 import { type Folder, leaveOutSecrets } from "./folder.ts";
 import { createOwnedFolder, removeFolder } from "./live-sandbox.ts";
+import { dropImage } from "./process-images.ts";
 import { NOTHING_SAVED } from "./saved-state.ts";
 import { Session, type SessionDependencies } from "./session.ts";
 
@@ -27,6 +36,7 @@ export type CreateRequest = { id: string | null } & Pick<
   | "memoryMib"
   | "cpuCount"
   | "durability"
+  | "imaging"
 > & { setup: SetupRequest | null };
 
 type DuplicateRequest = {
@@ -164,14 +174,18 @@ export class SessionRegistry {
     const { host } = this.#deps;
     let folder: Folder | null = null;
     let leftOut: string[] = [];
+    let image: ProcessImage | null = null;
     try {
       const row = await source.copyFolder(async (from) => {
         folder = await createOwnedFolder(host);
         await copyFolder(host, from, folder);
         leftOut = await leaveOutSecrets(folder);
+        return folder;
       });
+      image = row.image;
       return await this.#insert({ ...copyOf(row, id, folder, data), leftOut });
     } catch (error) {
+      if (image !== null) await dropImage(host, image);
       if (folder !== null) await removeFolder(host, folder);
       throw error;
     }
@@ -267,6 +281,7 @@ export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
   memoryMib: null,
   cpuCount: null,
   durability: "async",
+  imaging: "auto",
   setup: null,
 };
 
@@ -301,6 +316,8 @@ function rowOf(id: string, request: CreateRequest, claimable: boolean): SessionR
     code: null,
     setup: setupOf(request.setup),
     leftOut: [],
+    image: null,
+    imageLost: null,
     hibernatedAt: null,
   };
 }

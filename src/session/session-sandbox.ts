@@ -4,15 +4,17 @@
  */
 import type { EgressDoor } from "../egress/door.ts";
 import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
-import { BugError } from "../protocol/errors.ts";
+import { AppError, BugError } from "../protocol/errors.ts";
 import type { SavedFrame, StreamName } from "../protocol/guest.ts";
+import type { Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { Limits } from "../sandbox/policy.ts";
-import type { SessionRow, Store } from "../store/store.ts";
+import type { ProcessImage, SessionRow, Store } from "../store/store.ts";
 import type { DiskMonitor, Watched } from "./disk-quota.ts";
 import { egressSocket, type Folder, guestFolders } from "./folder.ts";
-import { defaultLimits, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
+import { adoptSandbox, defaultLimits, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
+import { dropImage, imageFolder, reasonAgainst, takeImage } from "./process-images.ts";
 import type { SessionFolder } from "./session-folder.ts";
 import { move, type SessionState } from "./state.ts";
 
@@ -31,12 +33,14 @@ type SandboxEvents = {
 type Dependencies = { host: SandboxHost; store: Store; pool: SandboxPool; disk: DiskMonitor };
 
 const MIB = 1 << 20;
-/** Processes of a sandbox in which nothing of the program runs: bubblewrap, the agent, the kernel. */
-const OWN_PROCESSES = 3;
+/** Processes of a sandbox in which nothing of the program runs: bubblewrap, the agent, the kernel, and bash's own shell. */
+const ownProcesses = ({ isResumed }: LiveSandbox, language: Language) =>
+  (isResumed ? 2 : 3) + (language === "bash" ? 1 : 0);
 
 export class SessionSandbox {
   readonly #deps: Dependencies;
   readonly #folder: SessionFolder;
+  readonly #language: Language;
   readonly #events: SandboxEvents;
   #state: SessionState = { kind: "cold" };
   #watched: Watched | null = null;
@@ -47,7 +51,8 @@ export class SessionSandbox {
   /** Threads of the program between runs, as last reported. */
   threads = 0;
 
-  constructor(deps: Dependencies, folder: SessionFolder, events: SandboxEvents) {
+  constructor(language: Language, deps: Dependencies, folder: SessionFolder, events: SandboxEvents) {
+    this.#language = language;
     this.#deps = deps;
     this.#folder = folder;
     this.#events = events;
@@ -68,18 +73,100 @@ export class SessionSandbox {
 
   /** Whether something of the program goes on between runs. */
   get hasBackgroundWork(): boolean {
-    const processes = this.live?.sandbox.cgroup?.pids().length ?? 0;
-    return this.threads > 0 || processes > OWN_PROCESSES;
+    const { live } = this;
+    if (live === null) return false;
+    const processes = live.sandbox.cgroup?.pids().length ?? 0;
+    return this.threads > 0 || processes > ownProcesses(live, this.#language);
   }
 
-  /** A new sandbox with a folder of its own; for a session that has one, a warm sandbox to move into, or one on its folder. */
+  /**
+   * A new sandbox with a folder of its own; for a session that has one, its processes as they were imaged, a warm sandbox
+   * to move into, or a new one on its folder.
+   */
   async start(row: SessionRow): Promise<LiveSandbox> {
     const limits = limitsOf(row, this.#deps.host);
     return this.#obtain(row, async () => {
       if (this.#folder.current === null) return this.#deps.pool.take(row.language, limits);
       await this.#folder.finishMove();
-      return (await this.#wakeWarm(row, limits)) ?? this.#wakeCold(row, limits);
+      return (
+        (await this.#wakeImage(row, limits)) ??
+        (await this.#wakeWarm(row, limits)) ??
+        this.#wakeCold(row, limits)
+      );
     });
+  }
+
+  /** Null when there is no image, or it cannot be used: then it is gone, and the row says why. */
+  async #wakeImage(row: SessionRow, limits: Limits | null): Promise<Lease | null> {
+    const { host, pool, store } = this.#deps;
+    const { image } = row;
+    const folder = this.#folder.current;
+    if (image === null || folder === null) return null;
+    const reason = await reasonAgainst(host, image, folder);
+    if (reason !== null) {
+      await this.dropImage(row, reason);
+      return null;
+    }
+    row.image = { ...image, isUsed: true };
+    await store.updateSession(row);
+    try {
+      const lease = await pool.restore(folder, limits, { ...image, folder: imageFolder(host, image) });
+      await this.dropImage(row, null);
+      if (image.uid !== folder.uid) lease.live.channel.reseed();
+      this.threads = image.threads;
+      return lease;
+    } catch (error) {
+      if (error instanceof AppError) {
+        row.image = image; // no slot for it now
+        throw error;
+      }
+      await this.dropImage(row, `it could not be restored: ${(error as Error).message}`);
+      return null;
+    }
+  }
+
+  /** The session goes on without its image: because it was used, or for a reason that the next run tells. */
+  async dropImage(row: SessionRow, reason: string | null): Promise<void> {
+    const { host, store } = this.#deps;
+    const { image } = row;
+    if (image === null) return;
+    row.image = null;
+    row.imageLost = reason;
+    await store.updateSession(row);
+    dropImage(host, image).catch((error: unknown) =>
+      host.log.warn({ err: error }, "an image was not removed"),
+    );
+  }
+
+  /**
+   * Images its processes, which stand still from then on; `prepareFiles` has the files as they are to be met again. Null,
+   * with the reason in the row, when that fails: the sandbox is of no more use then.
+   */
+  async image(row: SessionRow, prepareFiles: () => Promise<Folder>): Promise<ProcessImage | null> {
+    const { live } = this.#held().lease;
+    const { threads, hasBackgroundWork } = this;
+    await this.#closeDoor();
+    try {
+      await live.freeze();
+      return await takeImage(this.#deps.host, row, live, { threads, hasBackgroundWork }, prepareFiles);
+    } catch (error) {
+      this.#deps.host.log.info({ err: error, session: row.id }, "a session could not be imaged");
+      row.imageLost = `it could not be made: ${(error as Error).message}`;
+      return null;
+    }
+  }
+
+  /** Has a sandbox that stood still go on. Rejects, with nothing of it left, when it does not. */
+  async goOn(row: SessionRow): Promise<void> {
+    const { lease } = this.#held();
+    const { sandbox, folder, isResumed } = lease.live;
+    if (sandbox.cgroup === null) throw new BugError("a sandbox without a cgroup stands still");
+    const { threads } = this;
+    if (this.#watched !== null) this.#deps.disk.unwatch(this.#watched);
+    lease.live = { ...(await adoptSandbox(this.#deps.host, folder, sandbox.cgroup)), isResumed };
+    await this.#openDoor(row, lease);
+    this.#attach(lease.live);
+    this.threads = threads;
   }
 
   async #wakeCold(row: SessionRow, limits: Limits | null): Promise<Lease> {
@@ -157,8 +244,7 @@ export class SessionSandbox {
     const { lease } = this.#state;
     this.#state = move(this.#state, { kind: "ending" });
     if (this.#watched !== null) this.#deps.disk.unwatch(this.#watched);
-    await this.#door?.[Symbol.asyncDispose]();
-    this.#door = null;
+    await this.#closeDoor();
     this.#events.onEnd();
     try {
       await lease.end(reason);
@@ -177,6 +263,7 @@ export class SessionSandbox {
 
   async #obtain(row: SessionRow, work: () => Promise<Lease>): Promise<LiveSandbox> {
     this.#state = move(this.#state, { kind: "starting" });
+    this.threads = 0;
     try {
       const lease = await work();
       await this.#openDoor(row, lease);
@@ -187,6 +274,11 @@ export class SessionSandbox {
       this.#state = move(this.#state, { kind: "cold" });
       throw error;
     }
+  }
+
+  async #closeDoor(): Promise<void> {
+    await this.#door?.[Symbol.asyncDispose]();
+    this.#door = null;
   }
 
   async #openDoor(row: SessionRow, lease: Lease): Promise<void> {
@@ -202,7 +294,6 @@ export class SessionSandbox {
 
   #attach(live: LiveSandbox): void {
     const { onLate, onKernelLost, onSaved, onLost } = this.#events;
-    this.threads = 0;
     live.channel.events = {
       ...live.channel.events,
       onLate,

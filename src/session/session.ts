@@ -14,10 +14,17 @@ import { CurrentRuns } from "./current-runs.ts";
 import { parseData, refuseTooMuchData, ToldData } from "./data.ts";
 import type { DiskMonitor } from "./disk-quota.ts";
 import { EgressLog } from "./egress-log.ts";
-import { type Folder, leaveOutSecrets } from "./folder.ts";
+import { copyAwake, fallAsleep } from "./falling-asleep.ts";
+import type { Folder } from "./folder.ts";
 import { durabilityOf, guestRunOf, timeoutOf } from "./guest-run.ts";
 import { LateOutput } from "./late-output.ts";
-import { createOwnedFolder, type LiveSandbox, removeFolder, type SandboxHost } from "./live-sandbox.ts";
+import {
+  createOwnedFolder,
+  type ImagingSupport,
+  type LiveSandbox,
+  removeFolder,
+  type SandboxHost,
+} from "./live-sandbox.ts";
 import { diskFullOutcome, lostOutcome, resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
 import type { SandboxPool } from "./pool.ts";
@@ -68,7 +75,7 @@ export class Session {
     this.#late = new LateOutput(deps.store, deps.host.log);
     this.#egress = new EgressLog(deps.store, deps.host.log, row.id);
     this.#folder = new SessionFolder(row, deps);
-    this.#sandbox = new SessionSandbox(deps, this.#folder, {
+    this.#sandbox = new SessionSandbox(row.language, deps, this.#folder, {
       onLate: (runId, _stream, chunk) => this.#late.add(runId, chunk),
       onKernelLost: (epoch, description) => {
         this.#epoch = epoch;
@@ -103,6 +110,10 @@ export class Session {
 
   get state(): SessionState["kind"] {
     return this.#sandbox.state.kind;
+  }
+
+  get imaging(): ImagingSupport {
+    return this.#deps.host.imaging;
   }
 
   get isDeleted(): boolean {
@@ -173,9 +184,11 @@ export class Session {
     await this.#folder.finishMove();
   }
 
-  /** A connection to a port that a program of it listens on; null when none does, or the session sleeps. */
+  /** A connection to a port that a program of it listens on; null when none does, or when it sleeps without its processes. */
   async connect(port: number): Promise<Socket | null> {
     this.#runs.touch();
+    if (this.#row.image !== null && this.#sandbox.live === null)
+      await this.#queue.add(() => this.#ensureLive());
     return this.#sandbox.live?.ports.connect(port) ?? null;
   }
 
@@ -207,16 +220,10 @@ export class Session {
   }
 
   /** Has `copy` made of the session's folder between runs, all of its state saved. Answers the row as it is then. */
-  async copyFolder(copy: (source: Folder) => Promise<void>): Promise<SessionRow> {
+  async copyFolder(copy: (source: Folder) => Promise<Folder>): Promise<SessionRow> {
     return this.#queue.add(async () => {
       this.#admission.check();
-      const { live } = this.#sandbox;
-      if (live?.channel.isLost === false)
-        await live.channel.save(this.#row.version, this.#deps.host.config.keepVersions);
-      await this.#recorder.settled();
-      using held = await this.#folder.hold();
-      if (held.folder !== null) await copy(held.folder);
-      return structuredClone(this.#row);
+      return copyAwake(this.#row, this.#sandbox, this.#folder, this.#recorder, this.#deps, copy);
     });
   }
 
@@ -230,6 +237,7 @@ export class Session {
           const live = await this.#sandbox.adopt(this.#row, folder, cgroup);
           if (this.setup.isOpen) await this.#endSandbox("its setup begins again");
           else await this.#greet(live, true);
+          await this.#sandbox.dropImage(this.#row, null); // it lives on
         } catch (error) {
           this.#deps.host.log.info({ err: error, session: this.#row.id }, "a sandbox was not adopted");
         }
@@ -268,6 +276,7 @@ export class Session {
       if (this.isDeleted) return;
       if (this.state === "idle") await this.#sandbox.end(reason);
       await this.#folder.remove();
+      await this.#sandbox.dropImage(this.#row, null);
       await this.#recorder.settled();
       await this.#deps.store.deleteSession(this.#row.id);
       this.#sandbox.markDeleted();
@@ -335,7 +344,7 @@ export class Session {
       await removeFolder(this.#deps.host, started.folder);
       throw error;
     }
-    await this.#greet(started, false);
+    await this.#greet(started, started.isResumed);
     return started;
   }
 
@@ -376,17 +385,8 @@ export class Session {
 
   /** Saves all and ends the sandbox, if there is one. Rejects with `save_failed`, still live. */
   async #sleep(): Promise<void> {
-    const { live } = this.#sandbox;
-    if (live === null) return;
-    if (!live.channel.isLost) {
-      await live.channel.save(this.#row.version, this.#deps.host.config.keepVersions);
-      await this.#deps.store.saveListing(this.#row.id, await live.channel.inspect());
-    }
-    await this.#recorder.settled();
-    await this.#endSandbox("its session sleeps");
-    if (this.#folder.current !== null) this.#row.leftOut = await leaveOutSecrets(this.#folder.current);
-    this.#row.hibernatedAt = new Date().toISOString();
-    await this.#deps.store.updateSession(this.#row);
+    if (this.#sandbox.live === null) return;
+    await fallAsleep(this.#row, this.#sandbox, this.#folder, this.#recorder, this.#deps);
   }
 
   async #endSandbox(reason: string): Promise<void> {

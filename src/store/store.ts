@@ -38,6 +38,12 @@ export type SessionRow = {
   setup: SetupRow | null;
   /** Files that look like secrets, and were therefore not kept when it last slept, or not copied. */
   leftOut: string[];
+  /** When its processes are imaged as it goes to sleep: when it would lose something else, each time, or never. */
+  imaging: Imaging;
+  /** Its processes as they were when it went to sleep; null when it lives, or sleeps without. */
+  image: ProcessImage | null;
+  /** Why the last image could not be made or used, until a run has told it. */
+  imageLost: string | null;
   /** When its sandbox was last put to sleep; null while it lives or before its first run. */
   hibernatedAt: string | null;
 };
@@ -48,6 +54,26 @@ export type FolderPlace = {
   uid: number;
   /** The folder from which what it holds is being moved here, while some of it may still be there. */
   movedFrom?: { key: string; uid: number };
+};
+
+type Imaging = "auto" | "always" | "never";
+
+export type ProcessImage = {
+  /** Of its folder, in the server's folder of images. */
+  name: string;
+  bytes: number;
+  /** Of the variables, whose saved state has all of them that can be saved. */
+  version: number;
+  /** What it must meet again: the session's files as they were, and the same host. */
+  files: string;
+  host: string;
+  /** Of the folder on which it was made. */
+  key: string;
+  uid: number;
+  /** Of the program, besides its processes: what goes on is not told again before its next run. */
+  threads: number;
+  /** It is restored at most once: set before that begins. */
+  isUsed: boolean;
 };
 
 export type SetupRequest = {
@@ -101,6 +127,8 @@ export type RunState = {
   version: number;
   saved_version: number;
   rolled_back: RolledBack | null;
+  /** Why what only a process image has is gone: the names in not_kept, and what went on in the background. */
+  image_lost?: string;
   not_kept: NotKept;
 };
 
@@ -153,6 +181,8 @@ export interface Store extends AsyncDisposable {
   countSessions(): Promise<number>;
   /** Ids of sessions whose setup has not come to an end. */
   listOpenSetups(): Promise<string[]>;
+  /** Names of the process images that sessions have. */
+  listImages(): Promise<string[]>;
   /** Sessions whose folder was being moved. */
   listMoves(): Promise<SessionRow[]>;
   listFolders(): Promise<{ id: string; key: string; uid: number }[]>;

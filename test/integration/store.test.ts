@@ -37,6 +37,9 @@ const session = (id: string, fields: Partial<SessionRow> = {}): SessionRow => ({
   durability: "async",
   saved: { content: 0, savedVersion: 0, bytes: 0, notKept: [], failure: null, rolledBack: null },
   code: null,
+  imaging: "auto",
+  image: null,
+  imageLost: null,
   hibernatedAt: null,
   ...fields,
 });

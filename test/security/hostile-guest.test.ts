@@ -189,7 +189,7 @@ const FORGERIES: [title: string, bytes: Buffer][] = [
   [
     "a field too many",
     frame(
-      `{"type":"hello","protocol":3,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0,"extra":1}`,
+      `{"type":"hello","protocol":4,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0,"extra":1}`,
     ),
   ],
   [
@@ -202,7 +202,7 @@ const FORGERIES: [title: string, bytes: Buffer][] = [
   [
     "a prototype",
     frame(
-      `{"__proto__":{"type":"hello"},"protocol":3,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
+      `{"__proto__":{"type":"hello"},"protocol":4,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
     ),
   ],
 ];
@@ -216,7 +216,7 @@ function frame(header: string, payload = ""): Buffer {
 }
 
 const HELLO = frame(
-  `{"type":"hello","protocol":3,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
+  `{"type":"hello","protocol":4,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
 );
 const RUN = {
   name: "<run 1>",
@@ -240,7 +240,7 @@ async function withAgent(
   work: (channel: GuestChannel, say: (bytes: Buffer) => void) => Promise<void>,
 ): Promise<void> {
   const path = join(mkdtempSync(join(tmpdir(), "era-agent-")), "s");
-  const channel = await GuestChannel.open(path, { token: "t", orphanMs: 0, expectToken: false });
+  const channel = await GuestChannel.open(path, { token: "t", orphanMs: 0, expected: null });
   const socket = connect(path);
   socket.on("error", () => undefined);
   try {

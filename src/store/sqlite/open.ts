@@ -114,6 +114,13 @@ class SqliteStore implements Store {
       .map((row) => String(row.id));
   }
 
+  async listImages(): Promise<string[]> {
+    const sql = "SELECT json_extract(row, '$.image.name') AS name FROM sessions WHERE name IS NOT NULL";
+    return this.#sql(sql)
+      .all()
+      .map((row) => String(row.name));
+  }
+
   async listMoves(): Promise<SessionRow[]> {
     const sql = "SELECT row FROM sessions WHERE json_extract(row, '$.folder.movedFrom') IS NOT NULL";
     return this.#sql(sql).all().map(parseSession);
@@ -351,8 +358,11 @@ function parseSession(row: Row): SessionRow {
 /** What rows of an earlier version of the server do not have. */
 const ADDED_SETTINGS: Pick<
   SessionRow,
-  "durability" | "saved" | "code" | "setup" | "leftOut" | "hibernatedAt"
+  "durability" | "saved" | "code" | "setup" | "leftOut" | "imaging" | "image" | "imageLost" | "hibernatedAt"
 > = {
+  imaging: "auto",
+  image: null,
+  imageLost: null,
   durability: "async",
   saved: { content: 0, savedVersion: 0, bytes: 0, notKept: [], failure: null, rolledBack: null },
   code: null,

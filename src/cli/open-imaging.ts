@@ -1,0 +1,37 @@
+/** Process images, where this host can make them. Whoever asks why not finds the reason in /health and `doctor`. */
+import { lstat, mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { findCriu } from "../image/criu.ts";
+import { removeTree } from "../lib/remove-tree.ts";
+import { Imager } from "../sandbox/imaging/imager.ts";
+import type { ImagingSupport, SandboxHost } from "../session/live-sandbox.ts";
+import { probeImaging } from "../session/probe-imaging.ts";
+
+const MEMORY_FILES = "/dev/shm";
+
+export async function openImaging(
+  host: SandboxHost,
+  instance: string,
+  stack: AsyncDisposableStack,
+): Promise<{ imager: Imager | null; imaging: ImagingSupport }> {
+  const no = (detail: string) => ({ imager: null, imaging: { supported: false, detail } });
+  if (!host.asRoot) return no("the server is not root");
+  if (host.cgroups === null) return no("this host has no cgroups");
+  const root = findCriu(host.config.home);
+  if (root === null) return no("CRIU could not be had from Debian's packages: ./era image build tries again");
+  const runDir = await openRunDir(`era-criu-${instance}`, host.config.dataDir);
+  stack.defer(() => removeTree(runDir));
+  const imager = new Imager({ root, runDir });
+  const imaging = await probeImaging(host, imager, dirname(root));
+  return { imager: imaging.supported ? imager : null, imaging };
+}
+
+/** A folder of root's alone, in memory where possible: there CRIU keeps what it has found out of this kernel. */
+async function openRunDir(name: string, dataDir: string): Promise<string> {
+  for (const path of [join(MEMORY_FILES, name), join(dataDir, "criu-run")]) {
+    await mkdir(path, { mode: 0o700 }).catch(() => undefined); // of an earlier server, or of somebody else
+    const info = await lstat(path).catch(() => null);
+    if (info?.isDirectory() && info.uid === 0 && (info.mode & 0o077) === 0) return path;
+  }
+  throw new Error("Cannot make a folder for CRIU");
+}

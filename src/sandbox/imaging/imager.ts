@@ -1,0 +1,118 @@
+/**
+ * Process images: all processes of a sandbox written to a folder, and made again from it, by CRIU. The folder belongs to
+ * the server alone. What an image holds runs only where it fits: on the kernel, the processor and the image that it was made on.
+ */
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { cpus, release } from "node:os";
+import { join } from "node:path";
+import { removeTree } from "../../lib/remove-tree.ts";
+import { runCommand } from "../../lib/run-command.ts";
+import type { Cgroup } from "../cgroup.ts";
+import { adoptedSandbox, type Sandbox } from "../launch.ts";
+import type { SandboxPolicy } from "../policy.ts";
+import { type CriuPlace, criuEnvironment, planDump, planRestore } from "./plan.ts";
+
+const TIMEOUT_MS = 120_000;
+const LOG = "criu.log";
+
+/** An image, and the host uid whose processes it holds. */
+type Source = { folder: string; uid: number };
+
+export class Imager {
+  readonly #criu: CriuPlace;
+
+  constructor(criu: CriuPlace) {
+    this.#criu = criu;
+  }
+
+  /** Writes the image of a sandbox whose processes stand still, into a new folder; answers its size in bytes. */
+  async dump(policy: SandboxPolicy, cgroup: Cgroup, folder: string): Promise<number> {
+    // Inside of a folder of root's alone. The processes that CRIU makes again pass through this one before they have rights.
+    await mkdir(folder, { mode: 0o711 });
+    const pid = await firstProcess(cgroup);
+    await this.#run(planDump(this.#criu, policy, pid, folder), folder);
+    return sizeOf(folder);
+  }
+
+  /** Makes the processes of an image again. Rejects, with nothing of them left, when that cannot be done. */
+  async restore(
+    policy: SandboxPolicy,
+    cgroup: Cgroup,
+    { folder, uid }: Source,
+    owner: number,
+  ): Promise<Sandbox> {
+    const sandbox = adoptedSandbox(cgroup);
+    try {
+      if (uid !== owner) await changeOwner(folder, uid, owner);
+      await this.#run(planRestore(this.#criu, policy, folder, cgroup.folders), folder);
+      return sandbox;
+    } catch (error) {
+      await sandbox.end();
+      throw error;
+    }
+  }
+
+  async #run(argv: string[], folder: string): Promise<void> {
+    const { code, stderr } = await runCommand(argv, {
+      timeoutMs: TIMEOUT_MS,
+      env: criuEnvironment(this.#criu),
+    });
+    if (code === 0) return;
+    const log = await readFile(join(folder, LOG), "utf8").catch(() => "");
+    throw new Error(`CRIU ended with ${code ?? "a signal"}: ${reasonIn(log) || stderr.trim().slice(-300)}`);
+  }
+
+  /** What an image must have been made on to be used here. */
+  hostKey({ rootfs, guestDir }: Pick<SandboxPolicy, "rootfs" | "guestDir">): string {
+    return [release(), process.arch, cpus()[0]?.model ?? "", this.#criu.root, rootfs, guestDir].join("|");
+  }
+}
+
+export const removeImage = (folder: string): Promise<void> => removeTree(folder);
+
+/** Host's number of the process that is the first one inside. */
+async function firstProcess(cgroup: Cgroup): Promise<number> {
+  for (const pid of cgroup.pids()) {
+    const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+    if (/^NSpid:\t\d+\t1$/m.test(status)) return pid;
+  }
+  throw new Error("the sandbox has no first process");
+}
+
+/**
+ * The one place where an image names its owner on the host is the map of its user namespace: two entries, in protocol
+ * buffers' numbers of seven bits a byte. Uids of the range take five bytes each, so one takes the place of another.
+ */
+async function changeOwner(folder: string, from: number, to: number): Promise<void> {
+  const name = (await readdir(folder)).find((file) => /^userns-\d+\.img$/.test(file));
+  if (name === undefined) throw new Error("an image without a user namespace");
+  const content = await readFile(join(folder, name));
+  const [before, after] = [encodeNumber(from), encodeNumber(to)];
+  let found = 0;
+  for (let at = content.indexOf(before); at >= 0; at = content.indexOf(before, at + before.length)) {
+    content.set(after, at);
+    found += 1;
+  }
+  if (found !== 2 || before.length !== after.length)
+    throw new Error("an image whose user namespace is not known");
+  await writeFile(join(folder, name), content);
+}
+
+function encodeNumber(value: number): Buffer {
+  const bytes: number[] = [];
+  for (let left = value; left > 0; left = Math.floor(left / 128))
+    bytes.push((left % 128) | (left > 127 ? 128 : 0));
+  return Buffer.from(bytes);
+}
+
+/** The first error that it wrote is the cause; later ones follow from it. */
+function reasonIn(log: string): string {
+  const line = log.split("\n").find((text) => text.includes("Error") && !text.includes("RLIMIT_NOFILE"));
+  return (line ?? "").replace(/^.*?Error \([^)]*\): /, "").slice(0, 300);
+}
+
+async function sizeOf(folder: string): Promise<number> {
+  const names = await readdir(folder);
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(folder, name))).size));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}

@@ -1,0 +1,96 @@
+/** CRIU's command lines. Pure: tests read what would be run. docs/decisions/0017 says why each option is there. */
+import { fileURLToPath } from "node:url";
+import { hostBinds } from "../mounts.ts";
+import type { SandboxPolicy } from "../policy.ts";
+
+/** Where CRIU was unpacked, and a folder on a memory file system for what it finds out of this kernel. */
+export type CriuPlace = { root: string; runDir: string };
+
+const LAUNCH_SCRIPT = fileURLToPath(new URL("../launch.sh", import.meta.url));
+const ENTER_SCRIPT = fileURLToPath(new URL("enter.sh", import.meta.url));
+const RESTORED_SCRIPT = fileURLToPath(new URL("restored.sh", import.meta.url));
+const FILE_BLOCK_BYTES = 512;
+const LOADERS: Readonly<Record<string, readonly [loader: string, libraries: string]>> = {
+  x64: ["usr/lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu"],
+  arm64: ["usr/lib/ld-linux-aarch64.so.1", "usr/lib/aarch64-linux-gnu"],
+};
+/** Open files of a program without a name: kept in the image up to this size, in bytes. */
+const GHOST_LIMIT = 1 << 30;
+const LOG = "criu.log";
+/** Of what root can do, all that CRIU needs: it reads and makes processes, their ids, mounts, files and sockets. */
+const CAPABILITIES = [
+  ...["chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"],
+  ...["net_admin", "sys_chroot", "sys_ptrace", "sys_admin", "sys_resource", "checkpoint_restore"],
+];
+
+const COMMON = [
+  ...["-v1", "--log-file", LOG, "--manage-cgroups=ignore", "--empty-ns", "net"],
+  ...["--tcp-established", "--file-locks", "--link-remap", "--ghost-limit", String(GHOST_LIMIT)],
+];
+
+/** Images the processes of a sandbox, which go on as they were; `pid` is the host's number of its first process. */
+export function planDump(criu: CriuPlace, policy: SandboxPolicy, pid: number, folder: string): string[] {
+  const binds = [...hostBinds(policy).keys()];
+  return [
+    ...alone(criu, policy.rootfs),
+    ...program(criu.root, "usr/sbin/criu"),
+    ...["dump", "--tree", String(pid), "--images-dir", folder, "--leave-running", "--network-lock", "skip"],
+    ...COMMON,
+    ...binds.flatMap((target) => ["--external", `mnt[${target}]:${keyOf(target)}`]),
+  ];
+}
+
+/** Makes the processes again, in the cgroups of the sandbox, on the folders of `policy`. */
+export function planRestore(
+  criu: CriuPlace,
+  policy: SandboxPolicy,
+  folder: string,
+  cgroupFolders: readonly string[],
+): string[] {
+  const fileBlocks = Math.floor(policy.limits.fileBytes / FILE_BLOCK_BYTES);
+  return [
+    ...[
+      "/bin/sh",
+      LAUNCH_SCRIPT,
+      String(policy.limits.openFiles),
+      String(fileBlocks),
+      ...cgroupFolders,
+      "--",
+    ],
+    ...alone(criu, policy.rootfs),
+    ...program(criu.root, "usr/sbin/criu"),
+    ...["restore", "--images-dir", folder, "--root", policy.rootfs, "--restore-detached"],
+    ...["--action-script", RESTORED_SCRIPT],
+    ...COMMON,
+    ...[...hostBinds(policy)].flatMap(([target, source]) => [
+      "--external",
+      `mnt[${keyOf(target)}]:${source}`,
+    ]),
+  ];
+}
+
+/** The environment of CRIU: what its action script runs. */
+export function criuEnvironment(criu: CriuPlace): Record<string, string> {
+  return {
+    PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+    ERA_IP: program(criu.root, "usr/bin/ip").join(" "),
+  };
+}
+
+/** Ends with the server, has few rights, and mounts that nobody else sees. */
+function alone(criu: CriuPlace, rootfs: string): string[] {
+  const kept = CAPABILITIES.map((name) => `+${name}`).join(",");
+  return [
+    ...["setpriv", "--pdeathsig", "KILL", "--bounding-set", `-all,${kept}`, "--"],
+    ...["unshare", "--mount", "--propagation", "private", "--"],
+    ...["/bin/sh", ENTER_SCRIPT, criu.runDir, rootfs],
+  ];
+}
+
+/** A program of CRIU's folder, run by its own loader. */
+function program(root: string, path: string): string[] {
+  const [loader, libraries] = LOADERS[process.arch] ?? ["", ""];
+  return [`${root}/${loader}`, "--library-path", `${root}/${libraries}`, `${root}/${path}`];
+}
+
+const keyOf = (target: string) => target.slice(1).replaceAll("/", "-");

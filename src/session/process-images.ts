@@ -1,0 +1,102 @@
+/**
+ * Process images of sessions: when one is made, whether it can be used, and what becomes of it. An image goes with the
+ * files as they were and is used at most once; the saved state is there beside it, for all that can be saved.
+ */
+import { cp, mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { fingerprint } from "../files/fingerprint.ts";
+import { randomBase36 } from "../lib/random-id.ts";
+import { removeImage } from "../sandbox/imaging/imager.ts";
+import type { ProcessImage, SessionRow } from "../store/store.ts";
+import type { Folder } from "./folder.ts";
+import { defaultLimits, type LiveSandbox, policyFor, type SandboxHost } from "./live-sandbox.ts";
+
+const imagesDir = (dataDir: string) => join(dataDir, "images");
+
+/** Where a new image is to be written: in a folder that only the server may enter. */
+export async function newImage(host: SandboxHost): Promise<{ name: string; folder: string }> {
+  await mkdir(imagesDir(host.config.dataDir), { recursive: true, mode: 0o700 });
+  const name = randomBase36(16);
+  return { name, folder: join(imagesDir(host.config.dataDir), name) };
+}
+
+/** What of a session goes on between its runs. */
+type Activity = { hasBackgroundWork: boolean; threads: number };
+
+/** Whether its processes are to be imaged: asked for, or because the saved state alone would lose something. */
+export function wantsImage(host: SandboxHost, { imaging, saved }: SessionRow, activity: Activity): boolean {
+  if (host.imager === null || imaging === "never") return false;
+  return imaging === "always" || activity.hasBackgroundWork || saved.notKept.length > 0;
+}
+
+/** Images a sandbox that stands still, with the folder that it is to be restored on: its own, or a copy of it. */
+export async function takeImage(
+  host: SandboxHost,
+  row: SessionRow,
+  live: LiveSandbox,
+  { threads }: Activity,
+  prepareFiles: () => Promise<Folder>,
+): Promise<ProcessImage> {
+  const { imager } = host;
+  const { cgroup } = live.sandbox;
+  if (imager === null || cgroup === null) throw new Error("process images are not supported here");
+  const { name, folder } = await newImage(host);
+  const policy = policyFor(host, live.folder, defaultLimits(host.config));
+  try {
+    const bytes = await imager.dump(policy, cgroup, folder);
+    const { workspace, home } = await prepareFiles();
+    return {
+      name,
+      bytes,
+      version: row.saved.content,
+      files: await fingerprint([workspace, home]),
+      host: imager.hostKey(policy),
+      key: live.folder.key,
+      uid: live.folder.uid,
+      threads,
+      isUsed: false,
+    };
+  } catch (error) {
+    await removeImage(folder);
+    throw error;
+  }
+}
+
+/** Why an image cannot be restored now; null when it can. */
+export async function reasonAgainst(
+  host: SandboxHost,
+  image: ProcessImage,
+  folder: Folder,
+): Promise<string | null> {
+  if (host.imager === null) return "this host cannot restore process images";
+  if (image.isUsed) return "the server ended while it was restored";
+  if (image.host !== host.imager.hostKey(policyFor(host, folder, defaultLimits(host.config))))
+    return "the kernel, the processor, or what the sandbox stands on has changed";
+  const files = await fingerprint([folder.workspace, folder.home]).catch(() => null);
+  return files === image.files ? null : "files were changed while the session slept";
+}
+
+/** For a copy of a session that sleeps; null when its image is of no use to the session itself. */
+export async function copyImage(
+  host: SandboxHost,
+  image: ProcessImage,
+  source: Folder,
+  copy: Folder,
+): Promise<ProcessImage | null> {
+  if ((await reasonAgainst(host, image, source)) !== null) return null;
+  const { name, folder } = await newImage(host);
+  await cp(imageFolder(host, image), folder, { recursive: true });
+  return { ...image, name, files: await fingerprint([copy.workspace, copy.home]) };
+}
+
+export const imageFolder = (host: SandboxHost, { name }: ProcessImage) =>
+  join(imagesDir(host.config.dataDir), name);
+
+export const dropImage = (host: SandboxHost, image: ProcessImage): Promise<void> =>
+  removeImage(imageFolder(host, image));
+
+/** Removes images that no session has: those that a killed server was making. */
+export async function removeStrayImages(dataDir: string, owned: ReadonlySet<string>): Promise<void> {
+  const names = await readdir(imagesDir(dataDir)).catch(() => []);
+  for (const name of names) if (!owned.has(name)) await removeImage(join(imagesDir(dataDir), name));
+}
