@@ -42,6 +42,7 @@ class Agent(ServerSide, RunSide, KernelSide):
         self.leaving = False  # saving for the last time
         self.rolling_back = None
         self.frozen = None  # processes that stand still, while an image of all may be made
+        self.kernel_status = None  # of a kernel that ended while all stood still: replaced when they go on
         self.is_restoring = False  # a session that has just moved in
         self.died_unused = 0  # kernels in a row
         self.seed_errors = []  # told on the standard error of the run that the files were for

@@ -213,7 +213,9 @@ class KernelSide:
                 return
             if pid == 0:
                 return
-            if pid == self.kernel.pid:
+            if pid == self.kernel.pid and self.frozen is not None:
+                self.kernel_status = status
+            elif pid == self.kernel.pid:
                 self.on_kernel_ended(status)
             elif self.run is not None and self.run.target is not self.kernel and pid == self.run.target.pid:
                 self.finish_run(describe_shell(status))

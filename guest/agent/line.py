@@ -8,6 +8,7 @@ from wire import encode_frame, take_frame
 SOCKET_PATH = "/run/era/agent.sock"
 READ_BYTES = 1 << 15
 REDIAL_SECONDS = 0.05
+HURRIED_REDIAL_SECONDS = 0.003
 
 
 class Line:
@@ -19,10 +20,12 @@ class Line:
         self.orphan_seconds = 0.0
         self.gives_up_at = None  # while nobody is there
         self.dials_at = 0.0
+        self.hurries_until = 0.0  # while a server is about to come
 
     def dial(self):
         """Raises OSError when nobody listens."""
-        self.dials_at = time.monotonic() + REDIAL_SECONDS
+        now = time.monotonic()
+        self.dials_at = now + (HURRIED_REDIAL_SECONDS if now < self.hurries_until else REDIAL_SECONDS)
         connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
         try:
             connection.connect(SOCKET_PATH)

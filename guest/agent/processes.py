@@ -33,18 +33,21 @@ def _stat_fields(pid):
 
 
 def _others():
-    """Process -> (parent, whether it stands still), for all others that have not ended."""
+    """Process -> (parent, whether all of it stands still), for all others that have a thread left."""
     found = {}
     for name in listdir("/proc"):
         if not name.isdigit() or name == "1":
             continue
+        # The first thread may have ended before the others: then the process looks as if it had, too.
+        states = _thread_states(name)
         fields = _stat_fields(name)
-        if len(fields) > 1 and fields[0] not in ENDED:
-            found[int(name)] = int(fields[1]), all(state in STILL for state in _thread_states(name))
+        if states and len(fields) > 1:
+            found[int(name)] = int(fields[1]), all(state in STILL for state in states)
     return found
 
 
 ENDED, STILL = (b"Z", b"X"), (b"T", b"t")
+QUIET_PASSES = 2
 
 
 def _thread_states(pid):
@@ -63,19 +66,20 @@ def stop_all(seconds):
     CRIU does not image a process that stands still with a signal to take.
     """
     stopped = set()
+    quiet = 0
     until = time.monotonic() + seconds
-    while True:
+    while quiet < QUIET_PASSES:  # one looks at them one by one: meanwhile the last may have woken the first
         others = _others()
         moving = {pid for pid, (_, is_still) in others.items() if not is_still}
-        if not moving:
-            return stopped
+        quiet = 0 if moving else quiet + 1
         stopped |= moving
         for pid in moving.difference(parent for pid, (parent, _) in others.items() if pid in moving):
             send(pid, SIGSTOP)
         if time.monotonic() > until:
             go_on(stopped)
-            raise TimeoutError(f"process {min(moving)} does not stand still")
+            raise TimeoutError(f"process {min(moving, default=0)} does not stand still")
         time.sleep(0.001)
+    return stopped
 
 
 def go_on(pids):

@@ -14,6 +14,8 @@ MAX_LISTED = 1_000
 FREEZE_SECONDS = 1.0
 # Longer than any image takes to be written or a copy of its files to be made; what waits for that stands still.
 FROZEN_SECONDS = 900.0
+# A sandbox that was imaged goes on by being dialled from, here or where it is restored.
+HURRY_SECONDS = 2.0
 
 
 class ServerSide:
@@ -41,23 +43,29 @@ class ServerSide:
 
     def freeze(self):
         """All other processes stand still, this one can be imaged, and the line is hung up: until somebody is there again."""
-        if self.run is not None or self.frozen is not None or not self.kernel.is_ready:
+        if self.run is not None or self.frozen is not None:
             raise FrameError("a freeze while something runs")
         self.keeps_state = True
         try:
+            if not self.kernel.is_ready:
+                raise OSError("its interpreter is being replaced")
             self.frozen = processes.stop_all(FREEZE_SECONDS)
         except OSError as error:
             self.send({"type": "frozen", "error": str(error)[:1024]})
             return
-        processes.set_reachable(True)  # CRIU asks for it; nobody moves who could use it
+        processes.set_reachable(True)  # CRIU asks for it; what others could reach by it is covered by mounts
         self.send({"type": "frozen", "error": None})
         self.on_hang_up()
         self.line.gives_up_at = time.monotonic() + FROZEN_SECONDS
+        self.line.hurries_until = time.monotonic() + HURRY_SECONDS
 
     def thaw(self):
         processes.set_reachable(False)
         processes.go_on(self.frozen)
         self.frozen = None
+        status, self.kernel_status = self.kernel_status, None
+        if status is not None:
+            self.on_kernel_ended(status)
 
     def on_nobody_there(self, now):
         if self.frozen is not None and now >= self.line.gives_up_at:
@@ -70,8 +78,6 @@ class ServerSide:
                 self.line.dial()
             except OSError:
                 return
-            if self.frozen is not None:
-                self.thaw()
             self.watch_line()
             self.say_hello()
 
@@ -98,6 +104,8 @@ class ServerSide:
                 self.run.end("interrupted", self.kernel)
         elif kind == "welcome":
             self.line.welcomed(header)
+            if self.frozen is not None:
+                self.thaw()
         elif kind == "recorded":
             self.results.forget(header["runs"])
         elif kind == "replay":

@@ -79,7 +79,7 @@ export function viewState(row: SessionRow, state: string, support: ImagingSuppor
       mode: imaging,
       ...support,
       /** Of the processes as they went to sleep. */
-      image: image === null ? null : { bytes: image.bytes, version: image.version },
+      image: image === null ? null : { bytes: image.bytes, took_ms: image.tookMs, version: image.version },
       lost: imageLost,
     },
   };

@@ -4,16 +4,22 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { cp, mkdir, readdir, readFile, rename } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rename, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { removeTree } from "../lib/remove-tree.ts";
 import { runCommand } from "../lib/run-command.ts";
+import { AGENT_FOLDERS, DEVICES } from "../sandbox/mounts.ts";
 import type { SeccompPolicy } from "../sandbox/seccomp.ts";
 import type { Image } from "./find.ts";
 import { IMAGES_DIR } from "./recipe.ts";
 
-export type GuestRuntime = { dir: string; seccompPath: string };
+export type GuestRuntime = {
+  dir: string;
+  seccompPath: string;
+  /** Empty places for what is mounted in /dev and /run of a sandbox that is restored from an image. */
+  skeleton: string;
+};
 
 const GUEST_DIR = fileURLToPath(new URL("../../guest/", import.meta.url));
 const COMPILE_SECCOMP = join(IMAGES_DIR, "compile-seccomp.py");
@@ -21,6 +27,8 @@ const COMPILE_SECCOMP = join(IMAGES_DIR, "compile-seccomp.py");
 const VENDORED = {
   "javascript/vendor/acorn.mjs": fileURLToPath(import.meta.resolve("acorn").replace(/[^/]*$/, "acorn.mjs")),
 };
+/** Changes with what is made beside the guest programs. */
+const LAYOUT = "4";
 const TIMEOUT_MS = 60_000;
 const UNFINISHED = ".making-";
 
@@ -32,12 +40,16 @@ export async function ensureRuntime(
   policy: SeccompPolicy,
 ): Promise<GuestRuntime> {
   const hash = await contentHash(
-    [image.name, JSON.stringify(policy)],
+    [LAYOUT, image.name, JSON.stringify(policy)],
     [GUEST_DIR, COMPILE_SECCOMP, ...Object.values(VENDORED)],
   );
   const base = runtimesDir(home);
   const root = join(base, hash);
-  const runtime = { dir: join(root, "guest"), seccompPath: join(root, "seccomp.bpf") };
+  const runtime = {
+    dir: join(root, "guest"),
+    seccompPath: join(root, "seccomp.bpf"),
+    skeleton: join(root, "skeleton"),
+  };
   if (existsSync(root)) return runtime;
   await mkdir(base, { recursive: true, mode: 0o755 });
   await removeUnfinished(base);
@@ -68,12 +80,37 @@ async function make(staging: string, image: Image, policy: SeccompPolicy): Promi
     filter: (path) => !path.includes("__pycache__"),
   });
   for (const [target, source] of Object.entries(VENDORED)) await cp(source, join(staging, "guest", target));
+  await makeSkeleton(join(staging, "skeleton"));
   await cp(COMPILE_SECCOMP, join(staging, "compile-seccomp.py"));
   const inImage = (command: string[], stdin?: string) => inImageOnce(image, staging, command, stdin);
   // Hashes instead of times, never checked again: the mount is read-only, and a copy has new times.
   await inImage(["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/era/guest"]);
   await inImage(["/opt/era/compile-seccomp.py", "/opt/era/seccomp.bpf"], JSON.stringify(policy));
 }
+
+/** As bubblewrap fills the memory file systems that it mounts there; and what lies over the agent in /proc. */
+async function makeSkeleton(path: string): Promise<void> {
+  for (const folder of [
+    "run/era",
+    "run/era-state",
+    "dev/pts",
+    "dev/shm",
+    ...AGENT_FOLDERS.map((name) => `none/${name}`),
+  ])
+    await mkdir(join(path, folder), { recursive: true, mode: 0o755 });
+  await writeFile(join(path, "none/mem"), "");
+  for (const device of DEVICES) await writeFile(join(path, "dev", device), "");
+  for (const [name, target] of Object.entries(DEVICE_LINKS)) await symlink(target, join(path, "dev", name));
+}
+
+const DEVICE_LINKS = {
+  stdin: "/proc/self/fd/0",
+  stdout: "/proc/self/fd/1",
+  stderr: "/proc/self/fd/2",
+  fd: "/proc/self/fd",
+  core: "/proc/kcore",
+  ptmx: "pts/ptmx",
+};
 
 /** Runs the image's Python on our own programs (not a guest's), with the folder in the making at /opt/era. */
 async function inImageOnce(image: Image, folder: string, command: string[], stdin = ""): Promise<void> {

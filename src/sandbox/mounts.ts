@@ -1,10 +1,20 @@
 /** What a guest sees of files: the image read-only, its own three folders, small memory file systems, nothing else. */
 import { CA_PATH, type SandboxPolicy } from "./policy.ts";
 
-/** What of the host's files a guest sees, beside the image: where it sees it, and what it is. */
-export function hostBinds({ folders, guestDir, caBundle }: SandboxPolicy): Map<string, string> {
-  const devices = ["null", "zero", "full", "random", "urandom", "tty"].map((name) => `/dev/${name}`);
+/** Those that a guest has. */
+export const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/**
+ * What of the host's files a guest sees, beside the image: where it sees it, and what it is. /dev and /run hold nothing but
+ * places for what is mounted in them: a restored sandbox has a folder of the host there.
+ */
+export function hostBinds(policy: SandboxPolicy): Map<string, string> {
+  const { folders, guestDir, skeleton, caBundle } = policy;
+  const devices = DEVICES.map((name) => `/dev/${name}`);
   return new Map([
+    ...agentCovers(policy),
+    ["/dev", `${skeleton}/dev`],
+    ["/run", `${skeleton}/run`],
     ...devices.map((path) => [path, path] as const),
     ["/opt/era", guestDir],
     ["/run/era", folders.run],
@@ -15,6 +25,19 @@ export function hostBinds({ folders, guestDir, caBundle }: SandboxPolicy): Map<s
   ]);
 }
 
+/**
+ * What lies over the agent's entries in /proc: it runs as the guest's own user, and while it is imaged the kernel would let
+ * others of that user open its memory and descriptors.
+ */
+function agentCovers({ skeleton }: SandboxPolicy): Map<string, string> {
+  const names = ["mem", ...AGENT_FOLDERS];
+  // Each another source: CRIU restores a second mount of the same one without its flags.
+  return new Map(names.map((name) => [`/proc/1/${name}`, `${skeleton}/none/${name}`]));
+}
+
+/** Folders of a process in /proc that lead to its memory and descriptors. */
+export const AGENT_FOLDERS = ["fd", "fdinfo", "map_files", "task"];
+
 /** Arguments of bubblewrap, in order: a later mount may lie inside an earlier one. */
 export function planMounts(policy: SandboxPolicy): string[] {
   const size = String(policy.limits.tmpBytes);
@@ -22,6 +45,7 @@ export function planMounts(policy: SandboxPolicy): string[] {
   return [
     ...["--ro-bind", policy.rootfs, "/"],
     ...["--proc", "/proc"],
+    ...[...agentCovers(policy)].flatMap(([target, source]) => ["--ro-bind", source, target]),
     ...["--dev", "/dev"],
     ...["--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"],
     // Device nodes stay usable; but nobody can fill the memory file system that they lie on.

@@ -6,6 +6,7 @@ import { guestEnvironment, type SandboxPolicy } from "./policy.ts";
 const policy: SandboxPolicy = {
   rootfs: "/image",
   guestDir: "/guest",
+  skeleton: "/skeleton",
   folders: { workspace: "/s/workspace", state: "/s/state", home: "/s/home", run: "/s/run" },
   caBundle: "/ca.pem",
   limits: {

@@ -20,6 +20,8 @@ export type SandboxPolicy = {
   rootfs: string;
   /** The guest programs, compiled; mounted at /opt/era. */
   guestDir: string;
+  /** Places for what is mounted in /dev and /run. */
+  skeleton: string;
   folders: SessionFolders;
   /** The host's bundle of certificate authorities, when it has one. */
   caBundle: string | null;

@@ -4,20 +4,20 @@
  */
 import type { SessionRow } from "../store/store.ts";
 import { type Folder, leaveOutSecrets } from "./folder.ts";
-import { copyImage, wantsImage } from "./process-images.ts";
+import { copyImage, dropImage, flushImageOf, wantsImage } from "./process-images.ts";
 import type { RunRecorder } from "./recorder.ts";
 import type { SessionDependencies } from "./session.ts";
 import type { SessionFolder } from "./session-folder.ts";
 import type { SessionSandbox } from "./session-sandbox.ts";
 
-/** Saves all and ends the sandbox. Rejects with `save_failed`, still live. */
+/** Saves all and ends the sandbox; its image, if any, is on disk a little later. Rejects with `save_failed`, still live. */
 export async function fallAsleep(
   row: SessionRow,
   sandbox: SessionSandbox,
   folder: SessionFolder,
   recorder: RunRecorder,
   deps: SessionDependencies,
-): Promise<void> {
+): Promise<{ flushed: Promise<void> }> {
   const isSaved = await saveAll(row, sandbox, recorder, deps);
   const leaveOut = async (from: Folder) => {
     row.leftOut = await leaveOutSecrets(from);
@@ -29,11 +29,33 @@ export async function fallAsleep(
       ? await sandbox.image(row, () => leaveOut(current))
       : null;
   // Known before the sandbox goes: whoever is killed in between leaves either, and never both.
-  if (row.image !== null) await deps.store.updateSession(row, true);
+  if (row.image !== null) await storeImage(row, sandbox, deps);
   await sandbox.end(new Error("its session sleeps"));
   if (row.image === null && current !== null) await leaveOut(current);
   row.hibernatedAt = new Date().toISOString();
   await deps.store.updateSession(row);
+  const flushed = flushImageOf(deps.host, deps.store, row).catch((error: unknown) => {
+    deps.host.log.info({ err: error, session: row.id }, "an image did not come to the disk");
+  });
+  return { flushed };
+}
+
+/** A sandbox whose image cannot be stored has no line any more: its saved state is what there is. */
+async function storeImage(
+  row: SessionRow,
+  sandbox: SessionSandbox,
+  { host, store }: SessionDependencies,
+): Promise<void> {
+  const { image } = row;
+  try {
+    await store.updateSession(row, true);
+  } catch (error) {
+    row.image = null;
+    row.imageLost = "it could not be stored";
+    if (image !== null) await dropImage(host, image);
+    await sandbox.end(new Error("its image could not be stored"));
+    throw error;
+  }
 }
 
 /** Has `copy` made of the folder, all of its state saved; answers the row as the copy's begins. */
@@ -49,7 +71,8 @@ export async function copyAwake(
   using held = await folder.hold();
   const { folder: source } = held;
   if (source === null) return structuredClone(row);
-  if (isSaved && wantsImage(deps.host, row, sandbox)) return copyImaged(row, sandbox, () => copy(source));
+  if (isSaved && wantsImage(deps.host, row, sandbox))
+    return copyImaged(row, sandbox, deps, () => copy(source));
   const target = await copy(source);
   const image = row.image && (await copyImage(deps.host, row.image, source, target));
   return { ...structuredClone(row), image };
@@ -59,18 +82,25 @@ export async function copyAwake(
 async function copyImaged(
   row: SessionRow,
   sandbox: SessionSandbox,
+  { host }: SessionDependencies,
   copy: () => Promise<Folder>,
 ): Promise<SessionRow> {
-  let copied: Folder | null = null;
-  const image = await sandbox.image(row, async () => {
-    copied = await copy();
-    return copied;
-  });
+  let copying: Promise<Folder> | null = null;
   const { imageLost } = row;
-  row.imageLost = null;
-  await sandbox.goOn(row);
-  if (copied === null) await copy();
-  return { ...structuredClone(row), image, imageLost };
+  const image = await sandbox.image(row, () => {
+    copying = copy();
+    return copying;
+  });
+  const lost = row.imageLost;
+  row.imageLost = imageLost; // what this one could not, the copy tells
+  try {
+    await sandbox.goOn(row);
+    await (copying ?? copy());
+    return { ...structuredClone(row), image, imageLost: image === null ? lost : null };
+  } catch (error) {
+    if (image !== null) await dropImage(host, image);
+    throw error;
+  }
 }
 
 /** False when its line is gone: what was saved before is what there is. */

@@ -1,5 +1,6 @@
 /** A sandbox with its agent on the line: started, greeted, ready to run. */
 import { createHmac } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import type { Config } from "../config.ts";
 import type { EgressGateway } from "../egress/gateway.ts";
@@ -124,6 +125,7 @@ export function policyFor(
   return {
     rootfs: host.image.rootfs,
     guestDir: host.runtime.dir,
+    skeleton: host.runtime.skeleton,
     folders: folder,
     caBundle: host.caBundle,
     limits,
@@ -133,7 +135,7 @@ export function policyFor(
 }
 
 /** Of which process image a sandbox is made again: where it lies, and the key and uid of the folder that it was made on. */
-export type ImageSource = { folder: string; key: string; uid: number };
+export type ImageSource = { folder: string; key: string; uid: number; hasConnections: boolean };
 
 /** Makes a sandbox again on a folder, as it was when its image was made. Rejects, leaving nothing of it, when that fails. */
 export async function restoreSandbox(
@@ -145,17 +147,16 @@ export async function restoreSandbox(
   if (host.imager === null || host.cgroups === null)
     throw new BugError("process images are not supported here");
   await prepareFolder(folder);
+  const cgroup = await host.cgroups.create(folder.key, limits);
+  const sandbox = await host.imager.restore(policyFor(host, folder, limits), cgroup, image, folder.uid);
+  // Now, and not before: as soon as its agent is welcome, its processes go on.
   const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, image.key));
-  let sandbox: Sandbox | null = null;
   try {
-    const cgroup = await host.cgroups.create(folder.key, limits);
-    const source = { folder: image.folder, uid: image.uid };
-    sandbox = await host.imager.restore(policyFor(host, folder, limits), cgroup, source, folder.uid);
     const hello = await channel.greeted(AbortSignal.timeout(ADOPT_TIMEOUT_MS));
     return { ...live(host, folder, sandbox, channel, hello), isResumed: true };
   } catch (error) {
     channel.close(error instanceof Error ? error : new Error(String(error)));
-    await sandbox?.end();
+    await sandbox.end();
     throw error;
   }
 }
@@ -176,7 +177,7 @@ export async function adoptSandbox(host: SandboxHost, folder: Folder, cgroup: Cg
     const hello = await channel.greeted(
       AbortSignal.any([gone.signal, AbortSignal.timeout(ADOPT_TIMEOUT_MS)]),
     );
-    return live(host, folder, sandbox, channel, hello);
+    return { ...live(host, folder, sandbox, channel, hello), isResumed: !hasMonitor(cgroup) };
   } catch (cause) {
     const reason = new AppError("sandbox_failed", `Cannot adopt a sandbox: ${describe(cause, sandbox)}`, {
       cause,
@@ -186,6 +187,17 @@ export async function adoptSandbox(host: SandboxHost, folder: Folder, cgroup: Cg
     throw reason;
   } finally {
     clearInterval(watch);
+  }
+}
+
+/** Whether bubblewrap's own process is there, which stays outside; one that was restored has none. */
+const hasMonitor = (cgroup: Cgroup) => cgroup.pids().some((pid) => !isInside(pid));
+
+function isInside(pid: number): boolean {
+  try {
+    return /^NSpid:\t\d+\t\d+/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return true; // it ended in between
   }
 }
 

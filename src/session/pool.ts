@@ -141,7 +141,8 @@ export class SandboxPool {
     await this.#takeSlot();
     try {
       const wanted = limits ?? defaultLimits(this.#host.config);
-      return this.#lease(await this.#gate.run(() => restoreSandbox(this.#host, folder, wanted, image)));
+      // Not at the gate of starts, which are shorter: the imager has one of its own.
+      return this.#lease(await restoreSandbox(this.#host, folder, wanted, image));
     } catch (error) {
       this.#slots -= 1;
       throw error;
@@ -216,11 +217,12 @@ export class SandboxPool {
         this.#launchAll();
       }
     };
-    return {
+    const lease: Lease = {
       live,
-      end: (reason) => giveBack(() => live.end(reason)),
-      destroy: (reason) => giveBack(() => destroy(this.#host, live, reason)),
+      end: (reason) => giveBack(() => lease.live.end(reason)),
+      destroy: (reason) => giveBack(() => destroy(this.#host, lease.live, reason)),
     };
+    return lease;
   }
 
   #launchAll(): void {

@@ -2,12 +2,12 @@
  * Process images of sessions: when one is made, whether it can be used, and what becomes of it. An image goes with the
  * files as they were and is used at most once; the saved state is there beside it, for all that can be saved.
  */
-import { cp, mkdir, readdir } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fingerprint } from "../files/fingerprint.ts";
 import { randomBase36 } from "../lib/random-id.ts";
-import { removeImage } from "../sandbox/imaging/imager.ts";
-import type { ProcessImage, SessionRow } from "../store/store.ts";
+import { flushImage, removeImage } from "../sandbox/imaging/imager.ts";
+import type { ProcessImage, SessionRow, Store } from "../store/store.ts";
 import type { Folder } from "./folder.ts";
 import { defaultLimits, type LiveSandbox, policyFor, type SandboxHost } from "./live-sandbox.ts";
 
@@ -42,18 +42,23 @@ export async function takeImage(
   if (imager === null || cgroup === null) throw new Error("process images are not supported here");
   const { name, folder } = await newImage(host);
   const policy = policyFor(host, live.folder, defaultLimits(host.config));
+  const startedAt = performance.now();
   try {
-    const bytes = await imager.dump(policy, cgroup, folder);
+    const { bytes, hasConnections } = await imager.dump(policy, cgroup, folder);
     const { workspace, home } = await prepareFiles();
+    const files = await fingerprint([workspace, home]);
     return {
       name,
       bytes,
+      hasConnections,
+      tookMs: Math.round(performance.now() - startedAt),
       version: row.saved.content,
-      files: await fingerprint([workspace, home]),
+      files,
       host: imager.hostKey(policy),
       key: live.folder.key,
       uid: live.folder.uid,
       threads,
+      unflushedBoot: await bootId(),
       isUsed: false,
     };
   } catch (error) {
@@ -69,6 +74,8 @@ export async function reasonAgainst(
   folder: Folder,
 ): Promise<string | null> {
   if (host.imager === null) return "this host cannot restore process images";
+  if (image.unflushedBoot !== null && image.unflushedBoot !== (await bootId()))
+    return "the machine stopped before it was on disk";
   if (image.isUsed) return "the server ended while it was restored";
   if (image.host !== host.imager.hostKey(policyFor(host, folder, defaultLimits(host.config))))
     return "the kernel, the processor, or what the sandbox stands on has changed";
@@ -85,9 +92,27 @@ export async function copyImage(
 ): Promise<ProcessImage | null> {
   if ((await reasonAgainst(host, image, source)) !== null) return null;
   const { name, folder } = await newImage(host);
-  await cp(imageFolder(host, image), folder, { recursive: true });
-  return { ...image, name, files: await fingerprint([copy.workspace, copy.home]) };
+  try {
+    await cp(imageFolder(host, image), folder, { recursive: true });
+    const files = await fingerprint([copy.workspace, copy.home]);
+    return { ...image, name, files, unflushedBoot: await bootId() };
+  } catch (error) {
+    await removeImage(folder);
+    throw error;
+  }
 }
+
+/** After that it outlives the machine's own end. */
+export async function flushImageOf(host: SandboxHost, store: Store, row: SessionRow): Promise<void> {
+  const { image } = row;
+  if (image === null) return;
+  await flushImage(imageFolder(host, image));
+  if (row.image?.name !== image.name || row.image.isUsed) return; // used meanwhile
+  row.image = { ...row.image, unflushedBoot: null };
+  await store.updateSession(row);
+}
+
+const bootId = async () => (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
 
 export const imageFolder = (host: SandboxHost, { name }: ProcessImage) =>
   join(imagesDir(host.config.dataDir), name);

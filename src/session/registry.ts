@@ -177,7 +177,7 @@ export class SessionRegistry {
     let image: ProcessImage | null = null;
     try {
       const row = await source.copyFolder(async (from) => {
-        folder = await createOwnedFolder(host);
+        folder ??= await createOwnedFolder(host);
         await copyFolder(host, from, folder);
         leftOut = await leaveOutSecrets(folder);
         return folder;

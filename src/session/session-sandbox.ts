@@ -107,22 +107,35 @@ export class SessionSandbox {
       await this.dropImage(row, reason);
       return null;
     }
-    row.image = { ...image, isUsed: true };
-    await store.updateSession(row);
+    await this.useImage(row);
+    let lease: Lease;
     try {
-      const lease = await pool.restore(folder, limits, { ...image, folder: imageFolder(host, image) });
-      await this.dropImage(row, null);
-      if (image.uid !== folder.uid) lease.live.channel.reseed();
-      this.threads = image.threads;
-      return lease;
+      lease = await pool.restore(folder, limits, { ...image, folder: imageFolder(host, image) });
     } catch (error) {
       if (error instanceof AppError) {
-        row.image = image; // no slot for it now
+        row.image = image; // there was no slot for it
+        await store.updateSession(row);
         throw error;
       }
       await this.dropImage(row, `it could not be restored: ${(error as Error).message}`);
       return null;
     }
+    try {
+      await this.dropImage(row, null);
+    } catch (error) {
+      await lease.end(new Error("its session could not be stored"));
+      throw error;
+    }
+    if (image.uid !== folder.uid) lease.live.channel.reseed();
+    this.threads = image.threads;
+    return lease;
+  }
+
+  /** From now on, also after a loss of power, its image is not restored again. */
+  async useImage(row: SessionRow): Promise<void> {
+    if (row.image === null) return;
+    row.image = { ...row.image, isUsed: true };
+    await this.#deps.store.updateSession(row, true);
   }
 
   /** The session goes on without its image: because it was used, or for a reason that the next run tells. */
@@ -156,17 +169,17 @@ export class SessionSandbox {
     }
   }
 
-  /** Has a sandbox that stood still go on. Rejects, with nothing of it left, when it does not. */
+  /** Has a sandbox that stood still go on; rejects, with nothing of it left, when it does not. One that did not goes on. */
   async goOn(row: SessionRow): Promise<void> {
     const { lease } = this.#held();
-    const { sandbox, folder, isResumed } = lease.live;
+    const { sandbox, folder, channel } = lease.live;
     if (sandbox.cgroup === null) throw new BugError("a sandbox without a cgroup stands still");
-    const { threads } = this;
-    if (this.#watched !== null) this.#deps.disk.unwatch(this.#watched);
-    lease.live = { ...(await adoptSandbox(this.#deps.host, folder, sandbox.cgroup)), isResumed };
+    if (channel.isLost) {
+      if (this.#watched !== null) this.#deps.disk.unwatch(this.#watched);
+      lease.live = await adoptSandbox(this.#deps.host, folder, sandbox.cgroup);
+      this.#attach(lease.live);
+    }
     await this.#openDoor(row, lease);
-    this.#attach(lease.live);
-    this.threads = threads;
   }
 
   async #wakeCold(row: SessionRow, limits: Limits | null): Promise<Lease> {

@@ -17,6 +17,7 @@ import { EgressLog } from "./egress-log.ts";
 import { copyAwake, fallAsleep } from "./falling-asleep.ts";
 import type { Folder } from "./folder.ts";
 import { durabilityOf, guestRunOf, timeoutOf } from "./guest-run.ts";
+import { Incoming } from "./incoming.ts";
 import { LateOutput } from "./late-output.ts";
 import {
   createOwnedFolder,
@@ -62,6 +63,8 @@ export class Session {
   readonly setup: Setup;
   readonly #recorder: RunRecorder;
   readonly #runs = new CurrentRuns();
+  readonly #incoming: Incoming;
+  #flushing = Promise.resolve(); // the last image, on its way to the disk
   readonly #open: OpenRuns;
 
   /** `lastNumber` is that of the session's last recorded run, 0 when there is none. */
@@ -93,6 +96,7 @@ export class Session {
       },
     });
     this.setup = new Setup(row, this.#sandbox, deps);
+    this.#incoming = new Incoming(row, this.#sandbox, () => this.#queue.add(() => this.#wakeByImage()));
   }
 
   /** Installs what is to be installed, before any run that is asked for from now on. */
@@ -159,37 +163,30 @@ export class Session {
 
   /** Asks the run in progress to end. False when that run is not in progress. */
   interrupt(runId: string): boolean {
-    const isCurrent = this.currentRun === runId;
-    if (isCurrent) this.#sandbox.live?.channel.interrupt(runId);
-    return isCurrent;
+    if (this.currentRun !== runId) return false;
+    this.#sandbox.live?.channel.interrupt(runId);
+    return true;
   }
 
   /** Its folder, to work in; null when it has none yet. Whoever holds it lets it go. */
-  holdFolder(): Promise<HeldFolder> {
-    return this.#folder.hold();
-  }
+  holdFolder = (): Promise<HeldFolder> => this.#folder.hold();
 
   /** Its folder, made now if it has none: a session that has run nothing may be given files. */
   async holdMadeFolder(): Promise<HeldFolder & { folder: Folder }> {
-    if (this.#folder.current === null) await this.#queue.add(() => this.#makeFolder());
+    const make = async () => {
+      if (this.#folder.current === null) await this.#adoptFolder(await createOwnedFolder(this.#deps.host));
+    };
+    if (this.#folder.current === null) await this.#queue.add(make);
     return this.#folder.holdMade();
   }
 
-  async #makeFolder(): Promise<void> {
-    if (this.#folder.current === null) await this.#adoptFolder(await createOwnedFolder(this.#deps.host));
-  }
+  /** Ends what an earlier server began to move. */
+  settleFolder = () => this.#folder.finishMove();
 
-  /** Its folder is where it is to stay: what an earlier server began to move has come to its end. */
-  async settleFolder(): Promise<void> {
-    await this.#folder.finishMove();
-  }
-
-  /** A connection to a port that a program of it listens on; null when none does, or when it sleeps without its processes. */
+  /** A connection to a port that a program of it listens on. */
   async connect(port: number): Promise<Socket | null> {
     this.#runs.touch();
-    if (this.#row.image !== null && this.#sandbox.live === null)
-      await this.#queue.add(() => this.#ensureLive());
-    return this.#sandbox.live?.ports.connect(port) ?? null;
+    return this.#incoming.connect(port);
   }
 
   get currentRun(): string | null {
@@ -234,6 +231,7 @@ export class Session {
       if (folder === null) return this.#open.lose(this.#row);
       if (cgroup !== null) {
         try {
+          await this.#sandbox.useImage(this.#row); // its processes are about to go on
           const live = await this.#sandbox.adopt(this.#row, folder, cgroup);
           if (this.setup.isOpen) await this.#endSandbox("its setup begins again");
           else await this.#greet(live, true);
@@ -262,6 +260,7 @@ export class Session {
         this.#deps.host.log.warn({ err: error, session: this.#row.id }, "variables could not be saved");
       });
       await this.#endSandbox("the server stopped");
+      await this.#flushing;
       await this.#recorder.settled();
     });
     clearTimeout(impatient);
@@ -348,6 +347,11 @@ export class Session {
     return started;
   }
 
+  async #wakeByImage(): Promise<void> {
+    this.#admission.check();
+    if (this.#row.image !== null) await this.#ensureLive();
+  }
+
   async #adoptFolder(folder: Folder): Promise<void> {
     this.#admission.check();
     await this.#folder.adopt(folder);
@@ -386,7 +390,8 @@ export class Session {
   /** Saves all and ends the sandbox, if there is one. Rejects with `save_failed`, still live. */
   async #sleep(): Promise<void> {
     if (this.#sandbox.live === null) return;
-    await fallAsleep(this.#row, this.#sandbox, this.#folder, this.#recorder, this.#deps);
+    const asleep = await fallAsleep(this.#row, this.#sandbox, this.#folder, this.#recorder, this.#deps);
+    this.#flushing = asleep.flushed;
   }
 
   async #endSandbox(reason: string): Promise<void> {

@@ -62,6 +62,10 @@ export type ProcessImage = {
   /** Of its folder, in the server's folder of images. */
   name: string;
   bytes: number;
+  /** Whether its processes have connections with each other. */
+  hasConnections: boolean;
+  /** Milliseconds for which the processes stood still. */
+  tookMs: number;
   /** Of the variables, whose saved state has all of them that can be saved. */
   version: number;
   /** What it must meet again: the session's files as they were, and the same host. */
@@ -72,6 +76,8 @@ export type ProcessImage = {
   uid: number;
   /** Of the program, besides its processes: what goes on is not told again before its next run. */
   threads: number;
+  /** Boot of this machine in which it was made, until it is on disk. */
+  unflushedBoot: string | null;
   /** It is restored at most once: set before that begins. */
   isUsed: boolean;
 };

@@ -209,6 +209,7 @@ def look():
   facts["mount"] = (libc.mount(b"none", b"/tmp", b"tmpfs", 0, None), errno.errorcode.get(ctypes.get_errno()))
   facts["namespaces"] = open("/proc/sys/user/max_user_namespaces").read().strip()
   facts["agent"] = attempt(lambda: open("/proc/1/mem", "r+b"))
+  facts["cgroup"] = open("/proc/self/cgroup").read()
   facts["image"] = attempt(lambda: open("/usr/x", "w"))
   facts["map"] = open("/proc/self/uid_map").read().split()[0::2]
   facts["interfaces"] = [name for _, name in socket.if_nameindex()]

@@ -173,7 +173,12 @@ export const PROCESSES: Probe[] = [
   {
     title: "the agent's descriptors",
     code: attempt(`os.open("/proc/1/fd/0", os.O_RDONLY)`),
-    expected: /^REFUSED EACCES/,
+    expected: /^REFUSED (EACCES|ENOENT)/,
+  },
+  {
+    title: "the agent's memory and descriptors by way of its threads",
+    code: attempt(`os.open("/proc/1/task/1/mem", os.O_RDWR)`),
+    expected: /^REFUSED (EACCES|ENOENT)/,
   },
   { title: "more priority", code: attempt("os.nice(-5)"), expected: /^REFUSED (EPERM|EACCES)/ },
   {

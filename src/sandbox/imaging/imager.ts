@@ -2,49 +2,60 @@
  * Process images: all processes of a sandbox written to a folder, and made again from it, by CRIU. The folder belongs to
  * the server alone. What an image holds runs only where it fits: on the kernel, the processor and the image that it was made on.
  */
-import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
-import { cpus, release } from "node:os";
-import { join } from "node:path";
+import { mkdir, open, readdir, readFile, stat, statfs, writeFile } from "node:fs/promises";
+import { availableParallelism, cpus, release } from "node:os";
+import { dirname, join } from "node:path";
+import { Gate } from "../../lib/gate.ts";
 import { removeTree } from "../../lib/remove-tree.ts";
 import { runCommand } from "../../lib/run-command.ts";
 import type { Cgroup } from "../cgroup.ts";
 import { adoptedSandbox, type Sandbox } from "../launch.ts";
 import type { SandboxPolicy } from "../policy.ts";
-import { type CriuPlace, criuEnvironment, planDump, planRestore } from "./plan.ts";
+import { type CriuPlace, criuEnvironment, planDump, planOpen, planRestore } from "./plan.ts";
 
 const TIMEOUT_MS = 120_000;
+const MIN_FREE_BYTES = 2 * 2 ** 30;
 const LOG = "criu.log";
 
-/** An image, and the host uid whose processes it holds. */
-type Source = { folder: string; uid: number };
+/** An image, the host uid whose processes it holds, and whether they have connections open. */
+type Source = { folder: string; uid: number; hasConnections: boolean };
+type Written = { bytes: number; hasConnections: boolean };
 
 export class Imager {
   readonly #criu: CriuPlace;
+  /** Each takes a core, and many at once would only slow each other. */
+  readonly #gate = new Gate(Math.max(2, availableParallelism()));
 
   constructor(criu: CriuPlace) {
     this.#criu = criu;
   }
 
-  /** Writes the image of a sandbox whose processes stand still, into a new folder; answers its size in bytes. */
-  async dump(policy: SandboxPolicy, cgroup: Cgroup, folder: string): Promise<number> {
+  /** Writes the image of a sandbox whose processes stand still, into a new folder; answers its size. */
+  dump(policy: SandboxPolicy, cgroup: Cgroup, folder: string): Promise<Written> {
+    return this.#gate.run(() => this.#dump(policy, cgroup, folder));
+  }
+
+  async #dump(policy: SandboxPolicy, cgroup: Cgroup, folder: string): Promise<Written> {
+    await refuseIfFull(dirname(folder));
     // Inside of a folder of root's alone. The processes that CRIU makes again pass through this one before they have rights.
     await mkdir(folder, { mode: 0o711 });
     const pid = await firstProcess(cgroup);
     await this.#run(planDump(this.#criu, policy, pid, folder), folder);
-    return sizeOf(folder);
+    return { bytes: await sizeOf(folder), hasConnections: await hasConnections(pid) };
   }
 
-  /** Makes the processes of an image again. Rejects, with nothing of them left, when that cannot be done. */
-  async restore(
-    policy: SandboxPolicy,
-    cgroup: Cgroup,
-    { folder, uid }: Source,
-    owner: number,
-  ): Promise<Sandbox> {
+  /** Makes the processes of an image again; they stand still until their agent has a line. Rejects, with nothing of them left, when that cannot be done. */
+  restore(policy: SandboxPolicy, cgroup: Cgroup, source: Source, owner: number): Promise<Sandbox> {
+    return this.#gate.run(() => this.#restore(policy, cgroup, source, owner));
+  }
+
+  async #restore(policy: SandboxPolicy, cgroup: Cgroup, source: Source, owner: number): Promise<Sandbox> {
+    const { folder, uid, hasConnections } = source;
     const sandbox = adoptedSandbox(cgroup);
     try {
       if (uid !== owner) await changeOwner(folder, uid, owner);
-      await this.#run(planRestore(this.#criu, policy, folder, cgroup.folders), folder);
+      await this.#run(planRestore(this.#criu, policy, source, cgroup.folders), folder);
+      if (!hasConnections) await this.#run(planOpen(this.#criu, await firstProcess(cgroup)), folder);
       return sandbox;
     } catch (error) {
       await sandbox.end();
@@ -68,6 +79,20 @@ export class Imager {
   }
 }
 
+/** Has an image survive a loss of power. */
+export async function flushImage(folder: string): Promise<void> {
+  for (const name of [...(await readdir(folder)), "."]) {
+    await using file = await open(join(folder, name));
+    await file.sync();
+  }
+}
+
+/** Images count against no session's quota: they stop when they would fill the disk. */
+async function refuseIfFull(folder: string): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize < MIN_FREE_BYTES) throw new Error("the disk is nearly full");
+}
+
 export const removeImage = (folder: string): Promise<void> => removeTree(folder);
 
 /** Host's number of the process that is the first one inside. */
@@ -77,6 +102,23 @@ async function firstProcess(cgroup: Cgroup): Promise<number> {
     if (/^NSpid:\t\d+\t1$/m.test(status)) return pid;
   }
   throw new Error("the sandbox has no first process");
+}
+
+const QUIET = new Set(["0A", "07"]); // listening, closed
+
+/** Whether a connection of its network is open, or being opened or closed; `pid` is in that network. */
+async function hasConnections(pid: number): Promise<boolean> {
+  const tables = await Promise.all(
+    ["tcp", "tcp6"].map((name) => readFile(`/proc/${pid}/net/${name}`, "utf8").catch(() => "")),
+  );
+  const states = tables.flatMap((table) =>
+    table
+      .trim()
+      .split("\n")
+      .slice(1)
+      .map((line) => line.trim().split(/\s+/)[3] ?? ""),
+  );
+  return states.some((state) => !QUIET.has(state));
 }
 
 /**

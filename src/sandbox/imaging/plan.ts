@@ -9,6 +9,7 @@ export type CriuPlace = { root: string; runDir: string };
 const LAUNCH_SCRIPT = fileURLToPath(new URL("../launch.sh", import.meta.url));
 const ENTER_SCRIPT = fileURLToPath(new URL("enter.sh", import.meta.url));
 const RESTORED_SCRIPT = fileURLToPath(new URL("restored.sh", import.meta.url));
+const OPEN_SCRIPT = fileURLToPath(new URL("open.sh", import.meta.url));
 const FILE_BLOCK_BYTES = 512;
 const LOADERS: Readonly<Record<string, readonly [loader: string, libraries: string]>> = {
   x64: ["usr/lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu"],
@@ -25,7 +26,7 @@ const CAPABILITIES = [
 
 const COMMON = [
   ...["-v1", "--log-file", LOG, "--manage-cgroups=ignore", "--empty-ns", "net"],
-  ...["--tcp-established", "--file-locks", "--link-remap", "--ghost-limit", String(GHOST_LIMIT)],
+  ...["--tcp-established", "--file-locks", "--ghost-limit", String(GHOST_LIMIT)],
 ];
 
 /** Images the processes of a sandbox, which go on as they were; `pid` is the host's number of its first process. */
@@ -40,11 +41,11 @@ export function planDump(criu: CriuPlace, policy: SandboxPolicy, pid: number, fo
   ];
 }
 
-/** Makes the processes again, in the cgroups of the sandbox, on the folders of `policy`. */
+/** Makes the processes again, in the cgroups of the sandbox, on the folders of `policy`; open connections, if it has any. */
 export function planRestore(
   criu: CriuPlace,
   policy: SandboxPolicy,
-  folder: string,
+  { folder, hasConnections }: { folder: string; hasConnections: boolean },
   cgroupFolders: readonly string[],
 ): string[] {
   const fileBlocks = Math.floor(policy.limits.fileBytes / FILE_BLOCK_BYTES);
@@ -57,10 +58,11 @@ export function planRestore(
       ...cgroupFolders,
       "--",
     ],
-    ...alone(criu, policy.rootfs),
+    ...alone(criu, policy.rootfs, ["--cgroup"]),
     ...program(criu.root, "usr/sbin/criu"),
     ...["restore", "--images-dir", folder, "--root", policy.rootfs, "--restore-detached"],
-    ...["--action-script", RESTORED_SCRIPT],
+    // Called at six stages, each time for some ten milliseconds: only where it must be.
+    ...(hasConnections ? ["--action-script", RESTORED_SCRIPT] : []),
     ...COMMON,
     ...[...hostBinds(policy)].flatMap(([target, source]) => [
       "--external",
@@ -69,20 +71,25 @@ export function planRestore(
   ];
 }
 
-/** The environment of CRIU: what its action script runs. */
+/** What CRIU leaves undone, before anything of the guest runs; `pid` is the host's number of its first process. */
+export function planOpen(criu: CriuPlace, pid: number): string[] {
+  const inside = ["nsenter", "--target", String(pid), "--user", "--net", "-S", "0", "-G", "0", "--"];
+  return [...inside, ...openCommand(criu)];
+}
+
+const openCommand = (criu: CriuPlace) => ["/bin/sh", OPEN_SCRIPT, ...program(criu.root, "usr/bin/ip")];
+
+/** What the restored script is told. */
 export function criuEnvironment(criu: CriuPlace): Record<string, string> {
-  return {
-    PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
-    ERA_IP: program(criu.root, "usr/bin/ip").join(" "),
-  };
+  return { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ERA_OPEN: openCommand(criu).join(" ") };
 }
 
 /** Ends with the server, has few rights, and mounts that nobody else sees. */
-function alone(criu: CriuPlace, rootfs: string): string[] {
+function alone(criu: CriuPlace, rootfs: string, namespaces: readonly string[] = []): string[] {
   const kept = CAPABILITIES.map((name) => `+${name}`).join(",");
   return [
     ...["setpriv", "--pdeathsig", "KILL", "--bounding-set", `-all,${kept}`, "--"],
-    ...["unshare", "--mount", "--propagation", "private", "--"],
+    ...["unshare", "--mount", "--propagation", "private", ...namespaces, "--"],
     ...["/bin/sh", ENTER_SCRIPT, criu.runDir, rootfs],
   ];
 }

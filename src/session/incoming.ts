@@ -1,0 +1,34 @@
+/**
+ * Connections from outside to what listens in a session. One that sleeps with its processes is woken by them; one whose
+ * processes stand still, while they are imaged or copied, is waited for. However many come, they wait for one turn.
+ */
+import type { Socket } from "node:net";
+import type { SessionRow } from "../store/store.ts";
+import type { SessionSandbox } from "./session-sandbox.ts";
+
+export class Incoming {
+  readonly #row: SessionRow;
+  readonly #sandbox: SessionSandbox;
+  readonly #wake: () => Promise<void>;
+  #waking: Promise<void> | null = null;
+
+  /** `wake` takes a turn of the session, and has its processes there when it has an image of them. */
+  constructor(row: SessionRow, sandbox: SessionSandbox, wake: () => Promise<void>) {
+    this.#row = row;
+    this.#sandbox = sandbox;
+    this.#wake = wake;
+  }
+
+  /** Null when nothing listens on the port, or when the session sleeps without its processes. */
+  async connect(port: number): Promise<Socket | null> {
+    const { live } = this.#sandbox;
+    const isAway = live === null ? this.#row.image !== null : live.channel.isLost;
+    if (isAway) {
+      this.#waking ??= this.#wake().finally(() => {
+        this.#waking = null;
+      });
+      await this.#waking;
+    }
+    return this.#sandbox.live?.ports.connect(port) ?? null;
+  }
+}
