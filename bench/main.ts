@@ -1,8 +1,9 @@
 /**
  * `era bench`: ours and its peers, interleaved in one run, as a table and as JSON.
- * usage: main.ts [--quick] [--no-peer] [--json FILE] [runs | persistence | ways]...
+ * usage: main.ts [--quick] [--no-peer] [--json FILE] [runs | persistence | images | ways]...
  */
 import { parseArgs } from "node:util";
+import { measureImages } from "./images.ts";
 import { measurePersistence } from "./persistence.ts";
 import { type Bench, Report, scaleOf } from "./report.ts";
 import { measureRuns } from "./runs.ts";
@@ -11,6 +12,7 @@ import { measureWays } from "./ways.ts";
 const PARTS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   runs: measureRuns,
   persistence: measurePersistence,
+  images: measureImages,
   ways: measureWays,
 };
 

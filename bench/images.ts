@@ -1,0 +1,58 @@
+/** Sleep and waking by process images: how long, how long nothing runs, and how large, for sessions of three sizes. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { TestServer } from "../test/support/server.ts";
+import { LoadClient, timeEach } from "./load.ts";
+import type { Bench } from "./report.ts";
+
+const SIZES_MB = [10, 100, 500];
+const MIB = 1 << 20;
+/** A generator that is in use: the saved state alone would lose it. */
+const codeOf = (mb: number) => `def numbers():
+    n = 0
+    while True:
+        n += 1
+        yield n
+it = numbers()
+data = bytearray(b"x") * (${mb} << 20)`;
+
+type Seen = { state: { imaging: { image: { bytes: number; took_ms: number } | null; lost: string | null } } };
+
+export async function measureImages({ report, scale }: Bench): Promise<void> {
+  const server = await TestServer.start({
+    ERA_POOL: "python=0",
+    ERA_LOG_LEVEL: "error",
+    ERA_DISK_MIB: "8192",
+  });
+  const client = new LoadClient(server.url);
+  for (const mb of SIZES_MB) {
+    const id = `imaged-${mb}`;
+    const path = `/api/sessions/${id}`;
+    await client.call("POST", "/api/sessions", { session_id: id, language: "python", memory_mib: 2048 });
+    await client.run(id, codeOf(mb));
+    await sleep(500);
+    let bytes = 0;
+    for (let round = 0; round < scale.times(mb > 100 ? 8 : 24); round++) {
+      const name = `${mb} MB`;
+      await client.run(id, "next(it)");
+      const hibernate = await timeEach(1, () => client.call("POST", `${path}/hibernate`));
+      const { image, lost } = ((await client.call("GET", path)) as Seen).state.imaging;
+      if (image === null) throw new Error(`no image was made: ${lost ?? "none was wanted"}`);
+      bytes = image.bytes;
+      report.collect(`hibernate by image, ${name}`, hibernate);
+      report.collect(`nothing runs meanwhile, ${name}`, [image.took_ms]);
+      report.collect(
+        `wake by image to first result, ${name}`,
+        await timeEach(1, () => client.run(id, "next(it), len(data)")),
+      );
+    }
+    const isSmall = mb === SIZES_MB[0];
+    report.times(`hibernate by image, ${mb} MB`);
+    report.times(`nothing runs meanwhile, ${mb} MB`, isSmall ? "p50 <= 150" : undefined);
+    report.times(`wake by image to first result, ${mb} MB`, isSmall ? "p50 <= 200" : undefined);
+    report.value(`image, ${mb} MB`, "MiB", bytes / MIB);
+    await client.call("DELETE", path);
+  }
+  client.close();
+  await server.stop();
+  await server.removeData();
+}
