@@ -1,7 +1,9 @@
 /** Sleep and waking by process images: how long, how long nothing runs, and how large, for sessions of three sizes. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { TestServer } from "../test/support/server.ts";
+import { measureGvisor } from "./gvisor.ts";
 import { LoadClient, timeEach } from "./load.ts";
+import { besides, startPicklers } from "./persistence.ts";
 import type { Bench } from "./report.ts";
 
 const SIZES_MB = [10, 100, 500];
@@ -17,7 +19,30 @@ data = bytearray(b"x") * (${mb} << 20)`;
 
 type Seen = { state: { imaging: { image: { bytes: number; took_ms: number } | null; lost: string | null } } };
 
-export async function measureImages({ report, scale }: Bench): Promise<void> {
+export async function measureImages(bench: Bench): Promise<void> {
+  await measureSizes(bench);
+  if (bench.withPeers) await measurePeers(bench);
+}
+
+/** They keep less (dill: no generator, no thread), or run slower all the time (gVisor). */
+async function measurePeers({ report, scale }: Bench): Promise<void> {
+  const rounds = scale.times(12);
+  const [small = 10] = SIZES_MB;
+  const gvisor = await measureGvisor(small, rounds);
+  if (gvisor !== null) {
+    report.collect(`gVisor: checkpoint, ${small} MB`, gvisor.checkpointMs);
+    report.collect(`gVisor: restore to first result, ${small} MB`, gvisor.restoreMs);
+    report.times(`gVisor: checkpoint, ${small} MB`);
+    report.times(`gVisor: restore to first result, ${small} MB`);
+  }
+  await using peer = startPicklers();
+  for (const size of ["small", "large"] as const) {
+    for (let round = 0; round < rounds; round++) await besides(report, peer, size);
+    for (const step of ["dump", "load"]) report.times(`dill: ${step}, ${size} namespace`);
+  }
+}
+
+async function measureSizes({ report, scale }: Bench): Promise<void> {
   const server = await TestServer.start({
     ERA_POOL: "python=0",
     ERA_LOG_LEVEL: "error",

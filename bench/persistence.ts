@@ -47,7 +47,7 @@ async function withServer(
   await server.removeData();
 }
 
-function startPicklers(): Peer {
+export function startPicklers(): Peer {
   installPackages(PACKAGES);
   return startPeer("pickle_peer.py", []);
 }
@@ -129,7 +129,8 @@ async function wakeWithoutPool({ report, scale }: Bench, client: LoadClient): Pr
   report.times(name);
 }
 
-async function besides(report: Bench["report"], peer: Peer, size: Size): Promise<void> {
+/** The same by those who pickle a whole namespace. */
+export async function besides(report: Bench["report"], peer: Peer, size: Size): Promise<void> {
   for (const way of ["dill", "cloudpickle"]) {
     const [dump = 0, load = 0] = await peer.ask(`${way} ${size} 1`);
     report.collect(`${way}: dump, ${size} namespace`, [dump]);
