@@ -26,12 +26,12 @@ export async function openImaging(
   return { imager: imaging.supported ? imager : null, imaging };
 }
 
-/** A folder of root's alone, in memory where possible: there CRIU keeps what it has found out of this kernel. */
+/** Written by root alone, in memory where possible: there CRIU keeps what it has found out of this kernel, and others pass. */
 async function openRunDir(name: string, dataDir: string): Promise<string> {
   for (const path of [join(MEMORY_FILES, name), join(dataDir, "criu-run")]) {
-    await mkdir(path, { mode: 0o700 }).catch(() => undefined); // of an earlier server, or of somebody else
+    await mkdir(path, { mode: 0o711 }).catch(() => undefined); // of an earlier server, or of somebody else
     const info = await lstat(path).catch(() => null);
-    if (info?.isDirectory() && info.uid === 0 && (info.mode & 0o077) === 0) return path;
+    if (info?.isDirectory() && info.uid === 0 && (info.mode & 0o066) === 0) return path;
   }
   throw new Error("Cannot make a folder for CRIU");
 }

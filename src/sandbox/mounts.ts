@@ -1,6 +1,9 @@
 /** What a guest sees of files: the image read-only, its own three folders, small memory file systems, nothing else. */
 import { CA_PATH, type SandboxPolicy } from "./policy.ts";
 
+/** Memory file systems that a guest writes. */
+export const MEMORY_MOUNTS = ["/tmp", "/dev/shm"];
+
 /** Those that a guest has. */
 export const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
 

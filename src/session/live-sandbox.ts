@@ -15,6 +15,7 @@ import type { HelloFrame } from "../protocol/guest.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Cgroup, CgroupTree } from "../sandbox/cgroup.ts";
 import type { Imager } from "../sandbox/imaging/imager.ts";
+import type { ImageFacts } from "../sandbox/imaging/plan.ts";
 import { adoptedSandbox, launchSandbox, type Sandbox } from "../sandbox/launch.ts";
 import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
 import { guestEnvironment, type Limits, type SandboxPolicy } from "../sandbox/policy.ts";
@@ -135,7 +136,7 @@ export function policyFor(
 }
 
 /** Of which process image a sandbox is made again: where it lies, and the key and uid of the folder that it was made on. */
-export type ImageSource = { folder: string; key: string; uid: number; hasConnections: boolean };
+export type ImageSource = ImageFacts & { folder: string; key: string; uid: number };
 
 /** Makes a sandbox again on a folder, as it was when its image was made. Rejects, leaving nothing of it, when that fails. */
 export async function restoreSandbox(

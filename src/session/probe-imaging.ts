@@ -53,14 +53,10 @@ async function tryOut(host: SandboxHost, imager: Imager): Promise<void> {
   try {
     await first.freeze();
     if (sandbox.cgroup === null) throw new Error("there are no cgroups");
-    const { hasConnections } = await imager.dump(policyFor(host, folder, limits), sandbox.cgroup, image);
+    const facts = await imager.dump(policyFor(host, folder, limits), sandbox.cgroup, image);
     await first.end(DONE);
-    second = await restoreSandbox(host, folder, limits, {
-      folder: image,
-      key: folder.key,
-      uid: folder.uid,
-      hasConnections,
-    });
+    const source = { ...facts, folder: image, key: folder.key, uid: folder.uid };
+    second = await restoreSandbox(host, folder, limits, source);
   } finally {
     await (second ?? first).end(DONE);
     await removeFolder(host, folder);

@@ -44,13 +44,13 @@ export async function takeImage(
   const policy = policyFor(host, live.folder, defaultLimits(host.config));
   const startedAt = performance.now();
   try {
-    const { bytes, hasConnections } = await imager.dump(policy, cgroup, folder);
+    const { bytes, ...facts } = await imager.dump(policy, cgroup, folder);
     const { workspace, home } = await prepareFiles();
     const files = await fingerprint([workspace, home]);
     return {
       name,
       bytes,
-      hasConnections,
+      ...facts,
       tookMs: Math.round(performance.now() - startedAt),
       version: row.saved.content,
       files,

@@ -64,6 +64,8 @@ export type ProcessImage = {
   bytes: number;
   /** Whether its processes have connections with each other. */
   hasConnections: boolean;
+  /** Memory file systems that held nothing. */
+  empty: readonly string[];
   /** Milliseconds for which the processes stood still. */
   tookMs: number;
   /** Of the variables, whose saved state has all of them that can be saved. */

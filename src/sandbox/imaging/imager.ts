@@ -10,16 +10,16 @@ import { removeTree } from "../../lib/remove-tree.ts";
 import { runCommand } from "../../lib/run-command.ts";
 import type { Cgroup } from "../cgroup.ts";
 import { adoptedSandbox, type Sandbox } from "../launch.ts";
+import { MEMORY_MOUNTS } from "../mounts.ts";
 import type { SandboxPolicy } from "../policy.ts";
-import { type CriuPlace, criuEnvironment, planDump, planOpen, planRestore } from "./plan.ts";
+import { type CriuPlace, criuEnvironment, type ImageFacts, planDump, planOpen, planRestore } from "./plan.ts";
 
 const TIMEOUT_MS = 120_000;
 const MIN_FREE_BYTES = 2 * 2 ** 30;
 const LOG = "criu.log";
 
-/** An image, the host uid whose processes it holds, and whether they have connections open. */
-type Source = { folder: string; uid: number; hasConnections: boolean };
-type Written = { bytes: number; hasConnections: boolean };
+/** An image, and the host uid whose processes it holds. */
+type Source = ImageFacts & { folder: string; uid: number };
 
 export class Imager {
   readonly #criu: CriuPlace;
@@ -31,17 +31,22 @@ export class Imager {
   }
 
   /** Writes the image of a sandbox whose processes stand still, into a new folder; answers its size. */
-  dump(policy: SandboxPolicy, cgroup: Cgroup, folder: string): Promise<Written> {
+  dump(policy: SandboxPolicy, cgroup: Cgroup, folder: string): Promise<ImageFacts & { bytes: number }> {
     return this.#gate.run(() => this.#dump(policy, cgroup, folder));
   }
 
-  async #dump(policy: SandboxPolicy, cgroup: Cgroup, folder: string): Promise<Written> {
+  async #dump(
+    policy: SandboxPolicy,
+    cgroup: Cgroup,
+    folder: string,
+  ): Promise<ImageFacts & { bytes: number }> {
     await refuseIfFull(dirname(folder));
     // Inside of a folder of root's alone. The processes that CRIU makes again pass through this one before they have rights.
     await mkdir(folder, { mode: 0o711 });
     const pid = await firstProcess(cgroup);
-    await this.#run(planDump(this.#criu, policy, pid, folder), folder);
-    return { bytes: await sizeOf(folder), hasConnections: await hasConnections(pid) };
+    const empty = await emptyMounts(pid);
+    await this.#run(planDump(this.#criu, policy, { pid, folder, empty }), folder);
+    return { bytes: await sizeOf(folder), hasConnections: await hasConnections(pid), empty };
   }
 
   /** Makes the processes of an image again; they stand still until their agent has a line. Rejects, with nothing of them left, when that cannot be done. */
@@ -50,12 +55,12 @@ export class Imager {
   }
 
   async #restore(policy: SandboxPolicy, cgroup: Cgroup, source: Source, owner: number): Promise<Sandbox> {
-    const { folder, uid, hasConnections } = source;
+    const { folder, uid } = source;
     const sandbox = adoptedSandbox(cgroup);
     try {
       if (uid !== owner) await changeOwner(folder, uid, owner);
-      await this.#run(planRestore(this.#criu, policy, source, cgroup.folders), folder);
-      if (!hasConnections) await this.#run(planOpen(this.#criu, await firstProcess(cgroup)), folder);
+      await this.#run(planRestore(this.#criu, policy, { ...source, owner }, cgroup.folders), folder);
+      if (!source.hasConnections) await this.#run(planOpen(this.#criu, await firstProcess(cgroup)), folder);
       return sandbox;
     } catch (error) {
       await sandbox.end();
@@ -102,6 +107,12 @@ async function firstProcess(cgroup: Cgroup): Promise<number> {
     if (/^NSpid:\t\d+\t1$/m.test(status)) return pid;
   }
   throw new Error("the sandbox has no first process");
+}
+
+/** They are mount points: no guest can have put a link in their place. */
+async function emptyMounts(pid: number): Promise<string[]> {
+  const names = await Promise.all(MEMORY_MOUNTS.map((path) => readdir(`/proc/${pid}/root${path}`)));
+  return MEMORY_MOUNTS.filter((_, at) => names[at]?.length === 0);
 }
 
 const QUIET = new Set(["0A", "07"]); // listening, closed

@@ -29,11 +29,18 @@ const COMMON = [
   ...["--tcp-established", "--file-locks", "--ghost-limit", String(GHOST_LIMIT)],
 ];
 
-/** Images the processes of a sandbox, which go on as they were; `pid` is the host's number of its first process. */
-export function planDump(criu: CriuPlace, policy: SandboxPolicy, pid: number, folder: string): string[] {
-  const binds = [...hostBinds(policy).keys()];
+/**
+ * Images the processes of a sandbox, which go on as they were; `pid` is the host's number of its first process, `empty`
+ * those memory file systems that hold nothing.
+ */
+export function planDump(
+  criu: CriuPlace,
+  policy: SandboxPolicy,
+  { pid, folder, empty }: { pid: number; folder: string; empty: readonly string[] },
+): string[] {
+  const binds = [...hostBinds(policy).keys(), ...empty];
   return [
-    ...alone(criu, policy.rootfs),
+    ...alone(criu, policy.rootfs, {}),
     ...program(criu.root, "usr/sbin/criu"),
     ...["dump", "--tree", String(pid), "--images-dir", folder, "--leave-running", "--network-lock", "skip"],
     ...COMMON,
@@ -41,13 +48,23 @@ export function planDump(criu: CriuPlace, policy: SandboxPolicy, pid: number, fo
   ];
 }
 
-/** Makes the processes again, in the cgroups of the sandbox, on the folders of `policy`; open connections, if it has any. */
+/** What is to be known of an image to restore it. */
+export type ImageFacts = {
+  /** Whether its processes have connections with each other. */
+  hasConnections: boolean;
+  /** Memory file systems that held nothing. */
+  empty: readonly string[];
+};
+
+/** Makes the processes again, in the cgroups of the sandbox, on the folders of `policy`, as the host uid `owner`. */
 export function planRestore(
   criu: CriuPlace,
   policy: SandboxPolicy,
-  { folder, hasConnections }: { folder: string; hasConnections: boolean },
+  { folder, hasConnections, empty, owner }: ImageFacts & { folder: string; owner: number },
   cgroupFolders: readonly string[],
 ): string[] {
+  const options = `size=${policy.limits.tmpBytes},mode=1777,uid=${owner},gid=${owner},nosuid,nodev`;
+  const binds = [...hostBinds(policy), ...empty.map((target) => [target, `/run/${keyOf(target)}`] as const)];
   const fileBlocks = Math.floor(policy.limits.fileBytes / FILE_BLOCK_BYTES);
   return [
     ...[
@@ -58,16 +75,13 @@ export function planRestore(
       ...cgroupFolders,
       "--",
     ],
-    ...alone(criu, policy.rootfs, ["--cgroup"]),
+    ...alone(criu, policy.rootfs, { namespaces: ["--cgroup"], options, fresh: empty.map(keyOf) }),
     ...program(criu.root, "usr/sbin/criu"),
     ...["restore", "--images-dir", folder, "--root", policy.rootfs, "--restore-detached"],
     // Called at six stages, each time for some ten milliseconds: only where it must be.
     ...(hasConnections ? ["--action-script", RESTORED_SCRIPT] : []),
     ...COMMON,
-    ...[...hostBinds(policy)].flatMap(([target, source]) => [
-      "--external",
-      `mnt[${keyOf(target)}]:${source}`,
-    ]),
+    ...binds.flatMap(([target, source]) => ["--external", `mnt[${keyOf(target)}]:${source}`]),
   ];
 }
 
@@ -85,12 +99,20 @@ export function criuEnvironment(criu: CriuPlace): Record<string, string> {
 }
 
 /** Ends with the server, has few rights, and mounts that nobody else sees. */
-function alone(criu: CriuPlace, rootfs: string, namespaces: readonly string[] = []): string[] {
+function alone(
+  criu: CriuPlace,
+  rootfs: string,
+  {
+    namespaces = [],
+    options = "",
+    fresh = [],
+  }: { namespaces?: string[]; options?: string; fresh?: string[] },
+): string[] {
   const kept = CAPABILITIES.map((name) => `+${name}`).join(",");
   return [
     ...["setpriv", "--pdeathsig", "KILL", "--bounding-set", `-all,${kept}`, "--"],
     ...["unshare", "--mount", "--propagation", "private", ...namespaces, "--"],
-    ...["/bin/sh", ENTER_SCRIPT, criu.runDir, rootfs],
+    ...["/bin/sh", ENTER_SCRIPT, criu.runDir, rootfs, options, ...fresh, "--"],
   ];
 }
 
