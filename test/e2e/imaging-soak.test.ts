@@ -67,6 +67,7 @@ test(`${CYCLES} cycles of one session`, { timeout: CYCLES * 20_000 }, async (con
   const session = await server.client.create("s");
   await session.prints("", MAKE);
   const times = [await cycle(session, 1)];
+  await until("the first image is removed", () => traces(server).images === 0);
   const before = traces(server);
   const young: number[] = [];
   for (let time = 2; time <= CYCLES; time++) {
