@@ -11,7 +11,7 @@ from wire import FrameError, encode_frame, to_json
 
 PROTOCOL = 4
 MAX_LISTED = 1_000
-FREEZE_SECONDS = 1.0
+FREEZE_SECONDS = 5.0
 # Longer than any image takes to be written or a copy of its files to be made; what waits for that stands still.
 FROZEN_SECONDS = 900.0
 # A sandbox that was imaged goes on by being dialled from, here or where it is restored.
