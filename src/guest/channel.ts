@@ -70,6 +70,8 @@ const SAVE_MS = 150_000;
 const ANSWER_MS = 30_000;
 const MAX_STRANGERS = 32;
 const STRANGER_MS = 2_000;
+/** The agent of a new sandbox dials at once, and says hello when its kernel is ready: on a busy host not soon. */
+const FIRST_HELLO_MS = 30_000;
 
 const ignore = () => undefined;
 const NO_EVENTS: ChannelEvents = {
@@ -255,7 +257,8 @@ export class GuestChannel {
   #accept(socket: Socket): void {
     if (this.#isTaken || this.#strangers.size >= MAX_STRANGERS) return void socket.destroy();
     this.#strangers.add(socket);
-    awaitHello(socket, STRANGER_MS, (hello) => this.#isOurs(hello))
+    const limitMs = this.#identity.expected === null ? FIRST_HELLO_MS : STRANGER_MS;
+    awaitHello(socket, limitMs, (hello) => this.#isOurs(hello))
       .finally(() => this.#strangers.delete(socket))
       .then(
         (greeting) => this.#welcome(socket, greeting),

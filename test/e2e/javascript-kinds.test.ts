@@ -22,7 +22,7 @@ for (const language of ["node", "deno"]) {
     const hibernate = () => it.client.expect(200, "POST", `${session().path}/hibernate`);
 
     test("all kinds are made", async () => {
-      await it.client.create(session().id, { language });
+      await it.client.create(session().id, { language, imaging: "never" });
       await session().prints("", ASSERT);
       assert.deepEqual(await runEach(session(), KINDS, "make"), []);
     });
