@@ -11,6 +11,9 @@ import { runtimesDir } from "../image/runtime.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import { createProgress } from "./progress.ts";
 
+const RETRY_MS = 3_600_000;
+const CRIU_MS = 180_000;
+
 /** The image of the current recipe, and CRIU: made, with visible progress, when they are not there. */
 export async function obtainImage(config: Config, signal: AbortSignal): Promise<Image> {
   const image = await buildOnce(config, signal);
@@ -54,9 +57,6 @@ async function buildOnce(config: Config, signal: AbortSignal): Promise<Image> {
   progress.done(image.name);
   return image;
 }
-
-const RETRY_MS = 3_600_000;
-const CRIU_MS = 180_000;
 
 export async function imageCommand(
   args: readonly string[],

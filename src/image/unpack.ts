@@ -27,7 +27,9 @@ export async function unpackPackages({
   const at = (...parts: string[]) => join(folder, ...parts);
   for (const part of ["root", "lists/partial", "archives/partial"])
     await mkdir(at(part), { recursive: true });
-  const [main = `deb http://deb.debian.org/debian ${suite} main`] = await findSources(suite, debianMirror);
+  const [main] = await findSources(suite, debianMirror);
+  if (main === undefined)
+    throw new Error("Cannot unpack packages: apt knows of no mirror of Debian here; set ERA_DEBIAN_MIRROR");
   await writeFile(at("sources.list"), `${main.replace(/^deb /, `deb [signed-by=${KEYRING}] `)}\n`);
   await writeFile(at("status"), "");
   // An apt of its own: it knows of no installed package, and changes nothing of the host.

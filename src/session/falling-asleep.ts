@@ -19,8 +19,9 @@ export async function fallAsleep(
   deps: SessionDependencies,
 ): Promise<{ flushed: Promise<void> }> {
   const isSaved = await saveAll(row, sandbox, recorder, deps);
+  row.leftOut = [];
   const leaveOut = async (from: Folder) => {
-    row.leftOut = await leaveOutSecrets(from);
+    row.leftOut.push(...(await leaveOutSecrets(from))); // twice when an image fails after the first time
     return from;
   };
   const { current } = folder;

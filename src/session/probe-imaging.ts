@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Imager, removeImage } from "../sandbox/imaging/imager.ts";
 import {
@@ -17,17 +17,17 @@ import {
   type SandboxHost,
   startPristine,
 } from "./live-sandbox.ts";
-import { newImage } from "./process-images.ts";
+import { bootId, hostKey, newImage } from "./process-images.ts";
 
 const DONE = new Error("the probe is over");
 
-/** The host with its imager if that works, else without; and what was found. */
+/** `memory`: the folder where it is noted that it works. */
 export async function probeImaging(
   host: SandboxHost,
   imager: Imager,
   memory: string,
 ): Promise<ImagingSupport> {
-  const key = `${await readFile("/proc/sys/kernel/random/boot_id", "utf8")}${imager.hostKey(policyFor(host, NOWHERE, defaultLimits(host.config)))}`;
+  const key = `${await bootId()}|${hostKey(host, imager)}`;
   const path = join(memory, `works-${createHash("sha256").update(key).digest("hex").slice(0, 16)}`);
   if (existsSync(path)) return WORKS;
   try {
@@ -41,7 +41,6 @@ export async function probeImaging(
 }
 
 const WORKS: ImagingSupport = { supported: true, detail: "processes are imaged and restored by CRIU" };
-const NOWHERE = { key: "", uid: 0, root: "", socket: "", workspace: "", home: "", state: "", run: "" };
 
 /** Rejects when it does not work. */
 async function tryOut(host: SandboxHost, imager: Imager): Promise<void> {

@@ -6,7 +6,7 @@ import { cp, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fingerprint } from "../files/fingerprint.ts";
 import { randomBase36 } from "../lib/random-id.ts";
-import { flushImage, removeImage } from "../sandbox/imaging/imager.ts";
+import { flushImage, type Imager, removeImage } from "../sandbox/imaging/imager.ts";
 import type { ProcessImage, SessionRow, Store } from "../store/store.ts";
 import type { Folder } from "./folder.ts";
 import { defaultLimits, type LiveSandbox, policyFor, type SandboxHost } from "./live-sandbox.ts";
@@ -19,6 +19,10 @@ export async function newImage(host: SandboxHost): Promise<{ name: string; folde
   const name = randomBase36(16);
   return { name, folder: join(imagesDir(host.config.dataDir), name) };
 }
+
+/** What an image must have been made on to be used by this server. */
+export const hostKey = ({ image, runtime }: SandboxHost, imager: Imager) =>
+  imager.hostKey({ rootfs: image.rootfs, guestDir: runtime.dir });
 
 /** What of a session goes on between its runs. */
 type Activity = { hasBackgroundWork: boolean; threads: number };
@@ -54,7 +58,7 @@ export async function takeImage(
       tookMs: Math.round(performance.now() - startedAt),
       version: row.saved.content,
       files,
-      host: imager.hostKey(policy),
+      host: hostKey(host, imager),
       key: live.folder.key,
       uid: live.folder.uid,
       threads,
@@ -76,8 +80,8 @@ export async function reasonAgainst(
   if (host.imager === null) return "this host cannot restore process images";
   if (image.unflushedBoot !== null && image.unflushedBoot !== (await bootId()))
     return "the machine stopped before it was on disk";
-  if (image.isUsed) return "the server ended while it was restored";
-  if (image.host !== host.imager.hostKey(policyFor(host, folder, defaultLimits(host.config))))
+  if (image.isUsed) return "the server ended while it was made or restored";
+  if (image.host !== hostKey(host, host.imager))
     return "the kernel, the processor, or what the sandbox stands on has changed";
   const files = await fingerprint([folder.workspace, folder.home]).catch(() => null);
   return files === image.files ? null : "files were changed while the session slept";
@@ -112,7 +116,8 @@ export async function flushImageOf(host: SandboxHost, store: Store, row: Session
   await store.updateSession(row);
 }
 
-const bootId = async () => (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+/** Of this run of the machine. */
+export const bootId = async () => (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
 
 export const imageFolder = (host: SandboxHost, { name }: ProcessImage) =>
   join(imagesDir(host.config.dataDir), name);

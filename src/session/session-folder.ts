@@ -74,10 +74,14 @@ export class SessionFolder {
     return { ...held, folder: held.folder };
   }
 
+  get isHeld(): boolean {
+    return this.#holders > 0;
+  }
+
   /** Whether it can be left now: nobody works in it, nothing of its last sandbox lives, and it holds few files. */
   get isMovable(): boolean {
     const folder = this.current;
-    if (folder === null || !this.#host.asRoot || this.#holders > 0) return false;
+    if (folder === null || !this.#host.asRoot || this.isHeld) return false;
     return (this.#host.cgroups?.open(folder.key).isEmpty() ?? true) && isMovable(folder);
   }
 

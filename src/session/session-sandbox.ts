@@ -196,7 +196,7 @@ export class SessionSandbox {
     if (lease === null) return null;
     const { live } = lease;
     try {
-      if (!this.#folder.isMovable) throw new Error("somebody works in its folder");
+      if (this.#folder.isHeld) throw new Error("somebody works in its folder");
       await this.#folder.moveTo(live.folder);
       live.hello = await live.channel.restore();
     } catch (error) {
