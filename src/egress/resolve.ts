@@ -1,7 +1,7 @@
 /** From a host's name to the addresses that are then dialled, and no others: what a name means later does not matter. */
 import { lookup as lookupBySystem, Resolver } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
-import { isAddress, isPublic } from "../protocol/egress.ts";
+import { isAddress, isPublic, plainAddress } from "../protocol/egress.ts";
 
 const TIMEOUT_MS = 3_000;
 const TRIES = 2;
@@ -14,7 +14,8 @@ export class Unreachable extends Error {}
  * Asks the name servers directly: the system's own look-up would hold one of the few threads that files need too.
  */
 export async function publicAddresses(host: string): Promise<string[]> {
-  const addresses = isAddress(host) ? [host] : await ask(host);
+  const found = isAddress(host) ? [host] : await ask(host);
+  const addresses = found.map(plainAddress); // an IPv4 address in the form of IPv6 is that IPv4 address
   if (addresses.length === 0) throw new Unreachable(`'${host}' has no address`);
   const closed = addresses.find((address) => !isPublic(address) || isOwn(address));
   if (closed !== undefined) throw new Unreachable(`'${host}' is not on the public internet (${closed})`);

@@ -10,6 +10,7 @@ import { hostQuery, portNumber } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { parseInput } from "./body.ts";
+import { isAnswerHeader, isOfConnection, SANDBOX } from "./headers.ts";
 import { relay } from "./relay.ts";
 import { type IdParams, parseId } from "./sessions.ts";
 
@@ -19,21 +20,6 @@ type ProxyRoutes = { registry: SessionRegistry; apiKey: string | undefined; body
 const PROXY_ROUTES = ["/proxy/:id/:port", "/proxy/:id/:port/*"];
 const FORM = "/proxy/{session}/{port}/{path}";
 const ADDRESS = /^\/proxy\/([^/?]+)\/(\d+)(\/[^?]*)?(\?.*)?$/;
-/** They concern one connection, not the request that it carries. */
-const HOP_BY_HOP = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
-/** What a guest answers is shown as a document of nobody: it must not act as a page of this server. */
-const SANDBOX = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts";
-
 /** Which requests to upgrade are taken as such: all others are answered as if they had not asked. */
 export function isUpgrade({ url = "", headers }: http.IncomingMessage): boolean {
   const { upgrade: wanted = "" } = headers;
@@ -56,7 +42,7 @@ export function addProxy(app: FastifyInstance, { registry, apiKey, bodyBytes }: 
     for (const url of PROXY_ROUTES) {
       scope.all<ProxyParams>(
         url,
-        { bodyLimit: Number.MAX_SAFE_INTEGER, exposeHeadRoute: false },
+        { bodyLimit: Number.MAX_SAFE_INTEGER, exposeHeadRoute: false, config: { isStream: true } },
         (request, reply) => serve({ registry, apiKey, bodyBytes }, request, reply),
       );
     }
@@ -106,7 +92,6 @@ async function serve(
 ): Promise<FastifyReply> {
   const { session, port } = await find(registry, request.params.id, request.params.port);
   const path = pathOf(request.raw.url);
-  reply.header("content-security-policy", SANDBOX);
   const connect = () => session.connect(port);
   const target = { session, port, path, apiKey };
   const connection = await connect();
@@ -116,7 +101,8 @@ async function serve(
   if ("connection" in relayed)
     return forward({ ...target, connection: relayed.connection, body: relayed.requestBody }, request, reply);
   const { answer } = relayed;
-  return reply.code(answer.status).headers(answer.headers).send(answer.body);
+  reply.code(answer.status).headers(answer.headers).header("content-security-policy", SANDBOX);
+  return reply.send(answer.body);
 }
 
 /** The key of this server is for this server. */
@@ -146,8 +132,10 @@ function forward(
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const { promise, resolve, reject } = Promise.withResolvers<FastifyReply>();
+  let letGo: () => void = () => undefined;
   const fail = (cause: unknown) => {
     connection.destroy();
+    letGo();
     const why = cause instanceof Error ? cause.message : String(cause);
     const message = `Cannot get an answer from port ${port}: ${why}`;
     reject(new AppError("proxy_failed", message, { cause, details: why }));
@@ -156,6 +144,8 @@ function forward(
   if (reply.raw.destroyed) fail(new Error("the client has gone"));
   try {
     const headers = headersFor(request.raw, { session, port, apiKey });
+    // Also where Node would not by itself: without it, a body of these methods would have no end.
+    if (request.headers["transfer-encoding"] !== undefined) headers["transfer-encoding"] = "chunked";
     const outgoing = http.request({
       createConnection: () => connection,
       method: request.method,
@@ -168,6 +158,7 @@ function forward(
     // What a guest answers may be unfit to be passed on: a failure here must not become the server's.
     outgoing.once("response", (incoming) => {
       outgoing.off("close", hungUp);
+      incoming.once("close", letGo);
       try {
         resolve(answer(reply, incoming, connection));
       } catch (error) {
@@ -176,7 +167,11 @@ function forward(
       }
     });
     if (Buffer.isBuffer(body)) outgoing.end(body);
-    else body.pipe(outgoing);
+    else {
+      body.pipe(outgoing);
+      // What is left of a body that nobody takes any more is read all the same, so that the client hears the answer.
+      letGo = () => void body.unpipe(outgoing).resume();
+    }
   } catch (error) {
     fail(error);
   }
@@ -190,7 +185,7 @@ function answer(reply: FastifyReply, incoming: http.IncomingMessage, connection:
   if (statusCode < 200 || statusCode > 599) throw new Error(`its status is ${statusCode}`);
   reply.code(statusCode);
   for (const [name, value] of Object.entries(incoming.headers))
-    if (!HOP_BY_HOP.has(name) && value !== undefined) reply.header(name, value);
+    if (isAnswerHeader(name) && value !== undefined) reply.header(name, value);
   reply.header("content-security-policy", SANDBOX);
   return reply.send(incoming);
 }
@@ -204,8 +199,9 @@ function headersFor(request: http.IncomingMessage, { session, port, apiKey }: Ta
       .toLowerCase()
       .split(/\s*,\s*/),
   );
+  named.delete("content-length"); // it says where the body ends, whatever a client says of it
   for (const [name, value] of Object.entries(withoutKey(request.headers, apiKey)))
-    if (!HOP_BY_HOP.has(name) && !named.has(name)) headers[name] = value;
+    if (!isOfConnection(name) && !named.has(name)) headers[name] = value;
   const { host } = request.headers;
   const { remoteAddress } = request.socket;
   if (host !== undefined) headers["x-forwarded-host"] = host;

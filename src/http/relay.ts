@@ -6,6 +6,7 @@ import type { FastifyRequest } from "fastify";
 import { AppError } from "../protocol/errors.ts";
 import type { Run } from "../session/run.ts";
 import type { Session } from "../session/session.ts";
+import { isAnswerHeader } from "./headers.ts";
 
 type Answer = { status: number; headers: Record<string, string>; body: string };
 /** What the program printed; or a connection, when it has begun to listen, and answers by itself. */
@@ -24,7 +25,7 @@ const LOOK_MS = 250;
 /** Linux passes no longer variable to a program; what is longer would stop it from starting any. */
 const MAX_VARIABLE_BYTES = 120 << 10;
 const HEADER_NAME = /^[A-Za-z0-9-]{1,100}$/;
-const REFUSED_HEADERS = new Set(["content-length", "transfer-encoding", "connection", "set-cookie"]);
+const REFUSED_HEADERS = new Set(["content-length", "set-cookie"]);
 
 export async function relay(
   session: Session,
@@ -37,7 +38,10 @@ export async function relay(
       "no_code",
       `Cannot answer: nothing listens in '${session.row.id}', and no code is stored`,
     );
-  const requestBody = await readBody(request, Math.min(bodyBytes, MAX_VARIABLE_BYTES));
+  const maxBytes = Math.min(bodyBytes, MAX_VARIABLE_BYTES);
+  const requestBody = await readBody(request, maxBytes);
+  const text = requestBody.toString().replaceAll("\0", "");
+  refuseTooLarge(Buffer.byteLength(text), maxBytes); // what is not UTF-8 has grown
   const [pathname = "/", query = ""] = path.split(/(?=\?)/, 2);
   const run = await session.start({
     code: code.code,
@@ -49,7 +53,7 @@ export async function relay(
       ERA_HTTP_PATH: pathname,
       ERA_HTTP_QUERY: query,
       ERA_HTTP_HEADERS: JSON.stringify(headers),
-      ERA_HTTP_BODY: requestBody.toString().replaceAll("\0", ""),
+      ERA_HTTP_BODY: text,
     },
     updateData: null,
     check: false,
@@ -89,9 +93,13 @@ async function readBody(request: FastifyRequest, maxBytes: number): Promise<Buff
     size += chunk.length;
     if (size <= maxBytes) parts.push(chunk);
   }
-  if (size > maxBytes)
-    throw new AppError("body_too_large", `Cannot pass on a body of ${size} bytes: at most ${maxBytes}`);
+  refuseTooLarge(size, maxBytes);
   return Buffer.concat(parts);
+}
+
+function refuseTooLarge(size: number, maxBytes: number): void {
+  if (size <= maxBytes) return;
+  throw new AppError("body_too_large", `Cannot pass on a body of ${size} bytes: at most ${maxBytes}`);
 }
 
 /** What a program printed, as an answer: a JSON object says status and headers itself, all else is text. */
@@ -115,7 +123,8 @@ function answerOf(stdout: string, exitCode: number, stderr: string): Answer {
 }
 
 function isHeader(name: string, text: unknown): boolean {
-  if (!HEADER_NAME.test(name) || REFUSED_HEADERS.has(name.toLowerCase())) return false;
+  const known = name.toLowerCase();
+  if (!HEADER_NAME.test(name) || REFUSED_HEADERS.has(known) || !isAnswerHeader(known)) return false;
   return (
     (typeof text === "string" || typeof text === "number") && /^[\t\x20-\x7e]{0,4096}$/.test(String(text))
   );

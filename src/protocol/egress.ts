@@ -58,6 +58,13 @@ export function normalizeHost(text: string): string | null {
   return name.length <= 253 && PATTERN.test(name) && !/[*:]/.test(name) ? name : null;
 }
 
+/** As it is dialled, and compared. */
+export const plainAddress = (address: string) =>
+  ipaddr.isValid(address) ? ipaddr.process(address).toString() : address;
+
+/** Of a cloud's platform, although they are in a public range: what they tell is for the machine's owner. */
+const PLATFORM_ADDRESSES: ReadonlySet<string> = new Set(["168.63.129.16"]);
+
 export const isAddress = (host: string) => ipaddr.isValid(host);
 
 /**
@@ -65,5 +72,6 @@ export const isAddress = (host: string) => ipaddr.isValid(host);
  * service, or one that carries another address inside.
  */
 export function isPublic(address: string): boolean {
-  return ipaddr.isValid(address) && ipaddr.process(address).range() === "unicast";
+  if (!ipaddr.isValid(address) || PLATFORM_ADDRESSES.has(plainAddress(address))) return false;
+  return ipaddr.process(address).range() === "unicast";
 }

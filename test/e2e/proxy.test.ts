@@ -237,3 +237,68 @@ serve(7001, b"no http at all\\r\\n\\r\\n"); serve(7002, b""); serve(7003, b"HTTP
   await assert.rejects(fetch(address("rubbish", 7003)).then((response) => response.text()));
   await session.prints("1\n", "print(1)");
 });
+
+test("stored code cannot say what this server's own pages may do", async () => {
+  const own = await it.client.create("own-page");
+  const headers = {
+    "content-security-policy": "default-src * 'unsafe-inline'",
+    "Clear-Site-Data": '"*"',
+    "service-worker-allowed": "/",
+    trailer: "x",
+    "x-own": "yes",
+  };
+  const page = JSON.stringify({ contentType: "text/html", headers, x: "<script>1</script>" });
+  await it.client.expect(200, "PUT", `${own.path}/code`, { code: `print(${JSON.stringify(page)})` });
+  const answer = await fetch(address("own-page", 9000));
+  assert.deepEqual([answer.status, answer.headers.get("x-own")], [200, "yes"]);
+  assert.match(String(answer.headers.get("content-security-policy")), /^sandbox (?!.*allow-same-origin)/);
+  for (const name of ["clear-site-data", "service-worker-allowed", "trailer"])
+    assert.equal(answer.headers.get(name), null, name);
+});
+
+test("a body without a length stays one body, also of methods that seldom have one", async () => {
+  const session = await it.client.create("chunked");
+  await session.prints(
+    "",
+    `${PYTHON_SERVER.replaceAll("8000", "8002")}
+def do_DELETE(self):
+    body = b""
+    while size := int(self.rfile.readline(), 16):
+        body += self.rfile.read(size)
+        self.rfile.readline()
+    self.answer(body)
+Handler.do_DELETE = do_DELETE`,
+  );
+  const request = http.request(address("chunked", 8002), {
+    method: "DELETE",
+    headers: { "transfer-encoding": "chunked", connection: "content-length" },
+  });
+  request.end("GET /smuggled HTTP/1.1\r\n\r\n");
+  const [response] = (await once(request, "response")) as [http.IncomingMessage];
+  const { method, body } = JSON.parse(Buffer.concat(await Array.fromAsync(response)).toString());
+  assert.deepEqual([method, body], ["DELETE", "GET /smuggled HTTP/1.1\r\n\r\n"]);
+});
+
+test("a program that answers before it has read all is heard by a client that writes first", async () => {
+  const session = await it.client.create("early");
+  await session.prints(
+    "",
+    `import socket, threading
+listener = socket.create_server(("127.0.0.1", 8003))
+def serve():
+    while True:
+        peer, _ = listener.accept()
+        peer.recv(1000)
+        peer.sendall(b"HTTP/1.1 413 Too Large\\r\\ncontent-length: 2\\r\\n\\r\\nno")
+        peer.close()
+threading.Thread(target=serve, daemon=True).start()`,
+  );
+  const client = net.connect(Number(new URL(it.server.url).port), "127.0.0.1");
+  const size = 30 << 20;
+  client.write(`POST /proxy/early/8003/ HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${size}\r\n\r\n`);
+  const written = new Promise((resolve) => client.write(Buffer.alloc(size), resolve));
+  await Promise.race([written, sleep(20_000, undefined, { ref: false })]);
+  const [said] = (await once(client, "data", { signal: AbortSignal.timeout(5_000) })) as [Buffer];
+  assert.match(said.toString(), /^HTTP\/1.1 (413|502) /);
+  client.destroy();
+});

@@ -113,6 +113,8 @@ test("what is not on the public internet is refused, however it is written", asy
     "http://0/",
     "http://[::1]/",
     "http://[::ffff:10.0.0.1]/",
+    "http://168.63.129.16/",
+    "http://[::ffff:168.63.129.16]/",
     "http://[::ffff:a9fe:a9fe]/",
     "http://[64:ff9b::a00:1]/",
     "http://[2002:a00:1::]/",
