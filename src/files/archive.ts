@@ -6,6 +6,7 @@ import { extract, type Pack, pack } from "tar-stream";
 import { AppError } from "../protocol/errors.ts";
 import { createFolderAt, openFile, writeFile } from "./change.ts";
 import type { Owner } from "./open.ts";
+import type { Room } from "./room.ts";
 import { type FileEntry, walkFiles } from "./walk.ts";
 
 const GZIP = Buffer.from([0x1f, 0x8b]);
@@ -61,7 +62,7 @@ function drained(stream: NodeJS.WritableStream & { destroyed?: boolean }): Promi
 
 type UnpackOptions = {
   owner: Owner;
-  maxBytes: number;
+  room: Room;
   /** Throws for a path that may not be in a workspace. */
   checkPath: (path: string) => string;
 };
@@ -93,11 +94,11 @@ export async function unpackTree(
       }
       options.checkPath(path);
       if (type === "directory") {
+        options.room.take({ files: 1 });
         await createFolderAt(root, path, options.owner);
         entry.resume();
       } else if (type === "file" || type === "contiguous-file") {
-        const maxBytes = options.maxBytes - done.bytes;
-        done.bytes += await writeFile(root, path, Readable.from(entry), { ...options, maxBytes });
+        done.bytes += await writeFile(root, path, Readable.from(entry), options);
         done.files += 1;
       } else throw refuse(`${JSON.stringify(name.slice(0, 200))} is a ${type}`);
     }

@@ -5,6 +5,7 @@ import type { Readable } from "node:stream";
 import { randomBase36 } from "../lib/random-id.ts";
 import { AppError } from "../protocol/errors.ts";
 import { makeFolder, type Owner, openPlace } from "./open.ts";
+import type { Room } from "./room.ts";
 
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const WRITE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -31,20 +32,21 @@ export async function openFile(root: string, path: string): Promise<OpenFile> {
 
 /**
  * Writes a file whole or not at all: beside its name first, then renamed. Answers its size. Rejects with
- * `path_conflict`, or `disk_full` beyond `maxBytes`.
+ * `path_conflict`, or `disk_full` when there is no room.
  */
 export async function writeFile(
   root: string,
   path: string,
   content: Readable,
-  options: { owner: Owner; maxBytes: number },
+  options: { owner: Owner; room: Room },
 ): Promise<number> {
+  options.room.take({ files: 1 });
   await using place = await openPlace(root, path, options);
   if (place === null) throw inTheWay(path);
   const staged = `/proc/self/fd/${place.folder.fd}/.era-upload-${randomBase36(12)}`;
   const file = await open(staged, WRITE, 0o644);
   try {
-    const size = await copyInto(file, content, options.maxBytes);
+    const size = await copyInto(file, content, options.room);
     if (options.owner !== null) await file.chown(options.owner.uid, options.owner.uid);
     await rename(staged, place.at).catch((cause: unknown) => {
       throw inTheWay(path, cause);
@@ -58,16 +60,20 @@ export async function writeFile(
   }
 }
 
-async function copyInto(file: FileHandle, content: Readable, maxBytes: number): Promise<number> {
+async function copyInto(file: FileHandle, content: Readable, room: Room): Promise<number> {
   let size = 0;
-  // Not ended here: what is left of a request must still be read, for its answer to be heard.
-  for await (const chunk of content.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBytes)
-      throw new AppError("disk_full", `Cannot write the file: over the ${maxBytes} bytes that are left`);
-    await file.writeFile(chunk);
+  try {
+    // Not ended here: what is left of a request must still be read, for its answer to be heard.
+    for await (const chunk of content.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      room.take({ bytes: chunk.length });
+      size += chunk.length;
+      await file.writeFile(chunk);
+    }
+    return size;
+  } catch (error) {
+    room.giveBack({ bytes: size });
+    throw error;
   }
-  return size;
 }
 
 /** Makes a folder and those above it; one that is there already is fine. Rejects with `path_conflict`. */

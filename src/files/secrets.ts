@@ -3,7 +3,8 @@
  * passes it again.
  */
 import type { FileHandle } from "node:fs/promises";
-import { readdir, unlink } from "node:fs/promises";
+import { unlink } from "node:fs/promises";
+import { eachEntry } from "./names.ts";
 import { openFolder } from "./open.ts";
 
 /** Whole names, or ends of a path, in any case. */
@@ -40,14 +41,13 @@ export async function removeSecrets(root: string): Promise<string[]> {
   const removed: string[] = [];
   const top = await openFolder(root);
   if (top !== null) await sweep(top, "", 0, removed);
-  return removed.sort().slice(0, MAX_LISTED);
+  return removed.sort();
 }
 
 async function sweep(folder: FileHandle, prefix: string, depth: number, removed: string[]): Promise<void> {
   try {
     const here = `/proc/self/fd/${folder.fd}`;
-    // What a guest has closed to its own user is passed over, where the server is that user.
-    for (const entry of await readdir(here, { withFileTypes: true }).catch(() => [])) {
+    for await (const entry of eachEntry(here)) {
       const path = prefix + entry.name;
       if (entry.isDirectory()) {
         const child = depth < MAX_DEPTH ? await openFolder(`${here}/${entry.name}`).catch(() => null) : null;
@@ -57,7 +57,7 @@ async function sweep(folder: FileHandle, prefix: string, depth: number, removed:
           () => true,
           () => false,
         );
-        if (isGone) removed.push(path.slice(0, MAX_LISTED_CHARS));
+        if (isGone && removed.length < MAX_LISTED) removed.push(path.slice(0, MAX_LISTED_CHARS));
       }
     }
   } finally {

@@ -1,5 +1,6 @@
 /** Reads a whole tree that a guest may be changing at the same moment: see open.ts for why that is safe. */
-import { type FileHandle, lstat, readdir } from "node:fs/promises";
+import { type FileHandle, lstat } from "node:fs/promises";
+import { eachEntry } from "./names.ts";
 import { INTERNAL, openFolder } from "./open.ts";
 
 export type FileEntry = { path: string; sizeBytes: number; modifiedAt: Date };
@@ -25,7 +26,7 @@ async function walk(
 ): Promise<void> {
   try {
     const here = `/proc/self/fd/${folder.fd}`;
-    for (const entry of await readdir(here, { withFileTypes: true })) {
+    for await (const entry of eachEntry(here)) {
       if (prefix === "" && INTERNAL.has(entry.name)) continue;
       if (entry.isFile()) await addFile(`${here}/${entry.name}`, prefix + entry.name, tree, maxListed);
       if (!entry.isDirectory() || depth >= MAX_DEPTH) continue;

@@ -1,14 +1,35 @@
 /** Bodies: JSON whatever the content type says, with a message that points at the place where it is not. */
+import type { IncomingMessage } from "node:http";
 import type { FastifyInstance } from "fastify";
 import { type ParseError, parseTree, printParseErrorCode } from "jsonc-parser";
 import type { z } from "zod";
 import { AppError } from "../protocol/errors.ts";
 
+/** For a body that is read whole to arrive; its run may take longer. */
+const ARRIVAL_MS = 120_000;
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** Its body is passed on as it comes, for as long as that takes. */
+    isStream?: boolean;
+  }
+}
+
 export function acceptJsonBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
+  app.addHook("preParsing", async (request, _reply, payload) => {
+    if (!request.routeOptions.config.isStream) endAfter(request.raw, ARRIVAL_MS);
+    return payload;
+  });
   app.addContentTypeParser("*", { parseAs: "buffer" }, async (_request: unknown, body: string | Buffer) =>
     parseJson(body),
   );
+}
+
+function endAfter(request: IncomingMessage, limitMs: number): void {
+  const timer = setTimeout(() => request.destroy(), limitMs);
+  timer.unref();
+  for (const event of ["end", "close"]) request.once(event, () => clearTimeout(timer));
 }
 
 function parseJson(body: string | Buffer): unknown {

@@ -1,8 +1,8 @@
 /**
- * A run as server-sent events. Each has the output's sequence number as its id, so that a broken stream goes on from
- * `Last-Event-ID` with GET /api/runs/{run_id}/stream:
+ * A run as server-sent events. The id of each says how many characters of output there were with it, so that a broken
+ * stream goes on from `Last-Event-ID` with GET /api/runs/{run_id}/stream, also after a restart of the server:
  *
- *     id: 3                       event: stdout | stderr          data: {"type", "content", "run_id"}
+ *     id: 21                      event: stdout | stderr          data: {"type", "content", "run_id"}
  *     (last)                      event: done                     data: {"type", "exit_code", "duration", ...}
  *     (instead, if it never ran)  event: error                    data: {"type", "error", "code"}
  */
@@ -35,8 +35,8 @@ export async function writeEvents(stream: PassThrough, source: Source, after: nu
 }
 
 async function writeLive(stream: PassThrough, run: Run, after: number, signal: AbortSignal): Promise<void> {
-  for await (const { seq, stream: name, text } of run.log.read(after, signal)) {
-    await write(stream, name, { content: text, run_id: run.runId }, seq, signal);
+  for await (const { end, stream: name, text } of run.log.read(after, signal)) {
+    await write(stream, name, { content: text, run_id: run.runId }, end, signal);
   }
   await writeDone(stream, (await run.result).row, signal);
 }
@@ -47,9 +47,12 @@ async function writeRecord(
   after: number,
   signal: AbortSignal,
 ): Promise<void> {
-  for (const [at, event] of row.output.entries()) {
-    if (at >= after)
-      await write(stream, event.stream, { content: event.text, run_id: row.runId }, at + 1, signal);
+  let end = 0;
+  for (const event of row.output) {
+    const start = end;
+    end += event.text.length;
+    const content = event.text.slice(Math.max(0, after - start));
+    if (content !== "") await write(stream, event.stream, { content, run_id: row.runId }, end, signal);
   }
   if (row.summary === null)
     throw new AppError("run_not_found", "Cannot read the run to its end: it was lost");

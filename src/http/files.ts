@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import mime from "mime";
 import { packTree, unpackTree } from "../files/archive.ts";
 import { createFolderAt, move, openFile, parseRange, takeOut, writeFile } from "../files/change.ts";
-import { walkFiles } from "../files/walk.ts";
+import type { Rooms } from "../files/room.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import { AppError } from "../protocol/errors.ts";
@@ -16,11 +16,12 @@ import { filesOf, type IdParams, parseId } from "./sessions.ts";
 import { viewFile } from "./views.ts";
 
 type FileParams = { Params: { id: string; "*": string } };
-type FileRoutes = { registry: SessionRegistry; diskBytes: number };
+type FileRoutes = { registry: SessionRegistry; rooms: Rooms };
 
 const MAX_LISTED = 10_000;
+const UPLOAD = { bodyLimit: Number.MAX_SAFE_INTEGER, config: { isStream: true } };
 
-export function addFiles(app: FastifyInstance, { registry, diskBytes }: FileRoutes): void {
+export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes): void {
   const find = (id: string) => registry.get(parseId(id));
 
   app.get<IdParams>("/api/sessions/:id/files", async (request) => {
@@ -77,35 +78,29 @@ export function addFiles(app: FastifyInstance, { registry, diskBytes }: FileRout
     uploads.removeAllContentTypeParsers();
     uploads.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
 
-    uploads.put<FileParams>(
-      "/api/sessions/:id/files/*",
-      { bodyLimit: Number.MAX_SAFE_INTEGER },
-      async (request) => {
-        const session = await find(request.params.id);
-        const path = parsePath(request.params["*"]);
-        using held = await session.holdMadeFolder();
-        const { workspace } = held.folder;
-        const options = { owner: held.owner, maxBytes: await room(workspace, diskBytes) };
-        const size = await receive(request, (body) => writeFile(workspace, path, body, options));
-        await session.update({ fileCounts: null });
-        return { path, size };
-      },
-    );
+    uploads.put<FileParams>("/api/sessions/:id/files/*", UPLOAD, async (request) => {
+      const session = await find(request.params.id);
+      const path = parsePath(request.params["*"]);
+      using held = await session.holdMadeFolder();
+      const { workspace } = held.folder;
+      const size = await rooms.use(workspace, (room) =>
+        receive(request, (body) => writeFile(workspace, path, body, { owner: held.owner, room })),
+      );
+      await session.update({ fileCounts: null });
+      return { path, size };
+    });
 
-    uploads.put<IdParams>(
-      "/api/sessions/:id/archive",
-      { bodyLimit: Number.MAX_SAFE_INTEGER },
-      async (request) => {
-        const session = await find(request.params.id);
-        using held = await session.holdMadeFolder();
-        const { workspace } = held.folder;
-        const options = { owner: held.owner, maxBytes: await room(workspace, diskBytes) };
-        const unpack = (body: Readable) => unpackTree(workspace, body, { ...options, checkPath: parsePath });
-        const done = await receive(request, unpack);
-        await session.update({ fileCounts: null });
-        return { success: true, ...done };
-      },
-    );
+    uploads.put<IdParams>("/api/sessions/:id/archive", UPLOAD, async (request) => {
+      const session = await find(request.params.id);
+      using held = await session.holdMadeFolder();
+      const { workspace } = held.folder;
+      const options = { owner: held.owner, checkPath: parsePath };
+      const done = await rooms.use(workspace, (room) =>
+        receive(request, (body) => unpackTree(workspace, body, { ...options, room })),
+      );
+      await session.update({ fileCounts: null });
+      return { success: true, ...done };
+    });
   });
 }
 
@@ -129,11 +124,6 @@ function parsePath(text: string): string {
     "invalid_request",
     `Cannot use the path ${JSON.stringify(text.slice(0, 200))}: ${parsed.error.issues[0]?.message}`,
   );
-}
-
-/** Bytes that the session may still store. */
-async function room(workspace: string, diskBytes: number): Promise<number> {
-  return Math.max(0, diskBytes - (await walkFiles(workspace, 0)).totalBytes);
 }
 
 async function list(session: Session, search: string | undefined, limit: number) {

@@ -1,6 +1,7 @@
 /** The HTTP server: rules for all requests here, one file for each resource beside it. */
 import Fastify, { type FastifyInstance } from "fastify";
 import type { Config } from "../config.ts";
+import { Rooms } from "../files/room.ts";
 import type { Logger } from "../log.ts";
 import type { OneShots } from "../session/one-shot.ts";
 import type { SessionRegistry } from "../session/registry.ts";
@@ -30,8 +31,6 @@ type HttpDependencies = {
 };
 
 const MAX_PARAM_CHARS = 512;
-/** For a request to arrive whole; its run may take longer. */
-const REQUEST_TIMEOUT_MS = 120_000;
 
 export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   const { config, registry, store } = deps;
@@ -39,7 +38,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
     bodyLimit: config.bodyBytes,
     forceCloseConnections: "idle",
     http: { shouldUpgradeCallback: isUpgrade },
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: 0, // uploads and bodies for a session's own server take what they take; see body.ts for the others
     routerOptions: { maxParamLength: MAX_PARAM_CHARS, ignoreTrailingSlash: true },
   });
   acceptJsonBodies(app);
@@ -51,7 +50,8 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addSessions(app, { registry, idempotency, config });
   addStates(app, registry, idempotency);
   addCode(app, registry);
-  addFiles(app, { registry, diskBytes: config.limits.diskBytes });
+  const { diskBytes, diskFiles } = config.limits;
+  addFiles(app, { registry, rooms: new Rooms({ bytes: diskBytes, files: diskFiles }) });
   addProxy(app, { registry, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
   addSetup(app, registry);
   addConnections(app, registry, store);

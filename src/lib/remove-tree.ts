@@ -1,5 +1,5 @@
-import { constants } from "node:fs";
-import { open, readdir, rmdir, unlink } from "node:fs/promises";
+import { constants, type Dirent } from "node:fs";
+import { type FileHandle, open, opendir, rmdir, unlink } from "node:fs/promises";
 import { runCommand } from "./run-command.ts";
 
 const TIMEOUT_MS = 120_000;
@@ -27,14 +27,14 @@ async function removeShallow(path: string): Promise<boolean> {
   const folder = await open(path, FOLDER).catch(nullIfMissing);
   if (folder === null) return true;
   try {
-    const here = `/proc/self/fd/${folder.fd}`;
-    for (const entry of await readdir(here, { withFileTypes: true })) {
-      const child = `${here}/${entry.name}`;
+    const entries = await few(folder);
+    for (const entry of entries ?? []) {
+      const child = `/proc/self/fd/${folder.fd}/${entry.name}`;
       if (!entry.isDirectory()) await unlink(child);
       else if (!(await removeLeaf(child))) return false;
     }
-    await rmdir(path);
-    return true;
+    if (entries !== null) await rmdir(path);
+    return entries !== null;
   } catch {
     return false; // changed meanwhile: left to rm
   } finally {
@@ -44,12 +44,21 @@ async function removeShallow(path: string): Promise<boolean> {
 
 async function removeLeaf(path: string): Promise<boolean> {
   await using folder = await open(path, FOLDER);
-  const here = `/proc/self/fd/${folder.fd}`;
-  const entries = await readdir(here, { withFileTypes: true });
-  if (entries.length > MAX_LEAF || entries.some((entry) => entry.isDirectory())) return false;
-  for (const entry of entries) await unlink(`${here}/${entry.name}`);
+  const entries = await few(folder);
+  if (entries === null || entries.some((entry) => entry.isDirectory())) return false;
+  for (const entry of entries) await unlink(`/proc/self/fd/${folder.fd}/${entry.name}`);
   await rmdir(path);
   return true;
+}
+
+/** What is in a folder; null when that is much. */
+async function few(folder: FileHandle): Promise<Dirent[] | null> {
+  const found: Dirent[] = [];
+  for await (const entry of await opendir(`/proc/self/fd/${folder.fd}`, { bufferSize: MAX_LEAF + 1 })) {
+    if (found.length === MAX_LEAF) return null;
+    found.push(entry);
+  }
+  return found;
 }
 
 function nullIfMissing(error: NodeJS.ErrnoException): null {

@@ -60,11 +60,19 @@ export const workspacePath = z
   )
   .refine((path) => path !== ".session_data.json", ".session_data.json is the server's");
 
-function hasFileAsFolder(paths: string[]): boolean {
-  const files = new Set(paths);
-  return paths.some((path) =>
-    path.split("/").some((_, depth, parts) => depth > 0 && files.has(parts.slice(0, depth).join("/"))),
+const MAX_FILES = 10_000;
+/** Looked at before the names are: a client chooses how many there are. */
+const fewFiles = z
+  .unknown()
+  .refine(
+    (files) => typeof files !== "object" || files === null || Object.keys(files).length <= MAX_FILES,
+    `there may be ${MAX_FILES} files`,
   );
+
+/** In the order of their parts a folder comes right before what is in it; no path has a NUL. */
+function hasFileAsFolder(paths: string[]): boolean {
+  const inOrder = paths.map((path) => `${path.replaceAll("/", "\0")}\0`).sort();
+  return inOrder.some((path, at) => inOrder[at + 1]?.startsWith(path));
 }
 
 const limits = {
@@ -100,11 +108,14 @@ export const executeBody = z.object({
   check: z.boolean().optional(),
   ...limits,
   allowInternetAccess: internetAccess.optional(),
-  files: z
-    .record(workspacePath, z.string())
-    .refine(
-      (files) => !hasFileAsFolder(Object.keys(files)),
-      "a path is a file and also the folder of another",
+  files: fewFiles
+    .pipe(
+      z
+        .record(workspacePath, z.string())
+        .refine(
+          (files) => !hasFileAsFolder(Object.keys(files)),
+          "a path is a file and also the folder of another",
+        ),
     )
     .optional(),
   env: environment.optional(),

@@ -30,6 +30,9 @@ const GROWTH_FILES = 1_000;
 const SLACK_BYTES = 1 << 20;
 const SLACK_FILES = 100;
 const MEASURE_TIMEOUT_MS = 20_000;
+const MEASURE_ONE_TIMEOUT_MS = 5_000;
+/** Of a session that has more than can be counted. */
+const TOO_MUCH: DiskUsage = { bytes: 0, files: Number.POSITIVE_INFINITY };
 const MIB = 1 << 20;
 
 export class DiskMonitor {
@@ -89,7 +92,7 @@ export class DiskMonitor {
     this.#seen = total;
     this.#skipped = 0;
     const sessions = [...this.#watched];
-    const usages = await measure(sessions.map((session) => session.paths));
+    const usages = await this.#measure(sessions);
     const { dev } = await stat(this.#path, { bigint: true });
     for (const [at, session] of sessions.entries()) {
       const usage = usages[at];
@@ -97,11 +100,23 @@ export class DiskMonitor {
     }
     for (const [at, session] of sessions.entries()) {
       const usage = usages[at];
-      // A session that was not measured (it ended, or takes too long) is neither over its quota nor within it.
+      // A session that was not measured, since it has ended, is neither over its quota nor within it.
       if (usage !== undefined && !Number.isNaN(usage.bytes + usage.files) && this.#watched.has(session)) {
         this.#judge(session, usage);
       }
     }
+  }
+
+  /** Together; one by one when that takes too long, so that one session does not hide what the others use. */
+  async #measure(sessions: readonly Watched[]): Promise<DiskUsage[]> {
+    const usages = await measure(sessions.map((session) => session.paths));
+    if (usages !== null) return usages;
+    const found: DiskUsage[] = [];
+    for (const { paths } of sessions) {
+      const [usage = TOO_MUCH] = (await measure([paths], MEASURE_ONE_TIMEOUT_MS)) ?? [];
+      found.push(usage);
+    }
+    return found;
   }
 
   #judge(session: Watched, usage: DiskUsage): void {
@@ -123,7 +138,8 @@ function describeExcess(usage: DiskUsage, limits: DiskUsage): string {
   if (usage.bytes > limits.bytes) {
     return `The session stores ${Math.ceil(usage.bytes / MIB)} MiB, more than its quota of ${limits.bytes / MIB} MiB: delete files`;
   }
-  return `The session stores ${usage.files} files, more than its quota of ${limits.files}: delete some`;
+  const count = Number.isFinite(usage.files) ? `${usage.files} files` : "more files than can be counted";
+  return `The session stores ${count}, more than its quota of ${limits.files}: delete some`;
 }
 
 async function usageOfFileSystem(path: string): Promise<DiskUsage> {
@@ -131,18 +147,27 @@ async function usageOfFileSystem(path: string): Promise<DiskUsage> {
   return { bytes: (blocks - bfree) * bsize, files: files - ffree };
 }
 
-/** Disk use of each session's folders, in the order given. */
-async function measure(sessions: readonly (readonly string[])[]): Promise<DiskUsage[]> {
+/** Disk use of each session's folders, in the order given; null when that takes too long. */
+async function measure(
+  sessions: readonly (readonly string[])[],
+  timeoutMs = MEASURE_TIMEOUT_MS,
+): Promise<DiskUsage[] | null> {
   const paths = sessions.flat();
-  const [bytes, files] = await Promise.all([du(["--block-size=1"], paths), du(["--inodes"], paths)]);
+  const [bytes, files] = await Promise.all([
+    du(["--block-size=1"], paths, timeoutMs),
+    // Each name of a file: a folder of them takes room, and time of whoever reads it.
+    du(["--inodes", "--count-links"], paths, timeoutMs),
+  ]);
+  if (bytes === null || files === null) return null;
   const sum = (sizes: Map<string, number>, folders: readonly string[]) =>
     folders.reduce((total, path) => total + (sizes.get(path) ?? Number.NaN), 0);
   return sessions.map((folders) => ({ bytes: sum(bytes, folders), files: sum(files, folders) }));
 }
 
-async function du(flags: string[], paths: string[]): Promise<Map<string, number>> {
+async function du(flags: string[], paths: string[], timeoutMs: number): Promise<Map<string, number> | null> {
   const argv = ["du", "--summarize", "--one-file-system", "--no-dereference", ...flags, "--", ...paths];
-  const { stdout } = await runCommand(argv, { timeoutMs: MEASURE_TIMEOUT_MS });
+  const { stdout, signal } = await runCommand(argv, { timeoutMs });
+  if (signal !== null) return null;
   const sizes = new Map<string, number>();
   for (const line of stdout.split("\n")) {
     const [size, path] = line.split("\t");

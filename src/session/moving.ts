@@ -2,8 +2,9 @@
  * Moving what a session keeps from one folder into another that is new: the entries of its three parts are given to the
  * other folder's uid and renamed. Nobody else works in either folder, so what was listed is what is there.
  */
-import { chmodSync, lchownSync, lstatSync, opendirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, lchownSync, lstatSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
+import { eachName, joinName } from "../files/names.ts";
 import { type Folder, guestFolders } from "./folder.ts";
 
 /** More would take longer to hand over than a sandbox takes to start. */
@@ -24,7 +25,7 @@ export function isMovable(folder: Folder): boolean {
 
 function isSmall(folder: Buffer, budget: { files: number }): boolean {
   for (const name of eachName(folder)) {
-    const path = join(folder, name);
+    const path = joinName(folder, name);
     budget.files -= 1;
     if (budget.files < 0 || path.length > MAX_PATH_BYTES) return false;
     if (lstatSync(path).isDirectory() && !isSmall(path, budget)) return false;
@@ -32,21 +33,13 @@ function isSmall(folder: Buffer, budget: { files: number }): boolean {
   return true;
 }
 
-/** One after the other: a folder may hold any number. */
-function* eachName(folder: Buffer): Generator<Buffer> {
-  // Buffers both ways, which Node's types do not know of here.
-  using open = opendirSync(folder as unknown as string, { encoding: "buffer" as BufferEncoding });
-  for (let entry = open.readSync(); entry !== null; entry = open.readSync())
-    yield entry.name as unknown as Buffer;
-}
-
 /** Moves all that is still in `from`. What is in its way is the new folder's own, and goes. */
 export function moveContent(from: Folder, to: Folder): void {
   const targets = guestFolders(to);
   for (const [index, path] of guestFolders(from).entries()) {
     for (const name of list(Buffer.from(path))) {
-      const source = join(Buffer.from(path), name);
-      const target = join(Buffer.from(targets[index] ?? ""), name);
+      const source = joinName(Buffer.from(path), name);
+      const target = joinName(Buffer.from(targets[index] ?? ""), name);
       handOver(source, to.uid);
       rmSync(target, { recursive: true, force: true });
       renameSync(source, target);
@@ -72,7 +65,7 @@ function handOver(path: Buffer, uid: number): void {
   const info = lstatSync(path);
   lchownSync(path, uid, uid);
   if (info.isFile() && (info.mode & SPECIAL_BITS) !== 0) chmodSync(path, info.mode & 0o7777);
-  if (info.isDirectory()) for (const name of list(path)) handOver(join(path, name), uid);
+  if (info.isDirectory()) for (const name of list(path)) handOver(joinName(path, name), uid);
 }
 
 function list(folder: Buffer): Buffer[] {
@@ -82,9 +75,4 @@ function list(folder: Buffer): Buffer[] {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
   }
-}
-
-/** Names are bytes, whatever a guest took for them. */
-function join(folder: Buffer, name: Buffer): Buffer {
-  return Buffer.concat([folder, Buffer.from("/"), name]);
 }

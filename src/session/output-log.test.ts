@@ -4,7 +4,7 @@ import { OutputLog } from "./output-log.ts";
 
 async function readAll(log: OutputLog, after: number): Promise<[number, string][]> {
   const events: [number, string][] = [];
-  for await (const { seq, text } of log.read(after, AbortSignal.timeout(5_000))) events.push([seq, text]);
+  for await (const { end, text } of log.read(after, AbortSignal.timeout(5_000))) events.push([end, text]);
   return events;
 }
 
@@ -13,15 +13,20 @@ test("a reader gets what was, what comes, and the end; a later one from any numb
   log.append("stdout", Buffer.from("a"));
   const reading = readAll(log, 0);
   await new Promise(setImmediate);
-  log.append("stderr", Buffer.from("b"));
+  log.append("stderr", Buffer.from("bb"));
   log.append("stdout", Buffer.from("c"));
   log.close();
   assert.deepEqual(await reading, [
     [1, "a"],
-    [2, "b"],
-    [3, "c"],
+    [3, "bb"],
+    [4, "c"],
   ]);
-  assert.deepEqual(await readAll(log, 2), [[3, "c"]]);
+  assert.deepEqual(await readAll(log, 3), [[4, "c"]]);
+  assert.deepEqual(await readAll(log, 2), [
+    [3, "b"],
+    [4, "c"],
+  ]);
+  assert.deepEqual(await readAll(log, 9), []);
 });
 
 test("a character split between chunks is whole, one that never ends is replaced, the limit counts bytes", () => {

@@ -1,11 +1,13 @@
 /**
- * What one run prints, in order, with sequence numbers from 1. The guest is read into it at its own pace; readers take
- * from it by number, so a slow, late or returning reader holds up nothing. Bounded by the run's output limit.
+ * What one run prints, in order. The guest is read into it at its own pace; readers take from it by place, which is the
+ * number of characters before it: the same however the output came in parts, so also when it is heard again. A slow, late or
+ * returning reader holds up nothing. Bounded by the run's output limit.
  */
 import type { OutputEvent } from "../store/store.ts";
 
 type StreamName = OutputEvent["stream"];
-type NumberedEvent = OutputEvent & { seq: number };
+/** `end`: the place right after it. */
+type PlacedEvent = OutputEvent & { end: number };
 
 const MAX_EVENT_CHARS = 64 << 10;
 
@@ -15,7 +17,10 @@ export class OutputLog {
   readonly #room: Record<StreamName, number>;
   #wakeReaders = Promise.withResolvers<void>();
   #closed = false;
-  /** Highest sequence number that a reader got. */
+  /** Places where the events begin. */
+  readonly #starts: number[] = [];
+  #end = 0;
+  /** The furthest place that a reader got to. */
   #taken = 0;
 
   constructor(limitBytes: number) {
@@ -41,21 +46,25 @@ export class OutputLog {
     return text;
   }
 
-  /** Events after a sequence number, as they come, until the log is closed. Rejects when the signal fires. */
-  async *read(after: number, signal: AbortSignal): AsyncGenerator<NumberedEvent> {
+  /** What comes after a place, as it comes, until the log is closed. Rejects when the signal fires. */
+  async *read(after: number, signal: AbortSignal): AsyncGenerator<PlacedEvent> {
     const aborted = Promise.withResolvers<never>();
     aborted.promise.catch(() => undefined);
     const onAbort = () => aborted.reject(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
     try {
-      for (let seq = after; ; ) {
+      let place = after;
+      for (let at = 0; ; ) {
         signal.throwIfAborted();
-        const event = this.events[seq];
-        if (event !== undefined) {
-          seq += 1;
-          this.#taken = Math.max(this.#taken, seq);
-          yield { seq, ...event };
-        } else if (this.#closed) return;
+        const event = this.events[at];
+        const start = this.#starts[at] ?? 0;
+        if (event !== undefined && start + event.text.length > place) {
+          const text = event.text.slice(Math.max(0, place - start));
+          place = start + event.text.length;
+          this.#taken = Math.max(this.#taken, place);
+          yield { ...event, text, end: place };
+        } else if (at + 1 < this.events.length) at += 1;
+        else if (this.#closed) return;
         else await Promise.race([this.#wakeReaders.promise, aborted.promise]);
       }
     } finally {
@@ -67,10 +76,14 @@ export class OutputLog {
   #add(stream: StreamName, text: string): void {
     if (text === "") return;
     const last = this.events.at(-1);
-    const isUnread = this.#taken < this.events.length;
+    const isUnread = this.#taken <= (this.#starts.at(-1) ?? 0);
     if (last !== undefined && isUnread && last.stream === stream && last.text.length < MAX_EVENT_CHARS)
       last.text += text;
-    else this.events.push({ stream, text });
+    else {
+      this.events.push({ stream, text });
+      this.#starts.push(this.#end);
+    }
+    this.#end += text.length;
     const wake = this.#wakeReaders;
     this.#wakeReaders = Promise.withResolvers<void>();
     wake.resolve();

@@ -96,11 +96,18 @@ function goStep(go: NonNullable<SetupRequest["go"]>): SetupStep {
     ...inScratch(`${workspace} && printf '%s' "$SETUP_TEXT" >go.mod && go mod download`, go.goMod),
     adds: {
       list: "go_modules",
-      items: [...go.goMod.matchAll(/^\s*(?:require\s+)?(\S+\/\S+\s+v\S+)/gm)].map(([, item = ""]) =>
-        item.replace(/\s+/, "@"),
-      ),
+      items: requiredModules(go.goMod),
     },
   };
+}
+
+/** Lines `[require] path/of/module v1.2.3`, as `path/of/module@v1.2.3`. */
+function requiredModules(goMod: string): string[] {
+  return goMod.split("\n").flatMap((line) => {
+    const words = line.trim().split(/\s+/);
+    const [path = "", version = ""] = words[0] === "require" ? words.slice(1) : words;
+    return path.includes("/") && /^v./.test(version) ? [`${path}@${version}`] : [];
+  });
 }
 
 function inScratch(command: string, text: string): Pick<SetupStep, "command" | "env"> {

@@ -153,16 +153,16 @@ curl -s -X DELETE $URL/api/sessions/$ID >/dev/null`;
       body: JSON.stringify({ code }),
       signal: first.signal,
     });
-    for await (const { id } of readEvents(response)) if (id === "2") break;
+    for await (const { id } of readEvents(response)) if (id === "4") break;
     first.abort();
     const { runs } = await client.expect(200, "GET", `${session.path}/runs`);
     const rest = await fetch(`${client.url}/api/runs/${runs[0].run_id}/stream`, {
-      headers: { "last-event-id": "2" },
+      headers: { "last-event-id": "4" },
     });
     const events = await Array.fromAsync(readEvents(rest));
     assert.deepEqual(
       [events[0]?.id, textOf(events, "stdout"), codeOf(events)],
-      ["3", "2\n3\n4\n5\n6\n7\n", 0],
+      ["6", "2\n3\n4\n5\n6\n7\n", 0],
     );
     await session.prints("True\n", `import os; print(os.path.exists("whole"))`);
     const second = new AbortController();

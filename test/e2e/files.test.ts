@@ -259,3 +259,12 @@ print([path for path in found if path != "./.session_data.json"], os.path.isdir(
   assert.deepEqual(state.left_out, left);
   await session.prints(kept, code);
 });
+
+test("uploads at the same time share what room there is", async () => {
+  const session = await it.client.create("shared-room");
+  const part = new Uint8Array(40 << 20);
+  const answers = await Promise.all(["a", "b", "c"].map((name) => put(session.id, name, part)));
+  const statuses = answers.map(({ status }) => status);
+  assert.ok(statuses.filter((status) => status === 200).length <= 1, String(statuses));
+  assert.deepEqual(new Set(statuses), new Set([200, 507]));
+});

@@ -396,9 +396,9 @@ test("a stream sends what is printed while it runs, and can be read again from a
   assert.ok(chunks >= 4);
   assert.equal(events.at(-1).exit_code, 0);
   const again = await fetch(`${it.client.url}/api/runs/${events[0].run_id}/stream`, {
-    headers: { "last-event-id": "3" },
+    headers: { "last-event-id": String("line 0\n".length * 3) },
   });
-  assert.match(await again.text(), /^id: 4\nevent: stdout\ndata: .*"tok".*\n\nevent: done\n/);
+  assert.match(await again.text(), /^id: 24\nevent: stdout\ndata: .*"tok".*\n\nevent: done\n/);
 });
 
 test("deleting all leaves no session and no folder", async () => {

@@ -186,3 +186,36 @@ for i in range(100): display("x" * 200000)`,
   assert.ok(answer.stderr.length <= 1 << 20 && answer.truncated.stderr > 0);
   assert.ok(JSON.stringify(answer.results).length < 9 << 20);
 });
+
+test("many names of one file are stopped like many files", async () => {
+  const session = await newSession();
+  const answer = await session.run(
+    `import os, time
+open("f", "w").close()
+for at in range(20_000): os.link("f", f"l{at}")
+time.sleep(25)`,
+  );
+  assert.equal(answer.outcome, "disk_full");
+  await session.run("import os; [os.unlink(name) for name in os.listdir()]");
+});
+
+test("a request that is made to be slow to read is read, or refused, in no time", async () => {
+  const deep = (at: number) => `${at}/${"d/".repeat(500)}f`;
+  const files = Object.fromEntries(Array.from({ length: 8_000 }, (_, at) => [deep(at), ""]));
+  const many = Object.fromEntries(Array.from({ length: 400_000 }, (_, at) => [`/${at}`, 1]));
+  const goMod = `${"\n".repeat(20_000)}${"/".repeat(40_000)}`;
+  const startedAt = performance.now();
+  assert.equal(
+    (await it.client.call("POST", "/api/execute", { code: "1", language: "python", files: many })).status,
+    400,
+  );
+  await it.client.call("POST", "/api/execute", { code: "1", language: "cobol", files });
+  await it.client.expect(201, "POST", "/api/sessions", {
+    session_id: "go-mod",
+    language: "go",
+    setup: { go: { goMod } },
+  });
+  await it.client.expect(200, "GET", "/health");
+  assert.ok(performance.now() - startedAt < 5_000, `${performance.now() - startedAt} ms`);
+  await it.client.session("go-mod").delete();
+});
