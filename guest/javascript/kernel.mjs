@@ -18,6 +18,8 @@ import { Variables } from "./variables.mjs";
 const MAX_TEXT = 64 << 10;
 /** What a handler for SIGTERM may take: less than the agent waits before it kills. */
 const SIGTERM_MS = 300;
+/** Uses what most programs use, and leaves nothing behind. */
+const REHEARSAL = "console.log(0); console.error([0]); [await 0]";
 const UNDEFINED_NAME = /^(\S+) is not defined$/;
 const isDeno = globalThis.Deno !== undefined;
 
@@ -50,14 +52,19 @@ class Kernel {
     this.#warmUp();
   }
 
-  /** What a first program would wait for: the parser, the compiler of types, the inspector. */
+  /** What a first program would wait for: all that a run goes through is gone through once, unheard. */
   #warmUp() {
-    const warm = async () => {
-      const { code } = prepare(this.#hasTypes ? stripTypes("0 as number") : "0", new Map());
-      await this.#evaluator.evaluate(code, "warm-up");
+    const header = { run: "", env: {}, whole: false, check: false };
+    const rehearse = async () => {
+      this.#begin(header);
+      const run = { ...this.#run, isRehearsal: true };
+      this.#conclude(await withinRun(run, () => this.#execute(REHEARSAL, "warm-up", header)));
+      endRun();
+      this.#run = null;
       await this.#evaluator.release();
+      this.#saver.note(REHEARSAL);
     };
-    this.#turn = this.#turn.then(warm).catch(() => undefined);
+    this.#turn = this.#turn.then(rehearse).catch(() => undefined);
   }
 
   #prepareProcess() {
