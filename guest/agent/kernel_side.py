@@ -180,8 +180,11 @@ class KernelSide:
 
     def roll_back(self, version, to):
         """Makes an earlier version the newest, and replaces the kernel, which then restores it."""
-        if self.run is not None or not self.kernel.is_ready:
+        if self.run is not None:
             raise FrameError("a rollback while something runs")
+        if not self.kernel.is_ready:
+            self.end_rollback("its interpreter is being replaced")
+            return
         self.rolling_back = to
         try:
             state_files.copy_version(version, to)

@@ -27,6 +27,10 @@ class Results:
         if run in self._frames:
             self._frames[run].append(frame)
 
+    def replace_last(self, run, frame):
+        if run in self._frames:
+            self._frames[run][-1] = frame
+
     def end(self, run):
         if run in self._frames:
             self._ended.append(run)

@@ -29,8 +29,8 @@ class RunSide:
         self.version, self.keep = run.version, header["keep"]
         self.is_muted = False
         self.results.forget(header["recorded"])
-        if run.save != "none":
-            self.keeps_state = True
+        self.keeps_state = self.keeps_state or run.save != "none"
+        if self.keeps_state:
             self.results.begin(run.id)
         for pipe in run.pipes:
             if pipe.open:
@@ -137,10 +137,14 @@ class RunSide:
         self.restored = None
         if not run.keep_files:
             workspace.empty()
-        frame = encode_frame(end, results + (data or b""))
+        payload = results + (data or b"")
+        frame = encode_frame(end, payload)
         self.results.add(run.id, frame)
         self.results.end(run.id)
-        self.settle(run, saved)
+        failure = self.settle(run, saved)
+        if failure is not None:
+            frame = encode_frame({**end, "saved": {**saved, "failed": failure}}, payload)
+            self.results.replace_last(run.id, frame)
         if not self.is_muted:
             self.put(frame)
         self.run = self.release_at = None
@@ -148,7 +152,7 @@ class RunSide:
             self.keep_late(pipe, run.id)
 
     def settle(self, run, saved):
-        """Makes an answer last that nobody may have heard."""
+        """Makes an answer last that nobody may have heard. Answers why the run's state is not saved, when it turns out so."""
         staged = saved is not None and saved["staged"]
         durable = staged or (run.save == "sync" and run.target is not self.kernel)
         try:
@@ -156,10 +160,14 @@ class RunSide:
                 workspace.flush_files(self.files_since)
             if durable or (run.save != "none" and self.line.socket is None):
                 self.results.store(run.id, run.version, durable)
-            if staged:
-                state_files.commit_version(run.version, durable=True)
         except OSError:
             pass  # a full disk: the record stays in memory for as long as this agent lives
+        try:
+            if staged:
+                state_files.commit_version(run.version, durable=True)
+        except OSError as error:
+            return f"its data cannot be written: {error.strerror}"
+        return None
 
     # Output that comes after its run has ended.
 

@@ -104,6 +104,7 @@ class ServerSide:
                 self.run.end("interrupted", self.kernel)
         elif kind == "welcome":
             self.line.welcomed(header)
+            self.leaving = False
             if self.frozen is not None:
                 self.thaw()
         elif kind == "recorded":

@@ -409,12 +409,16 @@ class Shelf:
                     continue
         return {f"versions/{name}" for name in posix.listdir(VERSIONS)} | {f"values/{name}" for name in posix.listdir(VALUES)}
 
-    def add(self, header):
-        """Takes in a new version; removes the oldest beyond what is kept, with the files that only it needed."""
+    def add(self, header, staged):
+        """
+        Takes in a new version; removes the oldest beyond what is kept, with the files that only it needed. While it is only
+        staged, the one before it is what counts.
+        """
+        kept = max(self.kept, 2) if staged else self.kept
         present = self._read(header["version"]) if self._files is None else set()
         self._files[header["version"]] = files_of(header)
         removable = present
-        while len(self._files) > self.kept:
+        while len(self._files) > kept:
             removable |= self._files.pop(min(self._files))
         if removable:
             needed = set().union(*self._files.values())

@@ -11,6 +11,7 @@ from state_files import Damaged, InlineData
 NOTHING_SAVED = {"version": 0, "run": "", "result": None, "groups": [], "extras": None, "sources": {}, "modules": {}, "not_kept": []}
 MAX_CHANGED = 100
 MAX_REASON = 300
+MAX_TOLD = 100
 MAX_REPR = 80
 
 
@@ -31,8 +32,8 @@ class TextState:
                 continue
             self.header = header
             told = {key: header[key] for key in ("version", "run", "result", "not_kept")}
-            return texts, {**told, "damage": damage}
-        return {}, {**_told_nothing(), "damage": damage} if damage else None
+            return texts, {**told, "damage": damage[:MAX_TOLD]}
+        return {}, {**_told_nothing(), "damage": damage[:MAX_TOLD]} if damage else None
 
     def save(self, request, result, values, durable, stage):
         """`values`: name -> (kind, text). `request`: version, run and how many versions to keep. Answers the report."""
@@ -47,7 +48,7 @@ class TextState:
             return self._report(version, 0, f"its data cannot be written: {error.strerror}", False)
         self.header = header
         self._shelf.kept = request["keep"]
-        self._shelf.add(header)
+        self._shelf.add(header, stage)
         return self._report(version, header["written"], None, stage)
 
     def save_again(self, request, values):

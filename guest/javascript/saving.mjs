@@ -100,12 +100,14 @@ export class Saver {
         const { header } = readVersion(version);
         await this.#restoreFrom(header);
         const told = Object.fromEntries(["version", "run", "result"].map((key) => [key, header[key]]));
-        return { ...told, not_kept: this.#header.not_kept.slice(0, MAX_TOLD), damage };
+        const { not_kept } = this.#header;
+        return { ...told, not_kept: not_kept.slice(0, MAX_TOLD), damage: damage.slice(0, MAX_TOLD) };
       } catch (error) {
         damage.push(String(error.message).slice(0, MAX_REASON));
       }
     }
-    return damage.length === 0 ? null : { version: 0, run: "", result: null, not_kept: [], damage };
+    if (damage.length === 0) return null;
+    return { version: 0, run: "", result: null, not_kept: [], damage: damage.slice(0, MAX_TOLD) };
   }
 
   async #restoreFrom(header) {
@@ -187,7 +189,7 @@ export class Saver {
       this.#header = header;
       this.#touched = new Set();
       this.#touchedAll = false;
-      this.#shelf.add(header, keep);
+      this.#shelf.add(header, stage ? Math.max(keep, 2) : keep); // until it counts, the one before it does
       return this.#report(version, header.written, null, stage);
     } catch (error) {
       return this.#report(version, 0, `${error?.name}: ${error?.message}`.slice(0, MAX_REASON), false);

@@ -25,6 +25,7 @@ COROUTINE = 0x80
 # In characters; escaped in JSON they may take six times as many bytes, within the limits of a frame.
 MAX_NAME, MAX_MESSAGE, MAX_TRACEBACK = 256, 2048, 16384
 MAX_SOURCES = 2_000
+MAX_TOLD = 100  # items of a list
 OOM_PREFERENCE = b"900"
 REPORT_AFTER_MS = 20  # a save is told with the next answer, or alone when none comes
 LOAD_AFTER_MS = 200  # a kernel that nobody has used by then is a warm one: it gets ready to be woken into
@@ -187,13 +188,13 @@ class Kernel:
         restoring.wait_for_saver()
         header, damage = restoring.newest_header()
         if header is None:
-            return {"version": 0, "run": "", "result": None, "not_kept": [], "damage": damage}
+            return {"version": 0, "run": "", "result": None, "not_kept": [], "damage": damage[:MAX_TOLD]}
         self.restored = restoring.Restored(self.namespace, header, self.first_path)
         self.sources.update(self.restored.sources)
         self.unpublished.update(self.restored.sources)
         self._persistence(header)
         told = {key: header[key] for key in ("version", "run", "result", "not_kept")}
-        return {**told, "damage": damage}
+        return {**told, "not_kept": told["not_kept"][:MAX_TOLD], "damage": damage[:MAX_TOLD]}
 
     def _save(self, header, result, durable):
         try:

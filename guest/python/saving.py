@@ -175,7 +175,7 @@ class Saver:
     def _saved(self, header, staged):
         self.header = header
         self.kernel.follow(header)
-        self.shelf.add(header)
+        self.shelf.add(header, staged)
         self._report(header["version"], header["written"], None, staged)
 
     def _failed(self, version, reason):

@@ -12,7 +12,8 @@ type CommandOptions = {
   timeoutMs: number;
   cwd?: string;
   env?: Record<string, string>;
-  stdin?: string;
+  /** What it reads; where that is not known yet, the program waits for it, and is ended when that rejects. */
+  stdin?: string | Promise<string>;
   signal?: AbortSignal;
   /** Called with each line of either stream as it comes. */
   onLine?: (line: string) => void;
@@ -20,7 +21,10 @@ type CommandOptions = {
 
 const MAX_OUTPUT_CHARS = 1 << 20;
 
-/** Resolves when the program has ended and its output was read, whatever its status; rejects if it cannot start. */
+/**
+ * Resolves when the program has ended and its output was read, whatever its status; rejects if it cannot start, or, once it
+ * has ended, if there was no input for it.
+ */
 export async function runCommand(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
   const [file, ...args] = argv;
   if (file === undefined) throw new TypeError("an empty command");
@@ -35,9 +39,16 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   const stdout = collect(child.stdout, options.onLine);
   const stderr = collect(child.stderr, options.onLine);
   child.stdin.on("error", () => undefined); // a program that does not read its input is no failure
-  child.stdin.end(options.stdin ?? "");
   return new Promise((resolve, reject) => {
     const stop = () => killGroup(child);
+    let noInput: { reason: unknown } | null = null;
+    Promise.resolve(options.stdin ?? "").then(
+      (text) => child.stdin.end(text),
+      (reason: unknown) => {
+        noInput = { reason };
+        stop();
+      },
+    );
     const timer = setTimeout(stop, options.timeoutMs);
     options.signal?.addEventListener("abort", stop, { once: true });
     const settle = () => {
@@ -50,7 +61,8 @@ export async function runCommand(argv: readonly string[], options: CommandOption
     });
     child.once("close", (code, signal) => {
       settle();
-      resolve({ code, signal, stdout: stdout(), stderr: stderr() });
+      if (noInput !== null) reject(noInput.reason);
+      else resolve({ code, signal, stdout: stdout(), stderr: stderr() });
     });
   });
 }

@@ -23,9 +23,12 @@ const fileCounts = z.strictObject({
 });
 
 const version = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
-const notKept = z
-  .array(z.strictObject({ name: z.string(), type: z.string().max(1024), reason: z.string().max(2048) }))
-  .max(200);
+const lostItem = z.strictObject({
+  name: z.string(),
+  type: z.string().max(1024),
+  reason: z.string().max(2048),
+});
+const notKept = z.array(lostItem).max(200);
 /** What a new kernel found saved. */
 const restored = z.strictObject({
   version,
@@ -232,6 +235,6 @@ export const stateListing = z.strictObject({
       }),
     )
     .max(100),
-  not_kept: notKept.max(1_000),
+  not_kept: z.array(lostItem).max(1_000),
 });
 export type StateListing = z.infer<typeof stateListing>;

@@ -82,6 +82,9 @@ test("memory file systems have a size", () => {
 
 test("as root there is one user namespace, made before; otherwise bubblewrap makes it and dies with the server", () => {
   assert.ok(!asRoot.argv.includes("--unshare-user") && asRoot.needsUserNamespace);
+  assert.ok(!asRoot.argv.includes("--die-with-parent"));
+  const unfindable = planLaunch(policy, { asRoot: true, cgroupFolders: [] });
+  assert.ok(unfindable.argv.includes("--die-with-parent"), "no later server could find it");
   assert.ok(
     asUser.argv.includes("--unshare-user") &&
       asUser.argv.includes("--die-with-parent") &&

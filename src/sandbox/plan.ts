@@ -19,7 +19,7 @@ type PlanHost = { asRoot: boolean; cgroupFolders: readonly string[] };
  * makes the other namespaces, mounts, drops capabilities, forbids new privileges, and filters system calls last.
  */
 export function planLaunch(policy: SandboxPolicy, host: PlanHost): LaunchPlan {
-  const user = planUser(host.asRoot);
+  const user = planUser(host.asRoot, host.asRoot && host.cgroupFolders.length > 0);
   const fileBlocks = Math.floor(policy.limits.fileBytes / FILE_BLOCK_BYTES);
   return {
     needsUserNamespace: host.asRoot,

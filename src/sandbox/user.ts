@@ -12,15 +12,16 @@ import { createInterface } from "node:readline";
 /** The number under which a launched command finds the namespace: see launch.ts. */
 const USER_NS_FD = 4;
 
-/** Arguments before bubblewrap's own name, and those after it. */
-export function planUser(asRoot: boolean): { enter: string[]; bwrap: string[] } {
+/** Arguments before bubblewrap's own name, and those after it. `canOutlive`: whether a later server would find it. */
+export function planUser(asRoot: boolean, canOutlive: boolean): { enter: string[]; bwrap: string[] } {
+  const end = canOutlive ? [] : ["--die-with-parent"];
   if (asRoot) {
     return {
       enter: ["nsenter", `--user=/proc/self/fd/${USER_NS_FD}`, "-S", "0", "-G", "0", "--"],
-      bwrap: [],
+      bwrap: end,
     };
   }
-  return { enter: [], bwrap: ["--unshare-user", "--uid", "0", "--gid", "0", "--die-with-parent"] };
+  return { enter: [], bwrap: ["--unshare-user", "--uid", "0", "--gid", "0", ...end] };
 }
 
 // Inside the new namespace it has all capabilities: enough to forbid further namespaces below, which stays in force.

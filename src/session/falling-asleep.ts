@@ -4,7 +4,7 @@
  */
 import type { SessionRow } from "../store/store.ts";
 import { type Folder, leaveOutSecrets } from "./folder.ts";
-import { copyImage, dropImage, flushImageOf, wantsImage } from "./process-images.ts";
+import { copyImage, dropImage, fingerprintOf, flushImageOf, wantsImage } from "./process-images.ts";
 import type { RunRecorder } from "./recorder.ts";
 import type { SessionDependencies } from "./session.ts";
 import type { SessionFolder } from "./session-folder.ts";
@@ -21,13 +21,18 @@ export async function fallAsleep(
   const isSaved = await saveAll(row, sandbox, recorder, deps);
   row.leftOut = [];
   const leaveOut = async (from: Folder) => {
-    row.leftOut.push(...(await leaveOutSecrets(from))); // twice when an image fails after the first time
-    return from;
+    const paths = await leaveOutSecrets(from);
+    row.leftOut.push(...paths); // twice when an image fails after the first time
+    return paths.length > 0;
   };
   const { current } = folder;
   row.image =
     isSaved && current !== null && wantsImage(deps.host, row, sandbox)
-      ? await sandbox.image(row, () => leaveOut(current))
+      ? await sandbox.image(row, async (isDone) => {
+          const files = await fingerprintOf(current); // of most: they have nothing to leave out
+          await isDone;
+          return (await leaveOut(current)) ? fingerprintOf(current) : files;
+        })
       : null;
   // Known before the sandbox goes: whoever is killed in between leaves either, and never both.
   if (row.image !== null) await storeImage(row, sandbox, deps);
@@ -88,9 +93,9 @@ async function copyImaged(
 ): Promise<SessionRow> {
   let copying: Promise<Folder> | null = null;
   const { imageLost } = row;
-  const image = await sandbox.image(row, () => {
+  const image = await sandbox.image(row, async () => {
     copying = copy();
-    return copying;
+    return fingerprintOf(await copying);
   });
   const lost = row.imageLost;
   row.imageLost = imageLost; // what this one could not, the copy tells

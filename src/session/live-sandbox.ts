@@ -138,25 +138,31 @@ export function policyFor(
 /** Of which process image a sandbox is made again: where it lies, and the key and uid of the folder that it was made on. */
 export type ImageSource = ImageFacts & { folder: string; key: string; uid: number };
 
-/** Makes a sandbox again on a folder, as it was when its image was made. Rejects, leaving nothing of it, when that fails. */
+/**
+ * Makes a sandbox again on a folder, as it was when its image was made; `admit` is called before anything of it is there.
+ * Rejects, leaving nothing of it, when that does, or when it fails.
+ */
 export async function restoreSandbox(
   host: SandboxHost,
   folder: Folder,
   limits: Limits,
   image: ImageSource,
+  admit: () => Promise<void>,
 ): Promise<LiveSandbox> {
   if (host.imager === null || host.cgroups === null)
     throw new BugError("process images are not supported here");
   await prepareFolder(folder);
   const cgroup = await host.cgroups.create(folder.key, limits);
-  const sandbox = await host.imager.restore(policyFor(host, folder, limits), cgroup, image, folder.uid);
-  // Now, and not before: as soon as its agent is welcome, its processes go on.
-  const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, image.key));
+  const policy = policyFor(host, folder, limits);
+  const sandbox = await host.imager.restore(policy, cgroup, image, folder.uid, admit);
+  let channel: GuestChannel | null = null;
   try {
+    // Now, and not before: as soon as its agent is welcome, its processes go on.
+    channel = await GuestChannel.open(folder.socket, identityOf(host, folder, image.key));
     const hello = await channel.greeted(AbortSignal.timeout(ADOPT_TIMEOUT_MS));
     return { ...live(host, folder, sandbox, channel, hello), isResumed: true };
   } catch (error) {
-    channel.close(error instanceof Error ? error : new Error(String(error)));
+    channel?.close(error instanceof Error ? error : new Error(String(error)));
     await sandbox.end();
     throw error;
   }
@@ -208,7 +214,8 @@ function identityOf(host: SandboxHost, folder: Folder, knownAs: string | null): 
   return {
     token: tokenOf(folder.key),
     expected: knownAs === null ? null : tokenOf(knownAs),
-    orphanMs: host.asRoot ? host.config.orphanMs : 0,
+    // Without cgroups, the next server could not find it.
+    orphanMs: host.asRoot && host.cgroups !== null ? host.config.orphanMs : 0,
   };
 }
 

@@ -136,13 +136,18 @@ export class SandboxPool {
   }
 
   /** A sandbox that goes on where an image of it was made. */
-  async restore(folder: Folder, limits: Limits | null, image: ImageSource): Promise<Lease> {
+  async restore(
+    folder: Folder,
+    limits: Limits | null,
+    image: ImageSource,
+    admit: () => Promise<void>,
+  ): Promise<Lease> {
     this.#refuseIfClosed();
     await this.#takeSlot();
     try {
       const wanted = limits ?? defaultLimits(this.#host.config);
       // Not at the gate of starts, which are shorter: the imager has one of its own.
-      return this.#lease(await restoreSandbox(this.#host, folder, wanted, image));
+      return this.#lease(await restoreSandbox(this.#host, folder, wanted, image, admit));
     } catch (error) {
       this.#slots -= 1;
       throw error;

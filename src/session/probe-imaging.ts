@@ -50,12 +50,12 @@ async function tryOut(host: SandboxHost, imager: Imager): Promise<void> {
   const { folder: image } = await newImage(host);
   let second: LiveSandbox | null = null;
   try {
-    await first.freeze();
     if (sandbox.cgroup === null) throw new Error("there are no cgroups");
-    const facts = await imager.dump(policyFor(host, folder, limits), sandbox.cgroup, image);
+    const policy = policyFor(host, folder, limits);
+    const facts = await imager.dump(policy, sandbox.cgroup, image, () => first.freeze());
     await first.end(DONE);
     const source = { ...facts, folder: image, key: folder.key, uid: folder.uid };
-    second = await restoreSandbox(host, folder, limits, source);
+    second = await restoreSandbox(host, folder, limits, source, async () => undefined);
   } finally {
     await (second ?? first).end(DONE);
     await removeFolder(host, folder);

@@ -33,24 +33,33 @@ export function wantsImage(host: SandboxHost, { imaging, saved }: SessionRow, ac
   return imaging === "always" || activity.hasBackgroundWork || saved.notKept.length > 0;
 }
 
-/** Images a sandbox that stands still, with the folder that it is to be restored on: its own, or a copy of it. */
+/**
+ * Has a sandbox stand still and images it. `prepareFiles` is called then, and answers the fingerprint of the files that it is
+ * to be restored on, its own or a copy of them; those that it removes must be there until the image `isDone`.
+ */
 export async function takeImage(
   host: SandboxHost,
   row: SessionRow,
   live: LiveSandbox,
   { threads }: Activity,
-  prepareFiles: () => Promise<Folder>,
+  prepareFiles: (isDone: Promise<unknown>) => Promise<string>,
 ): Promise<ProcessImage> {
   const { imager } = host;
   const { cgroup } = live.sandbox;
   if (imager === null || cgroup === null) throw new Error("process images are not supported here");
   const { name, folder } = await newImage(host);
   const policy = policyFor(host, live.folder, defaultLimits(host.config));
-  const startedAt = performance.now();
+  let startedAt = 0;
+  const still = Promise.withResolvers<void>();
+  const dumped = imager.dump(policy, cgroup, folder, async () => {
+    startedAt = performance.now();
+    await live.freeze();
+    still.resolve();
+  });
+  dumped.catch(still.reject); // also when it never came to that
+  const prepared = still.promise.then(() => prepareFiles(dumped));
   try {
-    const { bytes, ...facts } = await imager.dump(policy, cgroup, folder);
-    const { workspace, home } = await prepareFiles();
-    const files = await fingerprint([workspace, home]);
+    const [{ bytes, ...facts }, files] = await allOf(dumped, prepared);
     return {
       name,
       bytes,
@@ -71,21 +80,31 @@ export async function takeImage(
   }
 }
 
-/** Why an image cannot be restored now; null when it can. */
-export async function reasonAgainst(
-  host: SandboxHost,
-  image: ProcessImage,
-  folder: Folder,
-): Promise<string | null> {
+/** Both, when neither goes on any more. */
+async function allOf<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([first, second]);
+  return Promise.all([first, second]);
+}
+
+/** Why an image cannot be restored now, whatever the files are like; null when nothing is against it. */
+export async function reasonAgainst(host: SandboxHost, image: ProcessImage): Promise<string | null> {
   if (host.imager === null) return "this host cannot restore process images";
   if (image.unflushedBoot !== null && image.unflushedBoot !== (await bootId()))
     return "the machine stopped before it was on disk";
   if (image.isUsed) return "the server ended while it was made or restored";
   if (image.host !== hostKey(host, host.imager))
     return "the kernel, the processor, or what the sandbox stands on has changed";
-  const files = await fingerprint([folder.workspace, folder.home]).catch(() => null);
+  return null;
+}
+
+/** The same of the files that it would be restored on. */
+export async function reasonInFiles(image: ProcessImage, folder: Folder): Promise<string | null> {
+  const files = await fingerprintOf(folder).catch(() => null);
   return files === image.files ? null : "files were changed while the session slept";
 }
+
+/** Of all files that programs of a session use. */
+export const fingerprintOf = ({ workspace, home }: Folder): Promise<string> => fingerprint([workspace, home]);
 
 /** For a copy of a session that sleeps; null when its image is of no use to the session itself. */
 export async function copyImage(
@@ -94,11 +113,11 @@ export async function copyImage(
   source: Folder,
   copy: Folder,
 ): Promise<ProcessImage | null> {
-  if ((await reasonAgainst(host, image, source)) !== null) return null;
+  if (((await reasonAgainst(host, image)) ?? (await reasonInFiles(image, source))) !== null) return null;
   const { name, folder } = await newImage(host);
   try {
     await cp(imageFolder(host, image), folder, { recursive: true });
-    const files = await fingerprint([copy.workspace, copy.home]);
+    const files = await fingerprintOf(copy);
     return { ...image, name, files, unflushedBoot: await bootId() };
   } catch (error) {
     await removeImage(folder);

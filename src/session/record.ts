@@ -3,12 +3,12 @@ import type { GuestEnd } from "../guest/channel.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import type { RestoredState } from "../protocol/guest.ts";
 import type { Outcome } from "../protocol/outcome.ts";
-import type { JsonObject, RunRow, RunState, SessionRow } from "../store/store.ts";
+import type { RunRow, RunState, SessionRow } from "../store/store.ts";
 import type { OutputLog } from "./output-log.ts";
 import { parseResults } from "./results.ts";
 import type { RunResult } from "./run.ts";
 
-export function queuedRun(sessionId: string, number: number): RunRow {
+export function queuedRun(sessionId: string, number: number, updateData: RunRow["updateData"]): RunRow {
   return {
     runId: `run_${randomBase36(16)}`,
     sessionId,
@@ -19,6 +19,7 @@ export function queuedRun(sessionId: string, number: number): RunRow {
     summary: null,
     output: [],
     lateOutput: "",
+    updateData,
   };
 }
 
@@ -27,11 +28,10 @@ export function concludeRun(
   run: RunRow,
   session: SessionRow,
   log: OutputLog,
-  updateData: JsonObject | null,
   ended: Omit<RunEnd, "output">,
 ): RunResult {
   log.close();
-  if (updateData !== null) session.data = { ...session.data, ...updateData };
+  updateData(run, session);
   session.lastRunAt = new Date().toISOString();
   session.version = ended.end?.frame.version ?? session.version + 1;
   session.fileCounts = countsAfter(session, ended.end);
@@ -39,6 +39,11 @@ export function concludeRun(
   session.saved = { ...session.saved, rolledBack: null };
   session.imageLost = null;
   return { row, log, data: session.data };
+}
+
+/** What a run was asked to add to its session's data. */
+function updateData(run: RunRow, session: SessionRow): void {
+  if (run.updateData !== null) session.data = { ...session.data, ...run.updateData };
 }
 
 type RunEnd = {
@@ -77,9 +82,10 @@ function stateAfter({ version, saved, imageLost }: SessionRow): RunState {
   };
 }
 
-/** A run whose state was saved, but whose output nobody has any more. */
+/** A run whose state was saved, but whose output nobody has any more; what it was to add to its session's data is added. */
 export function savedRun(run: RunRow, session: SessionRow, result: RestoredState["result"]): RunRow {
   if (result === null) return lostRun(run);
+  updateData(run, session);
   return {
     ...run,
     state: "done",

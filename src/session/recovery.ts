@@ -94,7 +94,7 @@ async function findRuns(
   for (const runId of runsOf(hello)) {
     const row = open.find((run) => run.runId === runId) ?? (await store.findRun(runId));
     if (row !== null && row.sessionId !== sessionId) continue; // no id of this session's
-    found.push(row ?? { ...queuedRun(sessionId, hello.version + 1), runId });
+    found.push(row ?? { ...queuedRun(sessionId, hello.version + 1, null), runId });
   }
   return found;
 }

@@ -227,8 +227,11 @@ export class SessionRegistry {
   /** Lets runs in progress end within bounds, then ends every sandbox. New work is refused from now on. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
-    const sessions = await Promise.all(this.#sessions.values());
-    await Promise.all(sessions.map((session) => session?.shutDown(STOP_PATIENCE_MS)));
+    await Promise.allSettled(this.#sessions.values());
+    const ended = await Promise.allSettled([...this.#known].map((each) => each.shutDown(STOP_PATIENCE_MS)));
+    for (const each of ended)
+      if (each.status === "rejected")
+        this.#deps.host.log.error({ err: each.reason }, "a session was not shut down");
   }
 
   async #load(id: string): Promise<Session | null> {
@@ -240,6 +243,7 @@ export class SessionRegistry {
 
   #know(session: Session): Session {
     this.#known.add(session);
+    if (this.#stopping) session.shutDown(0).catch(() => undefined); // it comes after all others were
     return session;
   }
 

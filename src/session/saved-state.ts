@@ -43,13 +43,14 @@ export function noteLost(state: SavedState, outcome: Outcome): void {
   state.content = state.savedVersion;
 }
 
-/** What a kernel is known by, and what became of the one before it. */
-type Known = { epoch: number; lossReason: string | null };
+/** What a kernel is known by, and what became of the one before it. Of a run that is heard again, nothing is known. */
+type Known = { epoch: number | null; lossReason: string | null };
 
 /** After a run: its kernel may have been replaced, in the run or before it. */
 export function noteEnd(row: SessionRow, end: EndFrame, outcome: Outcome, known: Known): void {
   const { saved } = row;
-  if (end.epoch !== known.epoch) {
+  const isReplay = known.epoch === null;
+  if (isReplay ? end.restored !== null : end.epoch !== known.epoch) {
     const version = end.restored?.version ?? 0;
     const reason = outcome.error?.message ?? `The interpreter ended with exit status ${outcome.exitCode}`;
     saved.rolledBack ??= { version, reason: end.restored?.damage[0] ?? reason };
@@ -58,5 +59,6 @@ export function noteEnd(row: SessionRow, end: EndFrame, outcome: Outcome, known:
     return;
   }
   if (end.restored !== null || known.lossReason !== null) noteRestored(saved, end.restored, known.lossReason);
-  saved.content = end.version;
+  // Of runs that are heard again, later ones may be in what was restored.
+  saved.content = isReplay ? Math.max(saved.content, end.version) : end.version;
 }

@@ -11,7 +11,7 @@ import { SerialQueue } from "../lib/serial-queue.ts";
 import { BugError } from "../protocol/errors.ts";
 import type { FolderPlace, SessionRow, Store } from "../store/store.ts";
 import { type Folder, folderAt } from "./folder.ts";
-import { removeFolder, type SandboxHost } from "./live-sandbox.ts";
+import { createOwnedFolder, removeFolder, type SandboxHost } from "./live-sandbox.ts";
 import { flush, isMovable, moveContent } from "./moving.ts";
 
 export type HeldFolder = Disposable & {
@@ -45,6 +45,17 @@ export class SessionFolder {
 
   #at({ key, uid }: Place): Folder {
     return folderAt(this.#host.config.dataDir, key, uid);
+  }
+
+  /** Makes one for it. Rejects, leaving nothing of it, when that cannot be stored. */
+  async make(): Promise<void> {
+    const made = await createOwnedFolder(this.#host);
+    try {
+      await this.adopt(made);
+    } catch (error) {
+      await removeFolder(this.#host, made);
+      throw error;
+    }
   }
 
   /** Takes over a folder that was made for it. Rejects, and has none, when that cannot be stored. */

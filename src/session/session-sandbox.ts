@@ -14,7 +14,7 @@ import type { DiskMonitor, Watched } from "./disk-quota.ts";
 import { egressSocket, type Folder, guestFolders } from "./folder.ts";
 import { adoptSandbox, defaultLimits, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
-import { dropImage, imageFolder, reasonAgainst, takeImage } from "./process-images.ts";
+import { dropImage, imageFolder, reasonAgainst, reasonInFiles, takeImage } from "./process-images.ts";
 import type { SessionFolder } from "./session-folder.ts";
 import { move, type SessionState } from "./state.ts";
 
@@ -24,8 +24,8 @@ type SandboxEvents = {
   onSaved: (report: SavedFrame) => void;
   /** A program has asked something of the internet. */
   onEgress: (record: EgressRecord) => void;
-  /** It ended, or must, between runs; in a run, the run itself hears of it. */
-  onLost: (reason: string) => void;
+  /** It ended, or must, between runs, told once; in a run, the run itself hears of it. */
+  onLost: (reason: string, live: LiveSandbox) => void;
   /** Its processes are gone; what was collected of its output must be stored. */
   onEnd: () => void;
 };
@@ -46,6 +46,7 @@ export class SessionSandbox {
   #watched: Watched | null = null;
   #door: EgressDoor | null = null;
   #isSettingUp = false;
+  #lost: LiveSandbox | null = null;
   /** Why the run in progress was stopped, when it was for its session's disk quota. */
   overQuota: string | null = null;
   /** Threads of the program between runs, as last reported. */
@@ -98,26 +99,26 @@ export class SessionSandbox {
 
   /** Null when there is no image, or it cannot be used: then it is gone, and the row says why. */
   async #wakeImage(row: SessionRow, limits: Limits | null): Promise<Lease | null> {
-    const { host, pool, store } = this.#deps;
+    const { host, pool } = this.#deps;
     const { image } = row;
     const folder = this.#folder.current;
     if (image === null || folder === null) return null;
-    const reason = await reasonAgainst(host, image, folder);
+    let reason = await reasonAgainst(host, image);
     if (reason !== null) {
       await this.dropImage(row, reason);
       return null;
     }
-    await this.useImage(row);
+    const admit = async () => {
+      reason = await reasonInFiles(image, folder);
+      if (reason !== null) throw new Error(reason);
+      await this.useImage(row);
+    };
     let lease: Lease;
     try {
-      lease = await pool.restore(folder, limits, { ...image, folder: imageFolder(host, image) });
+      lease = await pool.restore(folder, limits, { ...image, folder: imageFolder(host, image) }, admit);
     } catch (error) {
-      if (error instanceof AppError) {
-        row.image = image; // there was no slot for it
-        await store.updateSession(row);
-        throw error;
-      }
-      await this.dropImage(row, `it could not be restored: ${(error as Error).message}`);
+      if (error instanceof AppError) throw error; // there was no slot for it
+      await this.dropImage(row, reason ?? `it could not be restored: ${(error as Error).message}`);
       return null;
     }
     try {
@@ -152,15 +153,14 @@ export class SessionSandbox {
   }
 
   /**
-   * Images its processes, which stand still from then on; `prepareFiles` has the files as they are to be met again. Null,
-   * with the reason in the row, when that fails: the sandbox is of no more use then.
+   * Images its processes, which stand still from then on; for `prepareFiles` see takeImage(). Null, with the reason in the
+   * row, when that fails: the sandbox is of no more use then.
    */
-  async image(row: SessionRow, prepareFiles: () => Promise<Folder>): Promise<ProcessImage | null> {
+  async image(row: SessionRow, prepareFiles: Parameters<typeof takeImage>[4]): Promise<ProcessImage | null> {
     const { live } = this.#held().lease;
     const { threads, hasBackgroundWork } = this;
     await this.#closeDoor();
     try {
-      await live.freeze();
       return await takeImage(this.#deps.host, row, live, { threads, hasBackgroundWork }, prepareFiles);
     } catch (error) {
       this.#deps.host.log.info({ err: error, session: row.id }, "a session could not be imaged");
@@ -219,6 +219,7 @@ export class SessionSandbox {
 
   beginRun(runId: string): LiveSandbox {
     const { lease } = this.#held();
+    lease.live.hasNewOomKills(); // what was ended between runs is not this run's
     this.#state = move(this.#state, { kind: "running", lease, runId });
     this.overQuota = null;
     return lease.live;
@@ -306,7 +307,7 @@ export class SessionSandbox {
   }
 
   #attach(live: LiveSandbox): void {
-    const { onLate, onKernelLost, onSaved, onLost } = this.#events;
+    const { onLate, onKernelLost, onSaved } = this.#events;
     live.channel.events = {
       ...live.channel.events,
       onLate,
@@ -315,9 +316,7 @@ export class SessionSandbox {
         this.threads = report.threads;
         onSaved(report);
       },
-      onLost: () => {
-        if (this.#state.kind === "idle") onLost("The sandbox ended between runs");
-      },
+      onLost: () => this.#tellLost(live, "The sandbox ended between runs"),
     };
     this.#watched = {
       paths: guestFolders(live.folder),
@@ -338,7 +337,13 @@ export class SessionSandbox {
       if (this.overQuota === null) live.channel.interrupt(this.#state.runId);
       else live.channel.close(new Error(message)); // told once already, and still growing
       this.overQuota = message;
-    } else if (!isNew) this.#events.onLost(message);
+    } else if (!isNew) this.#tellLost(live, message);
+  }
+
+  #tellLost(live: LiveSandbox, reason: string): void {
+    if (this.#state.kind !== "idle" || this.#lost === live) return;
+    this.#lost = live;
+    this.#events.onLost(reason, live);
   }
 }
 

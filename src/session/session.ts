@@ -8,7 +8,7 @@ import type { GuestEnd } from "../guest/channel.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import type { StateListing } from "../protocol/guest.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
-import type { JsonObject, RunRow, SessionRow, Store } from "../store/store.ts";
+import type { RunRow, SessionRow, Store } from "../store/store.ts";
 import { Admission } from "./admission.ts";
 import { CurrentRuns } from "./current-runs.ts";
 import { parseData, refuseTooMuchData, ToldData } from "./data.ts";
@@ -19,16 +19,11 @@ import type { Folder } from "./folder.ts";
 import { durabilityOf, guestRunOf, timeoutOf } from "./guest-run.ts";
 import { Incoming } from "./incoming.ts";
 import { LateOutput } from "./late-output.ts";
-import {
-  createOwnedFolder,
-  type ImagingSupport,
-  type LiveSandbox,
-  removeFolder,
-  type SandboxHost,
-} from "./live-sandbox.ts";
+import { type ImagingSupport, type LiveSandbox, removeFolder, type SandboxHost } from "./live-sandbox.ts";
 import { diskFullOutcome, lostOutcome, resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
 import type { SandboxPool } from "./pool.ts";
+import { dropImage } from "./process-images.ts";
 import { concludeRun, queuedRun } from "./record.ts";
 import { RunRecorder } from "./recorder.ts";
 import { OpenRuns } from "./recovery.ts";
@@ -43,7 +38,7 @@ import { findListing, rollBack } from "./versions.ts";
 export type SessionDependencies = { host: SandboxHost; store: Store; pool: SandboxPool; disk: DiskMonitor };
 
 /** A run whose end was heard, and what it is judged by. */
-type HeardRun = { end: GuestEnd; timeoutMs: number; live: LiveSandbox; updateData: JsonObject | null };
+type HeardRun = { end: GuestEnd; timeoutMs: number; live: LiveSandbox; isReplay: boolean };
 
 export class Session {
   readonly #deps: SessionDependencies;
@@ -86,9 +81,10 @@ export class Session {
       },
       onEgress: (record) => this.#egress.add(record),
       onSaved: (report) => noteSaved(this.#row.saved, report),
-      onLost: (reason) => {
+      onLost: (reason, live) => {
         this.#lossReason ??= reason;
-        void this.#queue.add(() => this.#endSandbox(reason));
+        // By its turn another one may be there.
+        void this.#queue.add(async () => this.#sandbox.live === live && this.#endSandbox(reason));
       },
       onEnd: () => {
         this.#late.flush();
@@ -145,7 +141,7 @@ export class Session {
     this.#admission.checkRoom(this.#queue.length);
     if (!request.waitForSetup) this.setup.refuseIfOpen();
     refuseTooMuchData(this.#row.data, request.updateData);
-    const row = queuedRun(this.#row.id, this.#nextNumber++);
+    const row = queuedRun(this.#row.id, this.#nextNumber++, request.updateData);
     const log = new OutputLog(this.#deps.host.config.outputBytes);
     const recorded = this.#deps.store.insertRun(row);
     // Stored outside the run's turn, and a moment later, so that the next run is on its way to the guest by then.
@@ -174,7 +170,8 @@ export class Session {
   /** Its folder, made now if it has none: a session that has run nothing may be given files. */
   async holdMadeFolder(): Promise<HeldFolder & { folder: Folder }> {
     const make = async () => {
-      if (this.#folder.current === null) await this.#adoptFolder(await createOwnedFolder(this.#deps.host));
+      this.#admission.check();
+      if (this.#folder.current === null) await this.#folder.make();
     };
     if (this.#folder.current === null) await this.#queue.add(make);
     return this.#folder.holdMade();
@@ -274,11 +271,12 @@ export class Session {
     await this.#queue.add(async () => {
       if (this.isDeleted) return;
       if (this.state === "idle") await this.#sandbox.end(reason);
-      await this.#folder.remove();
-      await this.#sandbox.dropImage(this.#row, null);
       await this.#recorder.settled();
+      // First: a folder that nobody owns goes at the next start, a session whose folder is gone would be of no use.
       await this.#deps.store.deleteSession(this.#row.id);
       this.#sandbox.markDeleted();
+      await this.#folder.remove();
+      if (this.#row.image !== null) await dropImage(this.#deps.host, this.#row.image);
     });
   }
 
@@ -299,7 +297,7 @@ export class Session {
         onOutput: (stream, chunk) => log.append(stream, chunk),
       });
       this.#sandbox.endRun();
-      return this.#ended(row, log, { end, timeoutMs, live, updateData: request.updateData });
+      return this.#ended(row, log, { end, timeoutMs, live, isReplay: false });
     } catch (cause) {
       if (this.state !== "running") throw cause;
       this.#deps.host.log.info({ err: cause, run_id: row.runId }, "a sandbox was lost in a run");
@@ -310,22 +308,23 @@ export class Session {
       const outcome = overQuota === null ? lostOutcome(reason.message) : diskFullOutcome(overQuota);
       noteLost(this.#row.saved, outcome);
       const elapsedUs = Math.round((performance.now() - startedAt) * 1000);
-      return concludeRun(row, this.#row, log, request.updateData, { outcome, end: null, elapsedUs });
+      return concludeRun(row, this.#row, log, { outcome, end: null, elapsedUs });
     }
   }
 
-  #ended(row: RunRow, log: OutputLog, { end, timeoutMs, live, updateData }: HeardRun): RunResult {
+  #ended(row: RunRow, log: OutputLog, { end, timeoutMs, live, isReplay }: HeardRun): RunResult {
     const outcome = resolveOutcome(end.frame, {
       timeoutMs,
       ranOutOfMemory: () => live.hasNewOomKills(),
       overDiskQuota: this.#sandbox.overQuota,
     });
-    noteEnd(this.#row, end.frame, outcome, { epoch: this.#epoch, lossReason: this.#lossReason });
-    this.#epoch = end.frame.epoch;
+    const epoch = isReplay ? null : this.#epoch;
+    noteEnd(this.#row, end.frame, outcome, { epoch, lossReason: this.#lossReason });
+    if (!isReplay) this.#epoch = end.frame.epoch;
     this.#lossReason = null;
     const data = end.data === null ? null : parseData(end.data);
     if (data !== null) this.#row.data = data;
-    return concludeRun(row, this.#row, log, updateData, { outcome, end, elapsedUs: end.frame.elapsed_us });
+    return concludeRun(row, this.#row, log, { outcome, end, elapsedUs: end.frame.elapsed_us });
   }
 
   async #ensureLive(): Promise<LiveSandbox> {
@@ -382,7 +381,7 @@ export class Session {
       begin: (runId) => void this.#sandbox.beginRun(runId),
       ended: (row, log, end) => {
         this.#sandbox.endRun();
-        return this.#ended(row, log, { end, timeoutMs: MAX_TIMEOUT_MS, live, updateData: null });
+        return this.#ended(row, log, { end, timeoutMs: MAX_TIMEOUT_MS, live, isReplay: true });
       },
     });
   }

@@ -13,7 +13,13 @@ export async function findListing(
   row: SessionRow,
   store: Store,
 ): Promise<StateListing | null> {
-  if (live !== null && !live.channel.isLost) return live.channel.inspect();
+  if (live !== null && !live.channel.isLost) {
+    try {
+      return await live.channel.inspect();
+    } catch (error) {
+      if (!live.channel.isLost) throw error; // else it has gone to sleep, or ended, meanwhile
+    }
+  }
   if (row.folder === null) return NOTHING;
   const stored = await store.findListing(row.id);
   return stored?.versions[0]?.version === row.saved.savedVersion ? stored : null;

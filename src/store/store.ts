@@ -125,7 +125,7 @@ export type SavedState = {
 
 type RolledBack = { version: number; reason: string };
 
-/** The output of a run as it came: sequence numbers are positions from 1 on. */
+/** The output of a run as it came. */
 export type OutputEvent = { stream: "stdout" | "stderr"; text: string };
 
 type RunProgress = "queued" | "done" | "lost";
@@ -152,6 +152,8 @@ export type RunRow = {
   output: OutputEvent[];
   /** Written after the run had ended, by processes that it left behind. */
   lateOutput: string;
+  /** To be merged into the session's data when it has ended; afterwards of no more use. */
+  updateData: JsonObject | null;
 };
 
 /** Bytes left out of each stream because the run printed more than its limit. */
@@ -182,7 +184,7 @@ export interface Store extends AsyncDisposable {
   insertSession(row: SessionRow): Promise<boolean>;
   findSession(id: string): Promise<SessionRow | null>;
   updateSession(row: SessionRow, durable?: boolean): Promise<void>;
-  /** Removes the session with its runs and recorded answers. */
+  /** Removes the session with its runs and recorded answers, on disk when it resolves. */
   deleteSession(id: string): Promise<void>;
   /** Newest first. */
   listSessions(page: PageRequest): Promise<Page<SessionRow>>;

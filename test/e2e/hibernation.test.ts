@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SessionClient } from "../support/client.ts";
+import { readEvents, textOf } from "../support/events.ts";
 import { TestServer, until } from "../support/server.ts";
 
 const kindOf = async (session: SessionClient) => (await session.get()).state.kind;
@@ -217,4 +218,78 @@ print(array[4:9], part[1], len(grown) + 1)`,
   }
   await server.stop();
   await server.removeData();
+});
+
+test("more names than a report tells that could not be kept: the session sleeps, wakes and is listed", async () => {
+  const server = await TestServer.start({ ERA_POOL: "python=0" });
+  const session = await server.client.create("many-lost", { imaging: "never" });
+  await session.prints("", `kept = 1\nglobals().update({f"g{at}": (x for x in ()) for at in range(1_200)})`);
+  await server.client.expect(200, "POST", `${session.path}/hibernate`);
+  await session.prints("1\n", "print(kept)");
+  await session.fails(/could not be kept/, "print(g1150)");
+  const { variables } = await server.client.expect(200, "GET", `${session.path}/variables`);
+  assert.ok(variables.length > 1_000);
+  await session.run("import os\nos._exit(3)");
+  await session.prints("1\n", "print(kept)");
+  await server.stop();
+  await server.removeData();
+});
+
+test("what a run was to add to the data is added when another server hears of its end; an unsaved run is not run again", async () => {
+  const first = await TestServer.start({ ERA_POOL: "python=1" });
+  const session = await first.client.create("adds", { data: { before: 1 } });
+  await session.prints("", "import time\nruns = 0");
+  const code = `runs += 1\nfor at in range(10):\n    print(at)\n    time.sleep(0.1)`;
+  const ask = (server: TestServer, durability: string) =>
+    server.client.call(
+      "POST",
+      `${session.path}/run`,
+      { code, durability, update_data: { [durability]: true } },
+      { "idempotency-key": `adds-${durability}` },
+    );
+  let server = first;
+  for (const durability of ["async", "none"]) {
+    const lost = ask(server, durability).catch(() => null);
+    await until("it runs", async () => (await server.client.session("adds").get()).status === "running");
+    await sleep(300);
+    await server.kill();
+    await lost;
+    server = await TestServer.start({ ERA_POOL: "python=1" }, first.dataDir);
+    const { status, body } = await ask(server, durability);
+    assert.deepEqual([status, body.stdout], [200, "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n"]);
+    assert.equal((await server.client.session("adds").get()).data[durability], true);
+  }
+  await server.client.session("adds").prints("2\n", "print(runs)");
+  await server.stop();
+  await server.removeData();
+});
+
+test("a stream goes on where it was after the server was killed and another one came", async () => {
+  const first = await TestServer.start({ ERA_POOL: "python=1" });
+  const session = await first.client.create("streams");
+  await session.prints("", "import time");
+  const code = `for at in range(20):\n    print(at)\n    time.sleep(0.1)`;
+  const seen = { text: "", id: "0", run: "" };
+  try {
+    const response = await fetch(`${first.url}${session.path}/stream`, {
+      method: "POST",
+      body: JSON.stringify({ code }),
+    });
+    for await (const { id, data } of readEvents(response)) {
+      seen.text += String(data.content);
+      seen.id = id;
+      seen.run = String(data.run_id);
+      if (seen.text.endsWith("9\n")) await first.kill();
+    }
+  } catch {
+    // the server was killed
+  }
+  const second = await TestServer.start({ ERA_POOL: "python=1" }, first.dataDir);
+  const rest = await fetch(`${second.url}/api/runs/${seen.run}/stream`, {
+    headers: { "last-event-id": seen.id },
+  });
+  const all = seen.text + textOf(await Array.fromAsync(readEvents(rest)), "stdout");
+  assert.equal(all, Array.from({ length: 20 }, (_, at) => `${at}\n`).join(""));
+  await second.stop();
+  await second.removeData();
 });

@@ -54,6 +54,7 @@ const run = (sessionId: string, number: number, fields: Partial<RunRow> = {}): R
   summary: null,
   output: [],
   lateOutput: "",
+  updateData: null,
   ...fields,
 });
 

@@ -1,16 +1,12 @@
 #!/bin/sh
-# First step of CRIU, in a mount namespace of its own: RUN_DIR takes the place of /run, where CRIU keeps what it has found
-# out of this kernel; the image's root becomes a mount, as CRIU asks of a new root; and there is an empty memory file
-# system for each NAME, in /run. usage: enter.sh RUN_DIR ROOTFS TMPFS_OPTIONS [NAME...] -- COMMAND...
-set -eu
-mount --bind "$1" /run
-mount --bind "$2" "$2"
-options=$3
-shift 3
-while [ "$1" != -- ]; do
-  mkdir -p "/run/$1"
-  mount -t tmpfs -o "$options" tmpfs "/run/$1"
-  shift
-done
-shift
-exec "$@"
+# First step of CRIU, in a mount namespace of its own: makes the mounts of MOUNTS, an fstab, by way of FILE. Then it says that
+# it is ready, and waits for a line, whose words are the last arguments of COMMAND: what is slow is done by then.
+# usage: enter.sh FILE MOUNTS COMMAND...
+set -euf
+printf '%s' "$2" >"$1"
+mount --all --fstab "$1"
+shift 2
+echo ready
+read -r words
+# shellcheck disable=SC2086  # a list of words
+exec "$@" $words

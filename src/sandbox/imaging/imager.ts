@@ -12,9 +12,17 @@ import type { Cgroup } from "../cgroup.ts";
 import { adoptedSandbox, type Sandbox } from "../launch.ts";
 import { MEMORY_MOUNTS } from "../mounts.ts";
 import type { SandboxPolicy } from "../policy.ts";
-import { type CriuPlace, criuEnvironment, type ImageFacts, planDump, planOpen, planRestore } from "./plan.ts";
+import {
+  type CriuPlace,
+  criuEnvironment,
+  emptyAtDump,
+  type ImageFacts,
+  planDump,
+  planRestore,
+} from "./plan.ts";
 
-const TIMEOUT_MS = 120_000;
+/** Of all that is done for one image, the wait for its line included. */
+const TIMEOUT_MS = 240_000;
 const MIN_FREE_BYTES = 2 * 2 ** 30;
 const LOG = "criu.log";
 
@@ -30,37 +38,67 @@ export class Imager {
     this.#criu = criu;
   }
 
-  /** Writes the image of a sandbox whose processes stand still, into a new folder; answers its size. */
-  dump(policy: SandboxPolicy, cgroup: Cgroup, folder: string): Promise<ImageFacts & { bytes: number }> {
-    return this.#gate.run(() => this.#dump(policy, cgroup, folder));
+  /**
+   * Writes the image of a sandbox into a new folder; answers its size. `freeze` has its processes stand still: it is called
+   * when all is ready for that.
+   */
+  dump(
+    policy: SandboxPolicy,
+    cgroup: Cgroup,
+    folder: string,
+    freeze: () => Promise<void>,
+  ): Promise<ImageFacts & { bytes: number }> {
+    return this.#gate.run(() => this.#dump(policy, cgroup, folder, freeze));
   }
 
   async #dump(
     policy: SandboxPolicy,
     cgroup: Cgroup,
     folder: string,
+    freeze: () => Promise<void>,
   ): Promise<ImageFacts & { bytes: number }> {
     await refuseIfFull(dirname(folder));
     // Inside of a folder of root's alone. The processes that CRIU makes again pass through this one before they have rights.
     await mkdir(folder, { mode: 0o711 });
     const pid = await firstProcess(cgroup);
-    const empty = await emptyMounts(pid);
-    await this.#run(planDump(this.#criu, policy, { pid, folder, empty }), folder);
-    return { bytes: await sizeOf(folder), hasConnections: await hasConnections(pid), empty };
+    const ready = Promise.withResolvers<void>();
+    const frozen = ready.promise.then(freeze).then(() => emptyMounts(pid));
+    const argv = planDump(this.#criu, policy, { pid, folder });
+    await this.#run(argv, folder, frozen.then(emptyAtDump), ready);
+    return { bytes: await sizeOf(folder), hasConnections: await hasConnections(pid), empty: await frozen };
   }
 
-  /** Makes the processes of an image again; they stand still until their agent has a line. Rejects, with nothing of them left, when that cannot be done. */
-  restore(policy: SandboxPolicy, cgroup: Cgroup, source: Source, owner: number): Promise<Sandbox> {
-    return this.#gate.run(() => this.#restore(policy, cgroup, source, owner));
+  /**
+   * Makes the processes of an image again; they stand still until their agent has a line. Before the first of them is made,
+   * `admit` is called and waited for. Rejects, with nothing of them left, when that does, or when it cannot be done.
+   */
+  restore(
+    policy: SandboxPolicy,
+    cgroup: Cgroup,
+    source: Source,
+    owner: number,
+    admit: () => Promise<void>,
+  ): Promise<Sandbox> {
+    return this.#gate.run(() => this.#restore(policy, cgroup, source, owner, admit));
   }
 
-  async #restore(policy: SandboxPolicy, cgroup: Cgroup, source: Source, owner: number): Promise<Sandbox> {
+  async #restore(
+    policy: SandboxPolicy,
+    cgroup: Cgroup,
+    source: Source,
+    owner: number,
+    admit: () => Promise<void>,
+  ): Promise<Sandbox> {
     const { folder, uid } = source;
     const sandbox = adoptedSandbox(cgroup);
-    try {
+    const line = async () => {
+      await admit();
       if (uid !== owner) await changeOwner(folder, uid, owner);
-      await this.#run(planRestore(this.#criu, policy, { ...source, owner }, cgroup.folders), folder);
-      if (!source.hasConnections) await this.#run(planOpen(this.#criu, await firstProcess(cgroup)), folder);
+      return "\n";
+    };
+    try {
+      const argv = planRestore(this.#criu, policy, { ...source, owner }, cgroup.folders);
+      await this.#run(argv, folder, line());
       return sandbox;
     } catch (error) {
       await sandbox.end();
@@ -68,11 +106,24 @@ export class Imager {
     }
   }
 
-  async #run(argv: string[], folder: string): Promise<void> {
-    const { code, stderr } = await runCommand(argv, {
-      timeoutMs: TIMEOUT_MS,
-      env: criuEnvironment(this.#criu),
+  /** `isReady` is settled when it waits for its line. Ends after `line` does, however that ends. */
+  async #run(
+    argv: string[],
+    folder: string,
+    line: Promise<string>,
+    isReady = Promise.withResolvers<void>(),
+  ): Promise<void> {
+    const env = criuEnvironment(this.#criu);
+    const running = runCommand(argv, {
+      ...{ timeoutMs: TIMEOUT_MS, stdin: line, env },
+      onLine: () => isReady.resolve(),
     });
+    const early = () => isReady.reject(new Error("CRIU ended before it was ready"));
+    void running.then(early, early);
+    isReady.promise.catch(() => undefined);
+    const [ended] = await Promise.allSettled([running, line]);
+    if (ended.status === "rejected") throw ended.reason;
+    const { code, stderr } = ended.value;
     if (code === 0) return;
     const log = await readFile(join(folder, LOG), "utf8").catch(() => "");
     throw new Error(`CRIU ended with ${code ?? "a signal"}: ${reasonIn(log) || stderr.trim().slice(-300)}`);

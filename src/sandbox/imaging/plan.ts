@@ -8,6 +8,7 @@ export type CriuPlace = { root: string; runDir: string };
 
 const LAUNCH_SCRIPT = fileURLToPath(new URL("../launch.sh", import.meta.url));
 const ENTER_SCRIPT = fileURLToPath(new URL("enter.sh", import.meta.url));
+const RESTORE_SCRIPT = fileURLToPath(new URL("restore.sh", import.meta.url));
 const RESTORED_SCRIPT = fileURLToPath(new URL("restored.sh", import.meta.url));
 const OPEN_SCRIPT = fileURLToPath(new URL("open.sh", import.meta.url));
 const FILE_BLOCK_BYTES = 512;
@@ -30,23 +31,27 @@ const COMMON = [
 ];
 
 /**
- * Images the processes of a sandbox, which go on as they were; `pid` is the host's number of its first process, `empty`
- * those memory file systems that hold nothing.
+ * Images the processes of a sandbox, which go on as they were; `pid` is the host's number of its first process. Waits for
+ * the line of `emptyAtDump`.
  */
 export function planDump(
   criu: CriuPlace,
   policy: SandboxPolicy,
-  { pid, folder, empty }: { pid: number; folder: string; empty: readonly string[] },
+  { pid, folder }: { pid: number; folder: string },
 ): string[] {
-  const binds = [...hostBinds(policy).keys(), ...empty];
   return [
-    ...alone(criu, policy.rootfs, {}),
+    ...alone(criu, policy.rootfs, folder),
     ...program(criu.root, "usr/sbin/criu"),
     ...["dump", "--tree", String(pid), "--images-dir", folder, "--leave-running", "--network-lock", "skip"],
     ...COMMON,
-    ...binds.flatMap((target) => ["--external", `mnt[${target}]:${keyOf(target)}`]),
+    ...[...hostBinds(policy).keys()].flatMap(externalAtDump),
   ];
 }
+
+/** Tells a planned dump, as its line, which memory file systems hold nothing. */
+export const emptyAtDump = (empty: readonly string[]) => `${empty.flatMap(externalAtDump).join(" ")}\n`;
+
+const externalAtDump = (target: string) => ["--external", `mnt[${target}]:${keyOf(target)}`];
 
 /** What is to be known of an image to restore it. */
 export type ImageFacts = {
@@ -56,7 +61,10 @@ export type ImageFacts = {
   empty: readonly string[];
 };
 
-/** Makes the processes again, in the cgroups of the sandbox, on the folders of `policy`, as the host uid `owner`. */
+/**
+ * Makes the processes again, in the cgroups of the sandbox, on the folders of `policy`, as the host uid `owner`. Waits for
+ * an empty line.
+ */
 export function planRestore(
   criu: CriuPlace,
   policy: SandboxPolicy,
@@ -64,7 +72,9 @@ export function planRestore(
   cgroupFolders: readonly string[],
 ): string[] {
   const options = `size=${policy.limits.tmpBytes},mode=1777,uid=${owner},gid=${owner},nosuid,nodev`;
+  const fresh = (target: string) => ["tmpfs", `/run/${keyOf(target)}`, "tmpfs", `${options},X-mount.mkdir`];
   const binds = [...hostBinds(policy), ...empty.map((target) => [target, `/run/${keyOf(target)}`] as const)];
+  const pidFile = `${folder}/first-process`;
   const fileBlocks = Math.floor(policy.limits.fileBytes / FILE_BLOCK_BYTES);
   return [
     ...[
@@ -75,46 +85,53 @@ export function planRestore(
       ...cgroupFolders,
       "--",
     ],
-    ...alone(criu, policy.rootfs, { namespaces: ["--cgroup"], options, fresh: empty.map(keyOf) }),
+    ...alone(criu, policy.rootfs, folder, { namespaces: ["--cgroup"], mounts: empty.map(fresh) }),
+    // CRIU calls its own at six stages, each time for some ten milliseconds: only where it must be.
+    ...(hasConnections ? [] : ["/bin/sh", RESTORE_SCRIPT, pidFile]),
     ...program(criu.root, "usr/sbin/criu"),
     ...["restore", "--images-dir", folder, "--root", policy.rootfs, "--restore-detached"],
-    // Called at six stages, each time for some ten milliseconds: only where it must be.
-    ...(hasConnections ? ["--action-script", RESTORED_SCRIPT] : []),
+    ...(hasConnections ? ["--action-script", RESTORED_SCRIPT] : ["--pidfile", pidFile]),
     ...COMMON,
     ...binds.flatMap(([target, source]) => ["--external", `mnt[${keyOf(target)}]:${source}`]),
   ];
 }
 
-/** What CRIU leaves undone, before anything of the guest runs; `pid` is the host's number of its first process. */
-export function planOpen(criu: CriuPlace, pid: number): string[] {
-  const inside = ["nsenter", "--target", String(pid), "--user", "--net", "-S", "0", "-G", "0", "--"];
-  return [...inside, ...openCommand(criu)];
-}
-
-const openCommand = (criu: CriuPlace) => ["/bin/sh", OPEN_SCRIPT, ...program(criu.root, "usr/bin/ip")];
-
-/** What the restored script is told. */
+/** What the scripts are told: the command that does what CRIU leaves undone, before anything of the guest runs. */
 export function criuEnvironment(criu: CriuPlace): Record<string, string> {
-  return { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ERA_OPEN: openCommand(criu).join(" ") };
+  const open = ["/bin/sh", OPEN_SCRIPT, ...program(criu.root, "usr/bin/ip")];
+  return { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ERA_OPEN: open.join(" ") };
 }
 
-/** Ends with the server, has few rights, and mounts that nobody else sees. */
+/** Source, target, kind and options. */
+type Mount = readonly string[];
+
+/**
+ * Ends with the server, has few rights, and mounts that nobody else sees: CRIU's own folder in the place of /run, and the
+ * image's root, which is to be a mount, as CRIU asks of a new root.
+ */
 function alone(
   criu: CriuPlace,
   rootfs: string,
-  {
-    namespaces = [],
-    options = "",
-    fresh = [],
-  }: { namespaces?: string[]; options?: string; fresh?: string[] },
+  folder: string,
+  { namespaces = [], mounts = [] }: { namespaces?: string[]; mounts?: Mount[] } = {},
 ): string[] {
   const kept = CAPABILITIES.map((name) => `+${name}`).join(",");
+  const own = [
+    [criu.runDir, "/run", "none", "bind"],
+    [rootfs, rootfs, "none", "bind"],
+  ];
   return [
     ...["setpriv", "--pdeathsig", "KILL", "--bounding-set", `-all,${kept}`, "--"],
     ...["unshare", "--mount", "--propagation", "private", ...namespaces, "--"],
-    ...["/bin/sh", ENTER_SCRIPT, criu.runDir, rootfs, options, ...fresh, "--"],
+    ...["/bin/sh", ENTER_SCRIPT, `${folder}/fstab`, fstab([...own, ...mounts])],
   ];
 }
+
+const fstab = (mounts: readonly Mount[]) =>
+  mounts.map((fields) => `${fields.map(fstabField).join(" ")} 0 0\n`).join("");
+
+const fstabField = (text: string) =>
+  text.replaceAll(/[\\\s#]/g, (char) => `\\${char.charCodeAt(0).toString(8).padStart(3, "0")}`);
 
 /** A program of CRIU's folder, run by its own loader. */
 function program(root: string, path: string): string[] {

@@ -5,6 +5,7 @@ import type { EgressRecord } from "../../protocol/egress.ts";
 import type { StateListing } from "../../protocol/guest.ts";
 import type {
   EgressTotals,
+  JsonObject,
   Page,
   PageRequest,
   RecordedAnswer,
@@ -93,7 +94,7 @@ class SqliteStore implements Store {
       this.#sql("DELETE FROM egress WHERE session_id = ?").run(id);
       this.#sql("DELETE FROM egress_totals WHERE session_id = ?").run(id);
       this.#sql("DELETE FROM sessions WHERE id = ?").run(id);
-    });
+    }, true);
   }
 
   async listSessions({ limit, cursor }: PageRequest): Promise<Page<SessionRow>> {
@@ -139,13 +140,15 @@ class SqliteStore implements Store {
    */
   async insertRun(run: RunRow): Promise<void> {
     const { runId, sessionId, number, state, createdAt } = run;
-    this.#deferred.push(() => this.#insertRun(runId, sessionId, number, state, createdAt));
+    const updateData = run.updateData === null ? null : JSON.stringify(run.updateData);
+    this.#deferred.push(() => this.#insertRun(runId, sessionId, number, state, createdAt, updateData));
+    if (updateData !== null) return this.#flush(); // whoever asked is told of it, also by another server
     this.#flushTimer ??= setTimeout(() => this.#flushLate(), DEFER_MS);
   }
 
-  #insertRun(...values: [string, string, number, string, string]): void {
-    const sql = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output)
-      VALUES (?, ?, ?, ?, ?, NULL, NULL, '[]', '')`;
+  #insertRun(...values: [string, string, number, string, string, string | null]): void {
+    const sql = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output,
+      update_data) VALUES (?, ?, ?, ?, ?, NULL, NULL, '[]', '', ?)`;
     this.#sql(sql).run(...values);
   }
 
@@ -153,7 +156,8 @@ class SqliteStore implements Store {
     // A run that its agent remembers may be unknown here: its insert can have died with the server.
     const sql = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output)
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT (run_id) DO UPDATE
-      SET state = excluded.state, ended_at = excluded.ended_at, summary = excluded.summary, output = excluded.output`;
+      SET state = excluded.state, ended_at = excluded.ended_at, summary = excluded.summary, output = excluded.output,
+      update_data = NULL`;
     // Encoded before the transaction: nothing that a guest has a hand in may fail inside it.
     const summary = run.summary === null ? null : encodeSummary(run.summary);
     const output = JSON.stringify(run.output);
@@ -189,7 +193,7 @@ class SqliteStore implements Store {
   async listRuns(sessionId: string, { limit, cursor }: PageRequest): Promise<Page<RunRow>> {
     this.#flush();
     const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
-    const sql = `SELECT run_id, session_id, number, state, created_at, ended_at, summary, '[]' AS output, late_output
+    const sql = `SELECT run_id, session_id, number, state, created_at, ended_at, summary, '[]' AS output, late_output, update_data
       FROM runs WHERE session_id = ? AND number < ? ORDER BY number DESC LIMIT ?`;
     return page(this.#sql(sql).all(sessionId, before, limit + 1), limit, "number", parseRun);
   }
@@ -388,5 +392,6 @@ function parseRun(row: Row): RunRow {
     summary: row.summary === null ? null : (JSON.parse(String(row.summary)) as RunRow["summary"]),
     output: JSON.parse(String(row.output)) as RunRow["output"],
     lateOutput: String(row.late_output),
+    updateData: row.update_data === null ? null : (JSON.parse(String(row.update_data)) as JsonObject),
   };
 }

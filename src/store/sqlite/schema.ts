@@ -66,4 +66,5 @@ export const MIGRATIONS: readonly string[] = [
     received INTEGER NOT NULL
   ) STRICT;
   `,
+  "ALTER TABLE runs ADD COLUMN update_data TEXT;",
 ];
