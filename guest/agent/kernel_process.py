@@ -12,6 +12,7 @@ Any other is a program, with pipes in place of the socket; see ProgramKernel.
 
 import os
 import time
+from select import POLLIN, poll
 from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socketpair
 
 import processes
@@ -211,18 +212,38 @@ def _live(serve, line):
                 time.sleep(60)
 
 
-def receive_request(line):
-    """The kernel's end: waits for the next request as (header, code, descriptors); None when the agent is gone."""
-    buffer = bytearray()
-    descriptors = []
-    while True:
-        frame = take_frame(buffer)
-        if frame is not None:
-            return *frame, descriptors
-        chunk, ancillary, _, _ = line.recvmsg(READ_BYTES, CMSG_SPACE(8))
-        if not chunk:
+class Requests:
+    """The kernel's end of the line to the agent: one request after the other, also of those that come together."""
+
+    def __init__(self, line):
+        self._line = line
+        self._incoming = bytearray()
+        self._descriptors = []  # for the next run
+
+    def next(self):
+        """Waits for the next request as (header, code, descriptors); None when the agent is gone."""
+        while (frame := take_frame(self._incoming)) is None:
+            chunk, ancillary, _, _ = self._line.recvmsg(READ_BYTES, CMSG_SPACE(8))
+            if not chunk:
+                return None
+            self._incoming += chunk
+            for level, kind, data in ancillary:
+                if level == SOL_SOCKET and kind == SCM_RIGHTS:
+                    self._descriptors += [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data) - 3, 4)]
+        if frame[0]["type"] != "run":
+            return *frame, []
+        descriptors, self._descriptors = self._descriptors, []
+        return *frame, descriptors
+
+    def wait(self, others, timeout_ms):
+        """
+        Waits for a request, or for one of `others` to have something to read. Answers which of them have; None as soon as
+        there may be a request.
+        """
+        if self._incoming:
             return None
-        buffer += chunk
-        for level, kind, data in ancillary:
-            if level == SOL_SOCKET and kind == SCM_RIGHTS:
-                descriptors += [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data) - 3, 4)]
+        waiter = poll()
+        for descriptor in (self._line.fileno(), *others):
+            waiter.register(descriptor, POLLIN)
+        ready = [descriptor for descriptor, _ in waiter.poll(timeout_ms)]
+        return None if self._line.fileno() in ready else ready

@@ -3,7 +3,7 @@
 import _signal
 import os
 
-from kernel_process import receive_request
+from kernel_process import Requests
 from shell import describe
 from text_state import TextState, forget_copy_mark
 from wire import encode_frame
@@ -41,7 +41,8 @@ class PlainKernel:
 
     def serve(self):
         self.take_back()
-        while (request := receive_request(self.line)) is not None:
+        requests = Requests(self.line)
+        while (request := requests.next()) is not None:
             header, code, pipes = request
             if header["type"] == "save":
                 self.tell({**self.state.save_again(header, self.values()), "complete": True})

@@ -6,7 +6,6 @@ import builtins
 import os
 import sys
 from _io import FileIO, TextIOWrapper
-from select import POLLIN, poll
 
 # By name, not through os: a program that replaces os.write for its session does not change how the kernel works.
 from posix import O_RDONLY, WNOHANG, _exit, chdir, close, dup2, getcwd, getpid, setsid, waitpid, write
@@ -14,7 +13,7 @@ from posix import open as open_descriptor
 
 from display import Results
 from environment import Environment, track
-from kernel_process import receive_request
+from kernel_process import Requests
 from matplotlib_support import figure_to_png, install
 from state_files import VERSIONS
 from wire import encode_frame
@@ -67,6 +66,7 @@ class Kernel:
 
     def __init__(self, line, load_persistence):
         self.line = line
+        self.requests = Requests(line)
         self.load_persistence = load_persistence
         self.saver = self.restored = None
         self.has_user_site = False
@@ -161,9 +161,7 @@ class Kernel:
 
     def _load_at_leisure(self):
         """What saving and restoring need, when no request comes for a while: a one-shot run never waits for it."""
-        waiter = poll()
-        waiter.register(self.line.fileno(), POLLIN)
-        if not waiter.poll(LOAD_AFTER_MS):
+        if self.requests.wait([], LOAD_AFTER_MS) is not None:
             self.load_persistence()
 
     def _restore_late(self):
@@ -239,18 +237,14 @@ class Kernel:
         """Waits for the agent; meanwhile ends a save by a child, and tells how the last save went."""
         saver = self.saver
         while saver is not None and (saver.child is not None or saver.report is not None):
-            waiter = poll()
-            waiter.register(self.line.fileno(), POLLIN)
-            if saver.child is not None:
-                waiter.register(saver.child.reader, POLLIN)
-            ready = [descriptor for descriptor, _ in waiter.poll(saver.wait_ms(REPORT_AFTER_MS))]
-            if self.line.fileno() in ready:
+            readers = [] if saver.child is None else [saver.child.reader]
+            if self.requests.wait(readers, saver.wait_ms(REPORT_AFTER_MS)) is None:
                 break
             if saver.child is not None:
                 saver.finish_child()
             if saver.report is not None:
                 self.tell(saver.take_report())
-        return receive_request(self.line)
+        return self.requests.next()
 
     def run(self, header, code, descriptors):
         self.codes = []

@@ -160,6 +160,27 @@ test("a copy draws other random numbers; its environment is its own", async () =
   }
 });
 
+test("requests that reach a kernel together are heard one after the other, each with its descriptors", async () => {
+  // The guest's own programs can read the agent's modules: they are run here as they are.
+  const session = await server.client.create("together");
+  await session.prints(
+    "reseed [] True\nrun 2 True\nsave [] None\n",
+    `import array, os, socket, sys
+sys.path.insert(0, "/opt/era/agent")
+from kernel_process import Requests
+from wire import encode_frame
+near, far = socket.socketpair()
+requests = Requests(far)
+near.send(encode_frame({"type": "reseed"}))
+near.sendmsg([encode_frame({"type": "run"}, b"code")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", os.pipe()))])
+near.send(encode_frame({"type": "save"}))
+for _ in range(3):
+    header, _, descriptors = requests.next()
+    left = requests.wait([], 0)
+    print(header["type"], len(descriptors) or [], left is None or None)`,
+  );
+});
+
 test("a restored sandbox is as closed as a new one", async () => {
   const session = await server.client.create("closed", { imaging: "always", memory_mib: 200 });
   await session.prints("", LOOK);
