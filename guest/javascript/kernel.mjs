@@ -49,16 +49,16 @@ class Kernel {
     this.#line.send({ type: "ready", restored });
     if (!isDeno) await this.#startWatchdog();
     this.#saver.settle();
-    this.#warmUp();
+    if (restored === null) this.#warmUp();
   }
 
-  /** What a first program would wait for: all that a run goes through is gone through once, unheard. */
+  /** What a first program would wait for: all that a run goes through is gone through once, unheard, while nothing else is there. */
   #warmUp() {
     const header = { run: "", env: {}, whole: false, check: false };
     const rehearse = async () => {
       this.#begin(header);
       const run = { ...this.#run, isRehearsal: true };
-      this.#conclude(await withinRun(run, () => this.#execute(REHEARSAL, "warm-up", header)));
+      await withinRun(run, async () => this.#conclude(await this.#execute(REHEARSAL, "warm-up", header)));
       endRun();
       this.#run = null;
       await this.#evaluator.release();

@@ -94,7 +94,6 @@ export async function unpackTree(
       }
       options.checkPath(path);
       if (type === "directory") {
-        options.room.take({ files: 1 });
         await createFolderAt(root, path, options.owner);
         entry.resume();
       } else if (type === "file" || type === "contiguous-file") {

@@ -40,13 +40,18 @@ export async function writeFile(
   content: Readable,
   options: { owner: Owner; room: Room },
 ): Promise<number> {
-  options.room.take({ files: 1 });
   await using place = await openPlace(root, path, options);
   if (place === null) throw inTheWay(path);
+  await options.room.take({ files: 1 });
   const staged = `/proc/self/fd/${place.folder.fd}/.era-upload-${randomBase36(12)}`;
   const file = await open(staged, WRITE, 0o644);
+  let size = 0;
   try {
-    const size = await copyInto(file, content, options.room);
+    for await (const chunk of chunksOf(content)) {
+      await options.room.take({ bytes: chunk.length });
+      size += chunk.length;
+      await file.writeFile(chunk);
+    }
     if (options.owner !== null) await file.chown(options.owner.uid, options.owner.uid);
     await rename(staged, place.at).catch((cause: unknown) => {
       throw inTheWay(path, cause);
@@ -54,27 +59,15 @@ export async function writeFile(
     return size;
   } catch (error) {
     await rm(staged, { force: true });
+    options.room.giveBack({ bytes: size, files: 1 });
     throw error;
   } finally {
     await file.close();
   }
 }
 
-async function copyInto(file: FileHandle, content: Readable, room: Room): Promise<number> {
-  let size = 0;
-  try {
-    // Not ended here: what is left of a request must still be read, for its answer to be heard.
-    for await (const chunk of content.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      room.take({ bytes: chunk.length });
-      size += chunk.length;
-      await file.writeFile(chunk);
-    }
-    return size;
-  } catch (error) {
-    room.giveBack({ bytes: size });
-    throw error;
-  }
-}
+/** The stream is not ended here: what is left of a request must still be read, for its answer to be heard. */
+const chunksOf = (content: Readable) => content.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
 
 /** Makes a folder and those above it; one that is there already is fine. Rejects with `path_conflict`. */
 export async function createFolderAt(root: string, path: string, owner: Owner): Promise<void> {

@@ -5,15 +5,24 @@ import { walkFiles } from "./walk.ts";
 type Limits = { bytes: number; files: number };
 
 export class Room {
+  readonly #measure: () => Promise<Limits>;
   #left: Limits;
 
-  constructor(left: Limits) {
+  /** `measure` answers what is left of the limits now, what is being written included. */
+  private constructor(left: Limits, measure: () => Promise<Limits>) {
     this.#left = left;
+    this.#measure = measure;
   }
 
-  /** Throws `disk_full` when there is no room for it. */
-  take({ bytes = 0, files = 0 }: Partial<Limits>): void {
-    if (bytes > this.#left.bytes || files > this.#left.files) {
+  static async of(measure: () => Promise<Limits>): Promise<Room> {
+    return new Room(await measure(), measure);
+  }
+
+  /** Rejects with `disk_full` when there is no room for it, also not what was freed meanwhile. */
+  async take({ bytes = 0, files = 0 }: Partial<Limits>): Promise<void> {
+    const isShort = () => bytes > this.#left.bytes || files > this.#left.files;
+    if (isShort()) this.#left = await this.#measure();
+    if (isShort()) {
       const what = bytes > this.#left.bytes ? `${this.#left.bytes} bytes` : `${this.#left.files} files`;
       throw new AppError("disk_full", `Cannot write the file: over the ${what} that are left`);
     }
@@ -34,9 +43,9 @@ export class Rooms {
     this.#limits = limits;
   }
 
-  /** The room of a tree, measured when nobody else is writing into it. */
+  /** The room of a tree, for as long as somebody writes into it. */
   async use<T>(root: string, write: (room: Room) => Promise<T>): Promise<T> {
-    const entry = this.#open.get(root) ?? { room: this.#measure(root), users: 0 };
+    const entry = this.#open.get(root) ?? { room: Room.of(() => this.#left(root)), users: 0 };
     this.#open.set(root, entry);
     entry.users += 1;
     try {
@@ -47,9 +56,9 @@ export class Rooms {
     }
   }
 
-  async #measure(root: string): Promise<Room> {
+  async #left(root: string): Promise<Limits> {
     const { totalBytes, count } = await walkFiles(root, 0);
     const { bytes, files } = this.#limits;
-    return new Room({ bytes: Math.max(0, bytes - totalBytes), files: Math.max(0, files - count) });
+    return { bytes: Math.max(0, bytes - totalBytes), files: Math.max(0, files - count) };
   }
 }

@@ -5,7 +5,7 @@ import { type ParseError, parseTree, printParseErrorCode } from "jsonc-parser";
 import type { z } from "zod";
 import { AppError } from "../protocol/errors.ts";
 
-/** For a body that is read whole to arrive; its run may take longer. */
+/** For a body to arrive that is read whole, or that nobody takes; its run may take longer. */
 const ARRIVAL_MS = 120_000;
 
 declare module "fastify" {
@@ -17,17 +17,17 @@ declare module "fastify" {
 
 export function acceptJsonBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
-  app.addHook("preParsing", async (request, _reply, payload) => {
-    if (!request.routeOptions.config.isStream) endAfter(request.raw, ARRIVAL_MS);
-    return payload;
+  app.addHook("onRequest", async ({ raw, routeOptions }, reply) => {
+    if (routeOptions.config?.isStream) reply.raw.once("finish", () => limitArrival(raw));
+    else limitArrival(raw);
   });
   app.addContentTypeParser("*", { parseAs: "buffer" }, async (_request: unknown, body: string | Buffer) =>
     parseJson(body),
   );
 }
 
-function endAfter(request: IncomingMessage, limitMs: number): void {
-  const timer = setTimeout(() => request.destroy(), limitMs);
+function limitArrival(request: IncomingMessage): void {
+  const timer = setTimeout(() => request.complete || request.destroy(), ARRIVAL_MS);
   timer.unref();
   for (const event of ["end", "close"]) request.once(event, () => clearTimeout(timer));
 }

@@ -19,6 +19,8 @@ type FileParams = { Params: { id: string; "*": string } };
 type FileRoutes = { registry: SessionRegistry; rooms: Rooms };
 
 const MAX_LISTED = 10_000;
+/** Without a byte of an upload: it holds a session's folder. */
+const STALLED_MS = 120_000;
 const UPLOAD = { bodyLimit: Number.MAX_SAFE_INTEGER, config: { isStream: true } };
 
 export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes): void {
@@ -110,9 +112,11 @@ const missing = (path: string) =>
 /** Has a body taken in; what is left of one that is refused is read all the same, so that the client hears the answer. */
 async function receive<T>(request: FastifyRequest, take: (body: Readable) => Promise<T>): Promise<T> {
   const body = (request.body ?? request.raw) as Readable;
+  request.raw.setTimeout(STALLED_MS, () => request.raw.destroy());
   try {
     return await take(body);
   } finally {
+    request.raw.setTimeout(0);
     body.resume();
   }
 }

@@ -31,8 +31,6 @@ const SLACK_BYTES = 1 << 20;
 const SLACK_FILES = 100;
 const MEASURE_TIMEOUT_MS = 20_000;
 const MEASURE_ONE_TIMEOUT_MS = 5_000;
-/** Of a session that has more than can be counted. */
-const TOO_MUCH: DiskUsage = { bytes: 0, files: Number.POSITIVE_INFINITY };
 const MIB = 1 << 20;
 
 export class DiskMonitor {
@@ -41,6 +39,8 @@ export class DiskMonitor {
   readonly #log: Logger;
   readonly #watched = new Set<Watched>();
   readonly #timer: NodeJS.Timeout;
+  /** Those that could not be counted in time when they were last looked at: that may have been the disk. */
+  readonly #uncounted = new WeakSet<Watched>();
   #seen: DiskUsage | null = null;
   /** Looks at the file system since the sessions were last measured. */
   #skipped = 0;
@@ -112,9 +112,12 @@ export class DiskMonitor {
     const usages = await measure(sessions.map((session) => session.paths));
     if (usages !== null) return usages;
     const found: DiskUsage[] = [];
-    for (const { paths } of sessions) {
-      const [usage = TOO_MUCH] = (await measure([paths], MEASURE_ONE_TIMEOUT_MS)) ?? [];
-      found.push(usage);
+    for (const session of sessions) {
+      const [usage] = (await measure([session.paths], MEASURE_ONE_TIMEOUT_MS)) ?? [];
+      const isTooMuch = usage === undefined && this.#uncounted.has(session);
+      if (usage === undefined) this.#uncounted.add(session);
+      else this.#uncounted.delete(session);
+      found.push(usage ?? { bytes: 0, files: isTooMuch ? Number.POSITIVE_INFINITY : Number.NaN });
     }
     return found;
   }
@@ -125,7 +128,10 @@ export class DiskMonitor {
     session.excess = over ? smaller(usage, before ?? usage) : null;
     if (!over) return;
     const grew =
-      before === null || usage.bytes > before.bytes + SLACK_BYTES || usage.files > before.files + SLACK_FILES;
+      before === null ||
+      !Number.isFinite(usage.files) ||
+      usage.bytes > before.bytes + SLACK_BYTES ||
+      usage.files > before.files + SLACK_FILES;
     if (grew) session.onExceeded(describeExcess(usage, this.#limits), before === null);
   }
 }

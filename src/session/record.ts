@@ -8,6 +8,8 @@ import type { OutputLog } from "./output-log.ts";
 import { parseResults } from "./results.ts";
 import type { RunResult } from "./run.ts";
 
+export const isRunId = (text: string) => text.startsWith("run_");
+
 export function queuedRun(sessionId: string, number: number, updateData: RunRow["updateData"]): RunRow {
   return {
     runId: `run_${randomBase36(16)}`,

@@ -7,7 +7,7 @@ import type { HelloFrame, RestoredState } from "../protocol/guest.ts";
 import type { RunRow, SessionRow, Store } from "../store/store.ts";
 import type { LiveSandbox, SandboxHost } from "./live-sandbox.ts";
 import { OutputLog } from "./output-log.ts";
-import { lostRun, queuedRun, savedRun } from "./record.ts";
+import { isRunId, lostRun, queuedRun, savedRun } from "./record.ts";
 import { MAX_TIMEOUT_MS, type Run, type RunResult } from "./run.ts";
 
 type Dependencies = { host: SandboxHost; store: Store };
@@ -48,6 +48,7 @@ export class OpenRuns {
       else listener.recorded.push(row.runId);
     }
     const known = runsOf(hello);
+    listener.recorded.push(...known.filter((id) => !isRunId(id))); // steps of a setup, which begins again
     for (const row of open.filter(({ runId }) => !known.includes(runId))) {
       // An agent that has lived on since then knows each run that ever reached it.
       if (hello.token !== null) await this.#deps.store.forgetRun(row.runId);
@@ -91,7 +92,7 @@ async function findRuns(
   hello: HelloFrame,
 ): Promise<RunRow[]> {
   const found: RunRow[] = [];
-  for (const runId of runsOf(hello)) {
+  for (const runId of runsOf(hello).filter(isRunId)) {
     const row = open.find((run) => run.runId === runId) ?? (await store.findRun(runId));
     if (row !== null && row.sessionId !== sessionId) continue; // no id of this session's
     found.push(row ?? { ...queuedRun(sessionId, hello.version + 1, null), runId });

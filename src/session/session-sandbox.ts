@@ -159,9 +159,13 @@ export class SessionSandbox {
   async image(row: SessionRow, prepareFiles: Parameters<typeof takeImage>[4]): Promise<ProcessImage | null> {
     const { live } = this.#held().lease;
     const { threads, hasBackgroundWork } = this;
-    await this.#closeDoor();
+    const freeze = async () => {
+      await this.#closeDoor();
+      await live.freeze();
+    };
     try {
-      return await takeImage(this.#deps.host, row, live, { threads, hasBackgroundWork }, prepareFiles);
+      const activity = { threads, hasBackgroundWork };
+      return await takeImage(this.#deps.host, row, { ...live, freeze }, activity, prepareFiles);
     } catch (error) {
       this.#deps.host.log.info({ err: error, session: row.id }, "a session could not be imaged");
       row.imageLost = `it could not be made: ${(error as Error).message}`;
@@ -179,6 +183,7 @@ export class SessionSandbox {
       lease.live = await adoptSandbox(this.#deps.host, folder, sandbox.cgroup);
       this.#attach(lease.live);
     }
+    await this.#closeDoor();
     await this.#openDoor(row, lease);
   }
 
@@ -219,7 +224,6 @@ export class SessionSandbox {
 
   beginRun(runId: string): LiveSandbox {
     const { lease } = this.#held();
-    lease.live.hasNewOomKills(); // what was ended between runs is not this run's
     this.#state = move(this.#state, { kind: "running", lease, runId });
     this.overQuota = null;
     return lease.live;

@@ -143,7 +143,7 @@ export class Session {
     refuseTooMuchData(this.#row.data, request.updateData);
     const row = queuedRun(this.#row.id, this.#nextNumber++, request.updateData);
     const log = new OutputLog(this.#deps.host.config.outputBytes);
-    const recorded = this.#deps.store.insertRun(row);
+    await this.#deps.store.insertRun(row);
     // Stored outside the run's turn, and a moment later, so that the next run is on its way to the guest by then.
     const result = this.#queue
       .add(() => this.#run(request, row, log))
@@ -153,7 +153,6 @@ export class Session {
     result.catch(() => {
       if (!this.isDeleted) this.#recorder.abandon(row, this.#row);
     });
-    await recorded;
     return run;
   }
 
@@ -287,6 +286,7 @@ export class Session {
     this.#admission.check(); // asked to end while the sandbox was being started
     await this.#recorder.reserve(request, row, this.#row);
     this.#sandbox.beginRun(row.runId);
+    live.hasNewOomKills(); // what was ended between runs is not this run's
     const timeoutMs = timeoutOf(request, this.#row);
     const startedAt = performance.now();
     try {

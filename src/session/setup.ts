@@ -99,6 +99,7 @@ export class Setup {
     this.#say(`> ${step.title}`);
     const lines = new LineSplitter((line) => this.#say(line));
     this.#sandbox.beginRun(id);
+    live.hasNewOomKills(); // what was ended before is not this step's
     try {
       const end = await live.channel.run({
         id,

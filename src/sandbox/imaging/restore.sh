@@ -5,7 +5,7 @@
 set -eu
 pid_file=$1
 shift
-"$@"
+setpriv --pdeathsig KILL -- "$@" # what this shell itself has, its child does not
 read -r pid <"$pid_file" || [ -n "$pid" ] # it writes no line's end
 # shellcheck disable=SC2086  # a list of words
 exec nsenter --target "$pid" --user --net -S 0 -G 0 -- $ERA_OPEN
