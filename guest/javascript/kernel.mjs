@@ -18,8 +18,6 @@ import { Variables } from "./variables.mjs";
 const MAX_TEXT = 64 << 10;
 /** What a handler for SIGTERM may take: less than the agent waits before it kills. */
 const SIGTERM_MS = 300;
-/** Uses what most programs use, and leaves nothing behind. */
-const REHEARSAL = "console.log(0); console.error([0]); [await 0]";
 const UNDEFINED_NAME = /^(\S+) is not defined$/;
 const isDeno = globalThis.Deno !== undefined;
 
@@ -49,22 +47,17 @@ class Kernel {
     this.#line.send({ type: "ready", restored });
     if (!isDeno) await this.#startWatchdog();
     this.#saver.settle();
-    if (restored === null) this.#warmUp();
+    this.#warmUp();
   }
 
-  /** What a first program would wait for: all that a run goes through is gone through once, unheard, while nothing else is there. */
+  /** What a first program would wait for: the parser, the compiler of types, the inspector. */
   #warmUp() {
-    const header = { run: "", env: {}, whole: false, check: false };
-    const rehearse = async () => {
-      this.#begin(header);
-      const run = { ...this.#run, isRehearsal: true };
-      await withinRun(run, async () => this.#conclude(await this.#execute(REHEARSAL, "warm-up", header)));
-      endRun();
-      this.#run = null;
+    const warm = async () => {
+      const { code } = prepare(this.#hasTypes ? stripTypes("0 as number") : "0", new Map());
+      await this.#evaluator.evaluate(code, "warm-up");
       await this.#evaluator.release();
-      this.#saver.note(REHEARSAL);
     };
-    this.#turn = this.#turn.then(rehearse).catch(() => undefined);
+    this.#turn = this.#turn.then(warm).catch(() => undefined);
   }
 
   #prepareProcess() {

@@ -14,7 +14,7 @@ const STREAMS = { stdout: 1, stderr: 2 };
 let current = null;
 let sendLate = () => undefined;
 
-/** Runs `work` as part of a run: so is all that it starts. Of a rehearsal, nothing is heard. */
+/** Runs `work` as part of a run: so is all that it starts. */
 export function withinRun(run, work) {
   current = run;
   return runs.run(run, work);
@@ -34,7 +34,6 @@ export function write(stream, data) {
   const bytes =
     typeof data === "string" ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   const run = runs.getStore();
-  if (run?.isRehearsal) return;
   if (run === undefined || run === current) writeWhole(STREAMS[stream], bytes);
   else sendLate(run, stream, bytes);
 }
@@ -78,7 +77,6 @@ function wrapConsole() {
     const original = console[name];
     console[name] = (...values) => {
       const run = runs.getStore();
-      if (run?.isRehearsal) return;
       if (run === undefined || run === current) return original.apply(console, values);
       sendLate(run, toStderr.has(name) ? "stderr" : "stdout", Buffer.from(`${util.format(...values)}\n`));
     };
