@@ -20,6 +20,7 @@ type ProxyRoutes = { registry: SessionRegistry; apiKey: string | undefined; body
 const PROXY_ROUTES = ["/proxy/:id/:port", "/proxy/:id/:port/*"];
 const FORM = "/proxy/{session}/{port}/{path}";
 const ADDRESS = /^\/proxy\/([^/?]+)\/(\d+)(\/[^?]*)?(\?.*)?$/;
+
 /** Which requests to upgrade are taken as such: all others are answered as if they had not asked. */
 export function isUpgrade({ url = "", headers }: http.IncomingMessage): boolean {
   const { upgrade: wanted = "" } = headers;

@@ -8,11 +8,13 @@ import type { OutputLog } from "./output-log.ts";
 import { parseResults } from "./results.ts";
 import type { RunResult } from "./run.ts";
 
-export const isRunId = (text: string) => text.startsWith("run_");
+const ID_PREFIX = "run_";
+
+export const isRunId = (text: string) => text.startsWith(ID_PREFIX);
 
 export function queuedRun(sessionId: string, number: number, updateData: RunRow["updateData"]): RunRow {
   return {
-    runId: `run_${randomBase36(16)}`,
+    runId: `${ID_PREFIX}${randomBase36(16)}`,
     sessionId,
     number,
     state: "queued",
@@ -33,7 +35,7 @@ export function concludeRun(
   ended: Omit<RunEnd, "output">,
 ): RunResult {
   log.close();
-  updateData(run, session);
+  mergeData(run, session);
   session.lastRunAt = new Date().toISOString();
   session.version = ended.end?.frame.version ?? session.version + 1;
   session.fileCounts = countsAfter(session, ended.end);
@@ -44,8 +46,8 @@ export function concludeRun(
 }
 
 /** What a run was asked to add to its session's data. */
-function updateData(run: RunRow, session: SessionRow): void {
-  if (run.updateData !== null) session.data = { ...session.data, ...run.updateData };
+function mergeData({ updateData }: RunRow, session: SessionRow): void {
+  if (updateData !== null) session.data = { ...session.data, ...updateData };
 }
 
 type RunEnd = {
@@ -87,7 +89,7 @@ function stateAfter({ version, saved, imageLost }: SessionRow): RunState {
 /** A run whose state was saved, but whose output nobody has any more; what it was to add to its session's data is added. */
 export function savedRun(run: RunRow, session: SessionRow, result: RestoredState["result"]): RunRow {
   if (result === null) return lostRun(run);
-  updateData(run, session);
+  mergeData(run, session);
   return {
     ...run,
     state: "done",

@@ -48,24 +48,17 @@ export class Imager {
     folder: string,
     freeze: () => Promise<void>,
   ): Promise<ImageFacts & { bytes: number }> {
-    return this.#gate.run(() => this.#dump(policy, cgroup, folder, freeze));
-  }
-
-  async #dump(
-    policy: SandboxPolicy,
-    cgroup: Cgroup,
-    folder: string,
-    freeze: () => Promise<void>,
-  ): Promise<ImageFacts & { bytes: number }> {
-    await refuseIfFull(dirname(folder));
-    // Inside of a folder of root's alone. The processes that CRIU makes again pass through this one before they have rights.
-    await mkdir(folder, { mode: 0o711 });
-    const pid = await firstProcess(cgroup);
-    const ready = Promise.withResolvers<void>();
-    const frozen = ready.promise.then(freeze).then(() => emptyMounts(pid));
-    const argv = planDump(this.#criu, policy, { pid, folder });
-    await this.#run(argv, folder, frozen.then(emptyAtDump), ready);
-    return { bytes: await sizeOf(folder), hasConnections: await hasConnections(pid), empty: await frozen };
+    return this.#gate.run(async () => {
+      await refuseIfFull(dirname(folder));
+      // Inside of a folder of root's alone. The processes that CRIU makes again pass through this one before they have rights.
+      await mkdir(folder, { mode: 0o711 });
+      const pid = await firstProcess(cgroup);
+      const ready = Promise.withResolvers<void>();
+      const frozen = ready.promise.then(freeze).then(() => emptyMounts(pid));
+      const argv = planDump(this.#criu, policy, { pid, folder });
+      await this.#run(argv, folder, frozen.then(emptyAtDump), ready);
+      return { bytes: await sizeOf(folder), hasConnections: await hasConnections(pid), empty: await frozen };
+    });
   }
 
   /**
@@ -79,16 +72,6 @@ export class Imager {
     owner: number,
     admit: () => Promise<void>,
   ): Promise<Sandbox> {
-    return this.#gate.run(() => this.#restore(policy, cgroup, source, owner, admit));
-  }
-
-  async #restore(
-    policy: SandboxPolicy,
-    cgroup: Cgroup,
-    source: Source,
-    owner: number,
-    admit: () => Promise<void>,
-  ): Promise<Sandbox> {
     const { folder, uid } = source;
     const sandbox = adoptedSandbox(cgroup);
     const line = async () => {
@@ -96,14 +79,16 @@ export class Imager {
       if (uid !== owner) await changeOwner(folder, uid, owner);
       return "\n";
     };
-    try {
-      const argv = planRestore(this.#criu, policy, { ...source, owner }, cgroup.folders);
-      await this.#run(argv, folder, line());
-      return sandbox;
-    } catch (error) {
-      await sandbox.end();
-      throw error;
-    }
+    return this.#gate.run(async () => {
+      try {
+        const argv = planRestore(this.#criu, policy, { ...source, owner }, cgroup.folders);
+        await this.#run(argv, folder, line());
+        return sandbox;
+      } catch (error) {
+        await sandbox.end();
+        throw error;
+      }
+    });
   }
 
   /** `isReady` is settled when it waits for its line. Ends after `line` does, however that ends. */
