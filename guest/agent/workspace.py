@@ -72,7 +72,7 @@ class SessionData:
 
     def _write(self):
         staged = DATA_FILE + ".new"
-        _clear(staged)
+        clear(staged)
         # Made anew, so that nothing which the guest put there in the meantime is opened.
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with open(descriptor, "wb") as file:
@@ -83,7 +83,7 @@ class SessionData:
         try:
             os.rename(staged, DATA_FILE)
         except OSError:
-            _clear(DATA_FILE)
+            clear(DATA_FILE)
             os.rename(staged, DATA_FILE)
 
     @staticmethod
@@ -95,7 +95,7 @@ class SessionData:
         return info.st_ino, info.st_mtime_ns, info.st_size, info.st_mode
 
 
-def _clear(path):
+def clear(path):
     """Removes whatever a guest put at a name that is the agent's."""
     try:
         os.unlink(path)
@@ -118,7 +118,7 @@ def empty():
     """Removes all that is in the workspace: what a session that keeps no files is left with after a run."""
     open_up()
     for name in os.listdir(WORKSPACE):
-        _clear(os.path.join(WORKSPACE, name))
+        clear(os.path.join(WORKSPACE, name))
 
 
 def flush_files(since_ns):

@@ -177,7 +177,7 @@ export class Saver {
   /** Saves what was touched; with `all`, everything. Answers the report for the agent; does not reject. */
   async save({ version, run, result, keep, durable, stage, all }) {
     try {
-      makeFolders();
+      if (durable || this.#header.version === 0) makeFolders();
       if (this.#header.version === 0) removeUnfinished();
       this.#touchedAll ||= all;
       const entry = {

@@ -36,12 +36,31 @@ export function removeUnfinished() {
 }
 
 function writeFile(path, parts, durable) {
+  const data = parts.length === 1 ? parts[0] : Buffer.concat(parts);
   const descriptor = fs.openSync(path, WRITE, 0o600);
   try {
-    for (const part of parts) for (let at = 0; at < part.length; ) at += fs.writeSync(descriptor, part, at);
+    for (let at = 0; at < data.length; ) at += fs.writeSync(descriptor, data, at);
     if (durable) fs.fsyncSync(descriptor);
   } finally {
     fs.closeSync(descriptor);
+  }
+}
+
+/** Gives a file that was written its name. Whatever a guest did to the folder that it belongs into, it is there. */
+function putInPlace(path, target) {
+  try {
+    fs.renameSync(path, target);
+  } catch {
+    makeFolders();
+    fs.renameSync(path, target);
+  }
+}
+
+function remove(path) {
+  try {
+    fs.unlinkSync(path);
+  } catch {
+    fs.rmSync(path, { force: true, recursive: true }); // it is gone, or something else that a guest put there
   }
 }
 
@@ -73,7 +92,7 @@ export class Data {
       const path = `${STATE}/.staged-${process.pid}-${++staged}`;
       try {
         writeFile(path, [data], this.#durable);
-        fs.renameSync(path, target);
+        putInPlace(path, target);
       } catch (error) {
         fs.rmSync(path, { force: true });
         throw error;
@@ -122,8 +141,7 @@ export function writeVersion(header, data, durable, stage) {
   writeFile(path, [prefix, digestOf(text), text, ...data.parts], durable);
   if (durable) syncFolder(VALUES);
   if (stage) return;
-  makeFolders();
-  fs.renameSync(path, `${VERSIONS}/${header.version}`);
+  putInPlace(path, `${VERSIONS}/${header.version}`);
   if (durable) syncFolder(VERSIONS);
 }
 
@@ -196,8 +214,7 @@ export class Shelf {
     }
     if (removable.size === 0) return;
     const needed = new Set([...this.#files.values()].flat());
-    for (const name of removable)
-      if (!needed.has(name)) fs.rmSync(`${STATE}/${name}`, { force: true, recursive: true });
+    for (const name of removable) if (!needed.has(name)) remove(`${STATE}/${name}`);
   }
 
   /** Once: what an earlier kernel left, and the names of all files that are there. */

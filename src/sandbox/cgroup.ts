@@ -14,6 +14,8 @@ type Trees = Partial<Record<Controller, string>>;
 
 const CPU_PERIOD_US = 100_000;
 const REMOVE_ATTEMPTS = 200;
+const OOM_FILE = { 1: "memory.oom_control", 2: "memory.events" };
+const OOM_KILLS = /^oom_kill (\d+)$/m;
 
 /** The files to write for a sandbox's limits: [controller, file, value]. */
 export function planCgroup(version: 1 | 2, limits: Limits): [Controller, string, string][] {
@@ -135,7 +137,7 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
   const isEmpty = () => folders.every((folder) => processes(folder).length === 0);
   return {
     folders,
-    oomKills: () => (memory ? readOomKills(memory) : 0),
+    oomKills: () => (memory ? readOomKills(join(memory, OOM_FILE[version])) : 0),
     setLimits: (limits) => {
       for (const [controller, file, value] of planCgroup(version, limits)) {
         const root = trees[controller];
@@ -203,11 +205,10 @@ async function removeGroup(folder: string): Promise<void> {
   }
 }
 
-function readOomKills(folder: string): number {
-  for (const file of ["memory.events", "memory.oom_control"]) {
-    if (!existsSync(join(folder, file))) continue;
-    const line = readFileSync(join(folder, file), "utf8").match(/^oom_kill (\d+)$/m);
-    if (line) return Number(line[1]);
+function readOomKills(file: string): number {
+  try {
+    return Number(OOM_KILLS.exec(readFileSync(file, "utf8"))?.[1] ?? 0);
+  } catch {
+    return 0; // the group is gone
   }
-  return 0;
 }

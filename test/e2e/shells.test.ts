@@ -91,6 +91,27 @@ test("exit, failure, an endless loop and a killed shell end the run, and bash go
   await session.prints("gone\n", "echo ${ONCE:-gone}");
 });
 
+test("bash ends with its program, whatever that leaves running, and goes on without its own files and descriptors", async () => {
+  const session = await it.client.create("leaves", { language: "bash" });
+  await session.prints("", "x=1");
+  const startedAt = performance.now();
+  const exited = await session.run("x=2; sleep 30 & exit 3");
+  assert.deepEqual([exited.exit_code, performance.now() - startedAt < 10_000], [3, true]);
+  await session.prints("2\n", "echo $x");
+  for (const [code, status] of [
+    ["x=3; rm -rf /tmp/*", 0],
+    ["x=4; find /tmp -type f -delete", 0],
+    ["x=5; rm -rf /tmp/era-bash; mkdir -p /tmp/era-bash/{dump,begin}", 0],
+    ["x=6; rm -rf /tmp/era-bash; : >/tmp/era-bash", 0],
+    ["echo no status >&199", 137],
+    ["exec 199>&-", 137],
+    ["exec 198<&-", 0],
+  ] as const) {
+    assert.equal((await session.run(code)).exit_code, status, code);
+    await session.prints("here\n", "echo here");
+  }
+});
+
 test("go builds and runs whole programs, tells compile errors, and takes files from the workspace", async () => {
   const session = await it.client.create("go", { language: "go", memory_mib: 1024 });
   const wrong = await session.run("package main\nfunc main() { undefined_name() }");
