@@ -109,9 +109,6 @@ class KernelSide:
                 self.run.deadline = time.monotonic() + SAVE_SECONDS
         elif kind == "saved":
             self.on_saved(header)
-        elif kind == "began":
-            if self.run is not None and self.run.id == header["run"]:
-                self.run.begin()
         elif kind == "late":
             self.on_kernel_late(header["run"], header["stream"], payload)
         elif kind == "ready" and not self.kernel.is_ready:
@@ -166,6 +163,8 @@ class KernelSide:
             if self.leaving:
                 os._exit(0)
             self.is_saving_all = False
+        if self.run is not None and self.run.target is self.kernel:
+            self.run.begin()  # what it had to save first is done
         self.send(report)
 
     def on_done(self, header, results):

@@ -26,7 +26,7 @@ class Run:
         self._rungs = None
 
     def begin(self):
-        """The kernel comes to it now, after a save of its own: that was not the program's time. Once for each run."""
+        """The kernel comes to it only now, after a save of its own: that was not the program's time. Once for each run."""
         if not self.has_begun and self.cause is None:
             self.has_begun = True
             self.started = time.monotonic()

@@ -111,7 +111,6 @@ class Kernel {
   }
 
   async #serve(header, code) {
-    this.#line.send({ type: "began", run: header.run });
     this.#begin(header);
     const name = header.name.replaceAll(" ", "-");
     const ended = await withinRun(this.#run, () => this.#execute(code, name, header));

@@ -187,3 +187,18 @@ test("a program that makes a folder of its data, closes its output, or is rolled
   await node.run("let x = 1; require('fs').closeSync(1)");
   assert.equal((await node.run("x")).results[0]?.text, "1");
 });
+
+test("what a save takes is not the next program's time", async () => {
+  const large: [string, string, string][] = [
+    ["node", "kept = Buffer.alloc(128 << 20, 7)", "0"],
+    ["bash", `kept=$(head -c 64M /dev/zero | tr '\\0' a)`, ":"],
+  ];
+  for (const [language, makes, next] of large) {
+    const session = await it.client.create(`saves-${language}`, { language, memory_mib: 2048 });
+    assert.equal((await session.run(makes)).exit_code, 0);
+    const startedAt = performance.now();
+    const answer = await session.run(next, { timeout: 30 });
+    const waited = performance.now() - startedAt;
+    assert.ok(answer.execution_time_ms < waited / 2, `${language}: ${answer.execution_time_ms} of ${waited} ms`);
+  }
+});
