@@ -175,6 +175,9 @@ class KernelSide:
         saved = header["saved"]
         if saved is not None and (type(saved) is not dict or type(saved.get("staged")) is not bool):
             raise FrameError("a report of a save that is none")
+        if header.get("restored") is not None:  # it holds what it held before the run
+            self.restored = header["restored"]
+            self.epoch += 1
         self.finish_run({key: header[key] for key in ("outcome", "exit_code", "error")}, results, header["saved"])
 
     def roll_back(self, version, to):

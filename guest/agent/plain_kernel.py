@@ -3,6 +3,7 @@
 import _signal
 import os
 
+import processes
 from kernel_process import Requests
 from shell import describe
 from text_state import TextState, forget_copy_mark
@@ -13,6 +14,10 @@ OOM_PREFERENCE = b"900"
 WORKSPACE = "/workspace"
 
 
+class NotKept(Exception):
+    """What a run has left could not be taken in."""
+
+
 class PlainKernel:
     """Subclasses say what a run does, and which names it leaves."""
 
@@ -21,6 +26,10 @@ class PlainKernel:
         self.state = TextState()
         self.environment = dict(os.environ)
         self.child = 0  # pid of what the run in progress waits for
+        self.was_signalled = False  # whether the run in progress was told to end
+        self.lost = {}  # name -> why it could not be taken back
+        self.version = 0  # of the run whose state is held; subclasses that hold some keep it
+        self.fallback = None  # what the next answer tells of a run whose state was lost
         os.setsid()
         with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
             file.write(OOM_PREFERENCE)
@@ -33,7 +42,7 @@ class PlainKernel:
         raise NotImplementedError
 
     def values(self):
-        """name -> (kind, text) of what outlives the kernel."""
+        """name -> (kind, text) of what outlives the kernel. Raises NotKept when that of the last run is lost."""
         return {}
 
     def restore(self, texts):
@@ -45,7 +54,7 @@ class PlainKernel:
         while (request := requests.next()) is not None:
             header, code, pipes = request
             if header["type"] == "save":
-                self.tell({**self.state.save_again(header, self.values()), "complete": True})
+                self.tell({**self.save(header, None, durable=True, stage=False), "complete": True})
             elif header["type"] == "restore":
                 self.take_back()
             elif header["type"] == "reseed":
@@ -72,10 +81,25 @@ class PlainKernel:
                 os.close(descriptor)
         saved = None
         if header["save"] == "sync":
-            saved = self.state.save(header, result, self.values(), True, True)
-        self.tell({"type": "done", "run": header["run"], **result, "saved": saved})
+            saved = self.save(header, result, durable=True, stage=True)
+        restored, self.fallback = self.fallback, None
+        self.tell({"type": "done", "run": header["run"], **result, "saved": saved, "restored": restored})
         if header["save"] == "async":
-            self.tell(self.state.save(header, result, self.values(), False, False))
+            self.tell(self.save(header, result, durable=False, stage=False))
+
+    def save(self, header, result, durable, stage):
+        """Answers the report. Without a result it is that of the last run: before sleep and copies."""
+        try:
+            values = self.values()
+        except NotKept as cause:
+            self.fall_back([str(cause)])
+            return self.state.failed(header["version"], str(cause))
+        again = {} if result is not None else {"run": self.state.header["run"]}
+        return self.state.save({**header, **again}, result or self.state.header["result"], values, self.lost, durable, stage)
+
+    def fall_back(self, damage):
+        """What the run has left is lost: the session goes on from what it held before."""
+        self.fallback = {"version": self.version, "run": "", "result": None, "not_kept": [], "damage": damage}
 
     def tell(self, header):
         self.line.sendall(encode_frame(header))
@@ -89,7 +113,7 @@ class PlainKernel:
                 (os.POSIX_SPAWN_DUP2, pipes[0], 1),
                 (os.POSIX_SPAWN_DUP2, pipes[1], 2),
             ]
-            return os.posix_spawn(argv[0], argv, env, file_actions=actions, setpgroup=0, setsigdef=[SIGINT, SIGTERM])
+            return os.posix_spawn(argv[0], argv, env, file_actions=actions, setpgroup=0, setsigdef=[SIGINT, SIGTERM, *processes.IGNORED])
 
     def wait(self, pid):
         self.child = pid
@@ -99,11 +123,18 @@ class PlainKernel:
             self.child = 0
 
     def on_signal(self, number, _frame):
+        """Polite first, where there is a handler for it; any other program is interrupted."""
+        self.was_signalled = True
+        if number == SIGTERM and not self.wants_sigterm():
+            number = SIGINT
         if self.child:
             try:
                 os.killpg(self.child, number)
             except OSError:
                 pass  # it has ended
+
+    def wants_sigterm(self):
+        return processes.catches(self.child, SIGTERM)
 
     def environment_of(self, header):
         return {**self.environment, **header["env"]}

@@ -35,28 +35,29 @@ class TextState:
             return texts, {**told, "damage": damage[:MAX_TOLD]}
         return {}, {**_told_nothing(), "damage": damage[:MAX_TOLD]} if damage else None
 
-    def save(self, request, result, values, durable, stage):
-        """`values`: name -> (kind, text). `request`: version, run and how many versions to keep. Answers the report."""
+    def save(self, request, result, values, lost, durable, stage):
+        """
+        `values`: name -> (kind, text). `lost`: name -> why it is not among them. `request`: version, run and how many versions
+        to keep. Answers the report.
+        """
         version = request["version"]
         try:
             state_files.make_folders()
             if self.header["version"] == 0:
                 state_files.remove_unfinished()
-            header, data = self._next(request, result, values)
+            header, data = self._next(request, result, values, lost)
             state_files.write_version(header, data, durable, stage)
         except OSError as error:
-            return self._report(version, 0, f"its data cannot be written: {error.strerror}", False)
+            return self.failed(version, f"its data cannot be written: {error.strerror}")
         self.header = header
         self._shelf.kept = request["keep"]
         self._shelf.add(header, stage)
         return self._report(version, header["written"], None, stage)
 
-    def save_again(self, request, values):
-        """Before sleep and copies: under the same run as before."""
-        entry = {**request, "run": self.header["run"]}
-        return self.save(entry, self.header["result"], values, True, False)
+    def failed(self, version, reason):
+        return self._report(version, 0, reason, False)
 
-    def _next(self, request, result, values):
+    def _next(self, request, result, values, lost):
         data = InlineData(request["version"])
         before = {group["names"][0]: group["at"][3] for group in self.header["groups"]}
         groups = []
@@ -74,6 +75,7 @@ class TextState:
             "bytes": len(data.data),
             "groups": groups,
             "written": len(data.data),
+            "not_kept": [{"name": name, "type": "function", "reason": reason} for name, reason in lost.items()][:MAX_TOLD],
         }
         return header, bytes(data.data)
 
@@ -83,7 +85,7 @@ class TextState:
             "version": version,
             "written": written,
             "bytes": self.header.get("bytes", 0),
-            "not_kept": [],
+            "not_kept": self.header["not_kept"],
             "failed": failure,
             "staged": staged and failure is None,
             "complete": False,

@@ -199,6 +199,22 @@ test("what a save takes is not the next program's time", async () => {
     const startedAt = performance.now();
     const answer = await session.run(next, { timeout: 30 });
     const waited = performance.now() - startedAt;
-    assert.ok(answer.execution_time_ms < waited / 2, `${language}: ${answer.execution_time_ms} of ${waited} ms`);
+    assert.ok(
+      answer.execution_time_ms < waited / 2,
+      `${language}: ${answer.execution_time_ms} of ${waited} ms`,
+    );
+  }
+});
+
+test("a child that takes long to end does not take the session's variables with it", async () => {
+  const it = await session();
+  const child = `import time; b = bytearray(b"x") * 300_000_000; time.sleep(30)`;
+  for (let time = 1; time <= 3; time++) {
+    const answer = await it.run(
+      `v = ${time}\nimport subprocess, sys, time\np = subprocess.Popen([sys.executable, "-c", '${child}'])\ntime.sleep(20)`,
+      { timeout: 1 },
+    );
+    assert.deepEqual([answer.exit_code, answer.state.rolled_back], [124, null]);
+    await it.prints(`${time}\n`, "print(v)");
   }
 });

@@ -1,4 +1,4 @@
-/** Bash and Go as languages, and shell commands in sessions of any language. */
+/** Go as a language, and shell commands in sessions of any language. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Body, SessionClient } from "../support/client.ts";
@@ -49,67 +49,6 @@ test("a shell command that takes too long, or is interrupted, is ended with all 
   assert.equal((await shell(session, "kill -9 $$")).exit_code, 137);
   assert.equal((await it.client.call("POST", `${session.path}/shell`, {})).status, 400);
   assert.equal((await it.client.call("POST", "/api/sessions/nobody/shell", { command: "true" })).status, 404);
-});
-
-test("bash keeps variables, arrays, functions, options, aliases, traps and its folder over sleep", async () => {
-  const session = await it.client.create("keeps", { language: "bash" });
-  await session.prints(
-    "",
-    `text=$'two\\nlines \\'quoted\\''; list=(a "b c" d); declare -A map=([k]="v w" [x]=1); declare -i number=5; export seen=yes
-twice() { local n=$1; echo $((n * 2)); }
-shopt -s extglob nullglob; set -u; umask 027; mkdir -p deep/er; cd deep/er
-trap 'echo caught' USR1`,
-  );
-  const check = `printf '%s|' "$text" "\${list[1]}" "\${map[k]}" "$((number += 1))" "$(printenv seen)" "$(twice 21)" "$(umask)" "\${PWD##*/}"; shopt -q extglob && [[ -o nounset ]] && echo options
-kill -USR1 $BASHPID; echo end`;
-  const expected = (number: number) =>
-    `two\nlines 'quoted'|b c|v w|${number}|yes|42|0027|er|options\ncaught\nend\n`;
-  await session.prints(expected(6), check);
-  await hibernate(session);
-  await session.prints(expected(7), check);
-  const { variables } = await it.client.expect(200, "GET", `${session.path}/variables`);
-  assert.ok(variables.some(({ name }: { name: string }) => name === "variable text"));
-  await it.client.expect(200, "POST", `${session.path}/rollback`, { version: 1 });
-  await session.prints(expected(6), check);
-});
-
-test("exit, failure, an endless loop and a killed shell end the run, and bash goes on", async () => {
-  const session = await it.client.create("ends", { language: "bash" });
-  await session.prints("", "x=1");
-  const exited = await session.run("x=2; echo bye; exit 7; echo never");
-  assert.deepEqual([exited.stdout, exited.exit_code], ["bye\n", 7]);
-  await session.prints("2\n", "echo $x");
-  const failed = await session.run("set -e; x=3; false; echo never");
-  assert.deepEqual([failed.stdout, failed.exit_code], ["", 1]);
-  await session.prints("3\n", "set +e; echo $x");
-  assert.equal((await session.run("while :; do :; done", { timeout: 0.5 })).exit_code, 124);
-  await session.prints("3\n", "echo $x");
-  assert.equal((await session.run("x=4; kill -9 $BASHPID")).exit_code, 137);
-  await session.prints("3\n", "echo $x");
-  assert.match((await session.run("if then")).stderr, /syntax error/);
-  await session.prints("in env\n", "echo $ONCE", { env: { ONCE: "in env" } });
-  await session.prints("gone\n", "echo ${ONCE:-gone}");
-});
-
-test("bash ends with its program, whatever that leaves running, and goes on without its own files and descriptors", async () => {
-  const session = await it.client.create("leaves", { language: "bash" });
-  await session.prints("", "x=1");
-  const startedAt = performance.now();
-  const exited = await session.run("x=2; sleep 30 & exit 3");
-  assert.deepEqual([exited.exit_code, performance.now() - startedAt < 10_000], [3, true]);
-  await session.prints("2\n", "echo $x");
-  for (const [code, status] of [
-    ["x=3; rm -rf /tmp/*", 0],
-    ["x=4; find /tmp -type f -delete", 0],
-    ["x=5; rm -rf /tmp/era-bash; mkdir -p /tmp/era-bash/{dump,begin}", 0],
-    ["x=6; rm -rf /tmp/era-bash; : >/tmp/era-bash", 0],
-    ["echo no status >&199", 137],
-    ["exec 199>&-", 137],
-    ["exec 198<&-", 0],
-  ] as const) {
-    assert.equal((await session.run(code)).exit_code, status, code);
-    await session.prints("here\n", "echo here");
-  }
 });
 
 test("go builds and runs whole programs, tells compile errors, and takes files from the workspace", async () => {

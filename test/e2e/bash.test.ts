@@ -1,0 +1,181 @@
+/** Bash as a language: what it holds outlives runs, sleep and its own end, and what does not is told. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { SessionClient } from "../support/client.ts";
+import { oneServer } from "../support/one-server.ts";
+
+const it = oneServer({ ERA_POOL: "python=1" });
+const hibernate = (session: SessionClient) => it.client.expect(200, "POST", `${session.path}/hibernate`);
+
+test("bash keeps variables, arrays, functions, options, aliases, traps and its folder over sleep", async () => {
+  const session = await it.client.create("keeps", { language: "bash" });
+  await session.prints(
+    "",
+    `text=$'two\\nlines \\'quoted\\''; list=(a "b c" d); declare -A map=([k]="v w" [x]=1); declare -i number=5; export seen=yes
+twice() { local n=$1; echo $((n * 2)); }
+shopt -s extglob nullglob; set -u; umask 027; mkdir -p deep/er; cd deep/er
+trap 'echo caught' USR1`,
+  );
+  const check = `printf '%s|' "$text" "\${list[1]}" "\${map[k]}" "$((number += 1))" "$(printenv seen)" "$(twice 21)" "$(umask)" "\${PWD##*/}"; shopt -q extglob && [[ -o nounset ]] && echo options
+kill -USR1 $BASHPID; echo end`;
+  const expected = (number: number) =>
+    `two\nlines 'quoted'|b c|v w|${number}|yes|42|0027|er|options\ncaught\nend\n`;
+  await session.prints(expected(6), check);
+  await hibernate(session);
+  await session.prints(expected(7), check);
+  const { variables } = await it.client.expect(200, "GET", `${session.path}/variables`);
+  assert.ok(variables.some(({ name }: { name: string }) => name === "variable text"));
+  await it.client.expect(200, "POST", `${session.path}/rollback`, { version: 1 });
+  await session.prints(expected(6), check);
+});
+
+test("exit, failure, an endless loop and a killed shell end the run, and bash goes on", async () => {
+  const session = await it.client.create("ends", { language: "bash" });
+  await session.prints("", "x=1");
+  const exited = await session.run("x=2; echo bye; exit 7; echo never");
+  assert.deepEqual([exited.stdout, exited.exit_code], ["bye\n", 7]);
+  await session.prints("2\n", "echo $x");
+  const failed = await session.run("set -e; x=3; false; echo never");
+  assert.deepEqual([failed.stdout, failed.exit_code], ["", 1]);
+  await session.prints("3\n", "set +e; echo $x");
+  assert.equal((await session.run("while :; do :; done", { timeout: 0.5 })).exit_code, 124);
+  await session.prints("3\n", "echo $x");
+  assert.equal((await session.run("x=4; kill -9 $BASHPID")).exit_code, 137);
+  await session.prints("3\n", "echo $x");
+  assert.match((await session.run("if then")).stderr, /syntax error/);
+  await session.prints("in env\n", "echo $ONCE", { env: { ONCE: "in env" } });
+  await session.prints("gone\n", "echo ${ONCE:-gone}");
+});
+
+test("bash ends with its program, whatever that leaves running, and goes on without its own files and descriptors", async () => {
+  const session = await it.client.create("leaves", { language: "bash" });
+  await session.prints("", "x=1");
+  const startedAt = performance.now();
+  const exited = await session.run("x=2; sleep 30 & exit 3");
+  assert.deepEqual([exited.exit_code, performance.now() - startedAt < 10_000], [3, true]);
+  await session.prints("2\n", "echo $x");
+  for (const [code, status] of [
+    ["x=3; rm -rf /tmp/*", 0],
+    ["x=4; find /tmp -type f -delete", 0],
+    ["x=5; rm -rf /tmp/era-bash; mkdir -p /tmp/era-bash/{dump,begin}", 0],
+    ["x=6; rm -rf /tmp/era-bash; : >/tmp/era-bash", 0],
+    ["echo no status >&199", 137],
+    ["exec 199>&-", 137],
+    ["exec 198<&-", 0],
+  ] as const) {
+    assert.equal((await session.run(code)).exit_code, status, code);
+    await session.prints("here\n", "echo here");
+  }
+});
+
+/** What a session ran, then what it prints after sleep. */
+const KEPT: [title: string, runs: string[], prints: string, check: string][] = [
+  [
+    "patterns in functions",
+    ["shopt -s extglob", "f() { case $1 in !(x)) echo not x;; esac; }; v=1"],
+    "not x 1\n",
+    "echo $(f y) $v",
+  ],
+  ["IFS of digits", ["x=1", "x=2; IFS=0; true"], "2\n", "echo $x"],
+  [
+    "IFS that is read only",
+    ["shopt -s nullglob; set -u; readonly IFS; x=2"],
+    "2 on\n",
+    "echo $x $(shopt -q nullglob && [[ -o nounset ]] && echo on)",
+  ],
+  [
+    "functions in the place of builtins",
+    ['cd() { builtin cd "$1"; }; declare() { :; }; umask() { :; }; trap() { :; }; mkdir -p a; x=1', "cd a"],
+    "a 1\n",
+    'echo "${PWD##*/} $x"',
+  ],
+  ["a function named exec", ["exec() { :; }; x=3"], "3\n", "echo $x"],
+  ["a function named builtin", ["builtin() { :; }; x=4"], "4\n", "echo $x"],
+  [
+    "traps of every command",
+    ["set -T; trap 'echo dbg >/dev/null' DEBUG; mkdir -p b; cd b; x=5"],
+    "b 5\n",
+    'echo "${PWD##*/} $x"',
+  ],
+  ["no file to be overwritten", ["set -C; x=6", "x=7"], "7\n", "echo $x"],
+  ["no rights for new files", ["umask 777; x=8", "umask 022; x=9"], "9\n", "echo $x"],
+  [
+    "a full /tmp",
+    ["head -c 100M /dev/zero >/tmp/full 2>/dev/null; x=10"],
+    "10\n",
+    "rm -f /tmp/full; echo $x",
+  ],
+  ["a large variable", ["big=$(head -c 8M /dev/zero | tr '\\0' a)"], "8388608\n", "echo ${#big}"],
+  [
+    "exit in a trap of an earlier run",
+    ["trap 'echo bye >>log' EXIT; x=11", "x=12; exit 3"],
+    "12 bye\n",
+    "echo $x $(cat log)",
+  ],
+];
+
+for (const [title, runs, prints, check] of KEPT) {
+  test(`bash keeps what it holds with ${title}`, async () => {
+    const session = await it.client.create(`kept-${KEPT.findIndex((each) => each[0] === title)}`, {
+      language: "bash",
+    });
+    for (const code of runs) await session.run(code, { timeout: 5 });
+    await session.prints(prints, check, { timeout: 2 });
+    await hibernate(session);
+    await session.prints(prints, check, { timeout: 2 });
+  });
+}
+
+test("what a run of bash leaves undone is told, and never comes back", async () => {
+  const session = await it.client.create("told", { language: "bash" });
+  const rolledBack = async (code: string, fields: object = {}) =>
+    (await session.run(code, fields)).state.rolled_back;
+  assert.equal(await rolledBack("x=1"), null);
+  const loop = "trap '' INT TERM; SECONDS=0; while ((SECONDS < 5)); do :; done; x=bad";
+  assert.match((await rolledBack(loop, { timeout: 0.5 })).reason, /limit/);
+  await session.prints("1\n", "echo $x; x=2");
+  await sleep(3_000); // a shell that had outlived its run would be done by now
+  await hibernate(session);
+  await session.prints("2\n", "echo $x");
+  assert.notEqual(await rolledBack("x=5; sleep 100", { timeout: 0.5 }), null);
+  assert.notEqual(await rolledBack("x=6; kill -9 $$"), null);
+  assert.notEqual(await rolledBack("x=7; trap 'echo bye' EXIT; exit 0"), null);
+  await session.prints("2\n", "echo $x");
+  const waits = session.run("trap 'stop=1' INT; until [ \"$stop\" ]; do sleep 0.1; done; echo stopped");
+  await sleep(500);
+  await it.client.expect(200, "POST", `${session.path}/interrupt`);
+  assert.equal((await waits).stdout, "stopped\n");
+  await session.prints("2 1\n", "echo $x $stop");
+});
+
+test("a function that bash does not read back is named", async () => {
+  const session = await it.client.create("unread", { language: "bash" });
+  await session.prints("", "fine() { echo fine; }; function a=b { :; }; x=1");
+  await hibernate(session);
+  await session.prints("fine 1\n", "echo $(fine) $x");
+  const { state } = await session.run(":");
+  assert.deepEqual(
+    state.not_kept.map(({ name }: { name: string }) => name),
+    ["a=b"],
+  );
+});
+
+test("what traces and traps of bash print is the program's only", async () => {
+  const session = await it.client.create("traced", { language: "bash" });
+  await session.run("set -xv");
+  const traced = await session.run("echo one\necho two", { env: { SECRET: "hunter2" } });
+  assert.doesNotMatch(traced.stderr, /hunter2|era|builtin/);
+  assert.deepEqual([traced.stdout, traced.stderr.includes("+ echo two")], ["one\ntwo\n", true]);
+  const alone = await it.client.execute("trap 'echo bye' EXIT; echo hi", { language: "bash" });
+  assert.equal(alone.stdout, "hi\nbye\n");
+  await session.run("set +xv");
+  await session.prints("y\n", "yes | head -1");
+});
+
+test("bash starts anew when something ends its shell between runs", async () => {
+  const session = await it.client.create("between", { language: "bash" });
+  await session.run("x=1; (sleep 0.2; kill $$) & sleep 60 & :");
+  await sleep(1_000);
+  await session.prints("hi 1\n", "echo hi $x");
+});
