@@ -27,6 +27,7 @@ NOTHING_SAVED = {
     "complete": True,
     "threads": 0,
 }
+REPORT = {"version": int, "written": int, "bytes": int, "not_kept": list, "staged": bool, "complete": bool, "threads": int}
 
 
 class KernelSide:
@@ -159,6 +160,7 @@ class KernelSide:
         self.watch_kernel()
 
     def on_saved(self, report):
+        check_report(report)
         if report["complete"]:
             if self.leaving:
                 os._exit(0)
@@ -173,8 +175,8 @@ class KernelSide:
         if header["outcome"] not in ("ok", "raised", "exited"):
             raise FrameError("an outcome that a kernel cannot have")
         saved = header["saved"]
-        if saved is not None and (type(saved) is not dict or type(saved.get("staged")) is not bool):
-            raise FrameError("a report of a save that is none")
+        if saved is not None:
+            check_report(saved)
         if header.get("restored") is not None:  # it holds what it held before the run
             self.restored = header["restored"]
             self.epoch += 1
@@ -264,6 +266,16 @@ class KernelSide:
                 self.on_kernel_frame(header, payload)
         except (EOFError, FrameError, KeyError, TypeError):
             pass  # it ended without a word, or with half of one
+
+
+def check_report(report):
+    """Of a save. A program in the kernel's own process can make it write anything: that ends the kernel, not the line."""
+    if type(report) is not dict or {key: type(value) for key, value in report.items() if key not in ("type", "failed")} != REPORT:
+        raise FrameError("a report of a save that is none")
+    if not all(type(item) is dict and all(type(part) is str for part in item.values()) for item in report["not_kept"]):
+        raise FrameError("a report of a save that names no names")
+    if report["failed"] is not None and type(report["failed"]) is not str:
+        raise FrameError("a report of a save without its end")
 
 
 def describe_end(kernel, status):

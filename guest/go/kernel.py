@@ -29,7 +29,11 @@ class GoKernel(PlainKernel):
         if status != 0:
             return status
         # It stays: go does not link it again when nothing of it has changed.
-        return self.wait(self.spawn([program], env, pipes))
+        try:
+            return self.wait(self.spawn([program], env, pipes))
+        except OSError:
+            os.write(pipes[1], b"go: what was built is no program: its package is not main\n")
+            return 1 << 8
 
 
 def _write(path, content):

@@ -28,7 +28,12 @@ export class Decoder {
     for (const [id, node] of nodes.entries()) {
       if (node[0] === "module")
         this.#made[id] = {
-          value: await this.#context.modules.again({ how: node[1], specifier: node[2], path: node[3] }),
+          value: await this.#context.modules.again({
+            how: node[1],
+            specifier: node[2],
+            path: node[3],
+            options: node[4] ?? undefined,
+          }),
         };
     }
     const values = slots.map(([name, slot]) => [name, this.#value(slot)]);

@@ -11,7 +11,8 @@ import { isBuiltin } from "node:module";
 import process from "node:process";
 import util from "node:util";
 import v8 from "node:v8";
-import { wordsOf } from "./syntax.mjs";
+import { markOf } from "./modules.mjs";
+import { changesStatics, wordsOf } from "./syntax.mjs";
 
 const { types } = util;
 const nameOfTyped = Object.getOwnPropertyDescriptor(
@@ -85,10 +86,16 @@ export class Encoder {
 
   /** Objects that make variables belong together when they share them. */
   get changeable() {
-    const { intrinsics, origins } = this.context;
+    const { intrinsics } = this.context;
     return [...this.#ids.keys()].filter(
-      (value) => typeof value !== "symbol" && !intrinsics.has(value) && !origins.has(value),
+      (value) => typeof value !== "symbol" && !intrinsics.has(value) && this.#originOf(value) === undefined,
     );
+  }
+
+  /** Where it can be imported from again, as it is: not what the session has changed in an object of its own module. */
+  #originOf(value) {
+    const origin = this.context.origins.get(value);
+    return origin?.mark === undefined || origin.mark === markOf(value) ? origin : undefined;
   }
 
   #slot(value) {
@@ -111,8 +118,9 @@ export class Encoder {
     if (typeof value === "symbol") return describeSymbol(value);
     const known = this.context.intrinsics.get(value);
     if (known !== undefined) return ["intrinsic", known];
-    const origin = this.context.origins.get(value);
-    if (origin !== undefined) return ["module", origin.how, origin.specifier, origin.path];
+    const origin = this.#originOf(value);
+    if (origin !== undefined)
+      return ["module", origin.how, origin.specifier, origin.path, origin.options ?? null];
     if (types.isProxy(value)) throw new CannotKeep("a proxy cannot be looked into");
     return typeof value === "function" ? this.#describeFunction(value) : this.#describeObject(value);
   }
@@ -156,6 +164,7 @@ export class Encoder {
 
   /** Without its static parts' values, which are saved as they are now; methods come with the source. */
   #describeClass(value, source) {
+    if (changesStatics(source)) throw new CannotKeep("its class has private static fields that it changes");
     const parent = Object.getPrototypeOf(value);
     const isOfSource = ({ value: part, get, set }) =>
       [part, get, set].some(

@@ -49,7 +49,12 @@ export class Evaluator {
       objectGroup: GROUP,
     });
     if (answer.exceptionDetails === undefined) return { value: await this.valueOf(answer.result) };
-    return { thrown: await this.valueOf(answer.exceptionDetails.exception ?? { type: "undefined" }) };
+    const { exception, lineNumber, columnNumber, stackTrace } = answer.exceptionDetails;
+    const thrown = await this.valueOf(exception ?? { type: "undefined" });
+    // Of a program that the engine does not read: it has not run, so its stack is the kernel's own.
+    if (thrown instanceof SyntaxError && stackTrace === undefined)
+      thrown.stack = `${thrown.name}: ${thrown.message}\n    at ${name}:${lineNumber + 1}:${columnNumber + 1}`;
+    return { thrown };
   }
 
   /** Lets go of what the inspector holds of a run. */
@@ -112,8 +117,7 @@ export class Evaluator {
     }
     await this.post("Runtime.callFunctionOn", {
       objectId: remote.objectId,
-      functionDeclaration: `value => void globalThis.${TAKE}(value)`,
-      arguments: [{ objectId: remote.objectId }],
+      functionDeclaration: `function () { "use strict"; globalThis.${TAKE}(this); }`,
     });
     const taken = this.#taken;
     this.#taken = undefined;

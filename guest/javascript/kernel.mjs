@@ -7,7 +7,7 @@ import fs from "node:fs";
 import process from "node:process";
 import { setImmediate, setTimeout } from "node:timers";
 import { describeError, Evaluator, ExitRequest, show } from "./evaluation.mjs";
-import { Line } from "./line.mjs";
+import { Line, toJson } from "./line.mjs";
 import { Modules } from "./modules.mjs";
 import { endRun, install, isOfCurrentRun, withinRun, write } from "./output.mjs";
 import { Saver } from "./saving.mjs";
@@ -19,6 +19,10 @@ const MAX_TEXT = 64 << 10;
 /** What a handler for SIGTERM may take: less than the agent waits before it kills. */
 const SIGTERM_MS = 300;
 const UNDEFINED_NAME = /^(\S+) is not defined$/;
+const { wait } = Atomics;
+const NEVER = new Int32Array(new SharedArrayBuffer(4));
+/** The agent wakes on the processor that its answer was written on: it is to pass that on before a save begins there. */
+const GIVE_WAY_MS = 0.05;
 const isDeno = globalThis.Deno !== undefined;
 
 class Kernel {
@@ -64,16 +68,31 @@ class Kernel {
     install((run, stream, bytes) => this.#line.send({ type: "late", run: run.id, stream }, bytes));
     const exit = (code) => {
       const request = new ExitRequest(Number(code ?? process.exitCode ?? 0) & 0xff);
-      if (isOfCurrentRun()) this.#run.exit ??= request;
+      if (isOfCurrentRun() && !this.#run.isExiting) this.#exit(request);
       throw request;
     };
     process.exit = exit;
     if (isDeno) Deno.exit = exit;
     process.on("SIGINT", () => this.#onInterrupt());
-    process.on("uncaughtException", (error) => this.#onLeftOver(error));
-    process.on("unhandledRejection", (error) => this.#onLeftOver(error));
+    for (const event of ["uncaughtException", "unhandledRejection"])
+      process.on(event, (error) => {
+        // A handler of the program's own deals with it.
+        if (process.listenerCount(event) === 1 || error instanceof ExitRequest) this.#onLeftOver(error);
+      });
     process.on("beforeExit", () => this.#onDrained());
     process.chdir("/workspace");
+  }
+
+  /** The run is over, whatever of the program still goes on: it may catch what is thrown, but says nothing any more. */
+  #exit(request) {
+    const run = this.#run;
+    run.isExiting = true;
+    try {
+      process.emit("exit", request.code);
+    } finally {
+      run.exit = request;
+      run.ended({ thrown: request });
+    }
   }
 
   async #startWatchdog() {
@@ -115,6 +134,7 @@ class Kernel {
     const name = header.name.replaceAll(" ", "-");
     const ended = await withinRun(this.#run, () => this.#execute(code, name, header));
     const report = this.#conclude(ended);
+    const { isParsed } = this.#run;
     endRun();
     this.#run = null;
     this.#line.hold(true);
@@ -122,12 +142,13 @@ class Kernel {
     const result = { outcome: report.outcome, exit_code: report.exit_code, error: report.error };
     let saved = null;
     this.#saver.note(code);
-    if (this.#hasTypes) this.#types.note(code);
+    if (this.#hasTypes && (isParsed || report.outcome === "ok")) this.#types.note(code);
     const save = { version: header.version, run: header.run, result, keep: header.keep, all: false };
     if (header.save === "sync") saved = await this.#saver.save({ ...save, durable: true, stage: true });
     this.#line.send({ type: "done", run: header.run, ...result, saved }, report.results);
-    if (header.save === "async")
-      this.#line.send(await this.#saver.save({ ...save, durable: false, stage: false }));
+    if (header.save !== "async") return;
+    if (isDeno) wait(NEVER, 0, 0, GIVE_WAY_MS);
+    this.#line.send(await this.#saver.save({ ...save, durable: false, stage: false }));
   }
 
   async #saveAll({ version, keep }) {
@@ -136,12 +157,19 @@ class Kernel {
   }
 
   #begin(header) {
-    this.#run = { id: header.run, exit: undefined, ended: () => undefined, drained: undefined };
+    this.#run = {
+      id: header.run,
+      exit: undefined,
+      isExiting: false,
+      isParsed: false,
+      ended: () => undefined,
+      drained: undefined,
+    };
     process.exitCode = undefined;
     const wanted = { ...this.#environment, ...header.env };
-    for (const name of Object.keys(process.env)) if (!(name in wanted)) delete process.env[name];
-    for (const [name, value] of Object.entries(wanted))
-      if (process.env[name] !== value) process.env[name] = value;
+    const found = isDeno ? Deno.env.toObject() : process.env; // each look at it is a call there
+    for (const name of Object.keys(found)) if (!(name in wanted)) delete process.env[name];
+    for (const [name, value] of Object.entries(wanted)) if (found[name] !== value) process.env[name] = value;
     try {
       process.cwd();
     } catch {
@@ -163,16 +191,19 @@ class Kernel {
   }
 
   async #evaluate(code, name, whole) {
-    const { code: prepared, endsInValue } = prepare(
-      this.#hasTypes ? stripTypes(code) : code,
-      this.#variables.kinds,
-    );
+    const run = this.#run;
+    const script = this.#hasTypes ? stripTypes(code) : code;
+    const { code: prepared, endsInValue, isParsed } = prepare(script, this.#variables.kinds);
+    run.isParsed = isParsed;
     const answer = await this.#evaluator.evaluate(prepared, name);
     if ("thrown" in answer) return answer;
     // `main()` at the end of a program: its run lasts until that is done, as its process would.
     const value = typeof answer.value?.then === "function" ? await answer.value : answer.value;
     await new Promise((resolve) => setImmediate(resolve)); // rejections that nobody handles are told by then
-    if (whole) await this.#drain();
+    if (whole) {
+      await this.#drain();
+      process.emit("exit", process.exitCode ?? 0);
+    }
     return { value, isMain: endsInValue && value !== undefined };
   }
 
@@ -214,9 +245,7 @@ class Kernel {
     const code = Number(process.exitCode ?? 0) & 0xff;
     if (code !== 0) return { outcome: "exited", exit_code: code, error: null };
     const results = ended.isMain
-      ? Buffer.from(
-          JSON.stringify([{ main: true, text: show(ended.value).slice(0, MAX_TEXT).toWellFormed() }]),
-        )
+      ? Buffer.from(toJson([{ main: true, text: show(ended.value).slice(0, MAX_TEXT).toWellFormed() }]))
       : undefined;
     return { outcome: "ok", exit_code: 0, error: null, results };
   }

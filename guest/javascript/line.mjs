@@ -6,6 +6,13 @@ import { Buffer } from "node:buffer";
 import fs from "node:fs";
 import net from "node:net";
 
+// Before a program may replace them.
+const { stringify, parse } = JSON;
+const { alloc, concat, from } = Buffer;
+const { keys } = Object;
+const { isArray } = Array;
+const { join } = Array.prototype;
+const { apply } = Reflect;
 const REQUESTS = 3;
 const ANSWERS = 4;
 const CHUNK_BYTES = 1 << 16;
@@ -39,16 +46,15 @@ export class Line {
   }
 
   send(header, payload = Buffer.alloc(0)) {
-    const text = Buffer.from(JSON.stringify(header));
-    const lengths = Buffer.alloc(8);
+    const text = from(toJson(header));
+    const lengths = alloc(8);
     lengths.writeUInt32BE(text.length, 0);
     lengths.writeUInt32BE(payload.length, 4);
-    writeWhole(ANSWERS, Buffer.concat([lengths, text, payload]));
+    writeWhole(ANSWERS, concat([lengths, text, payload]));
   }
 
   #take(chunk) {
-    this.#incoming =
-      this.#incoming.length === 0 ? Buffer.from(chunk) : Buffer.concat([this.#incoming, chunk]);
+    this.#incoming = this.#incoming.length === 0 ? from(chunk) : concat([this.#incoming, chunk]);
     for (;;) {
       if (this.#incoming.length < 8) return;
       const header = 8 + this.#incoming.readUInt32BE(0);
@@ -56,9 +62,22 @@ export class Line {
       if (this.#incoming.length < end) return;
       const frame = this.#incoming.subarray(0, end);
       this.#incoming = this.#incoming.subarray(end);
-      this.#onFrame(JSON.parse(frame.subarray(8, header).toString()), frame.subarray(header));
+      this.#onFrame(parse(frame.subarray(8, header).toString()), frame.subarray(header));
     }
   }
+}
+
+/** As JSON, without asking what a program may have added to objects: toJSON. */
+export function toJson(value) {
+  if (typeof value !== "object" || value === null) return stringify(value ?? null);
+  const parts = [];
+  if (isArray(value)) {
+    for (let at = 0; at < value.length; at++) parts[at] = toJson(value[at]);
+    return `[${apply(join, parts, [","])}]`;
+  }
+  const names = keys(value);
+  for (let at = 0; at < names.length; at++) parts[at] = `${stringify(names[at])}:${toJson(value[names[at]])}`;
+  return `{${apply(join, parts, [","])}}`;
 }
 
 /** Writes all of it, also to a pipe that some child has made non-blocking. */

@@ -6,6 +6,7 @@ import fs from "node:fs";
 import module, { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import util from "node:util";
 
 const WORKSPACE = "/workspace/";
 const RUN_URL = "file:///workspace/run.mjs";
@@ -13,13 +14,22 @@ const FROM_RUN = "era-run:";
 const SUFFIXES = [".ts", ".js", ".mjs", ".cjs", ".json", "/index.ts", "/index.js", "/index.mjs"];
 const NOT_FOUND = new Set(["ERR_MODULE_NOT_FOUND", "ERR_UNSUPPORTED_DIR_IMPORT", "MODULE_NOT_FOUND"]);
 const MAX_NOTED = 1_000;
+const MARK = {
+  depth: 8,
+  breakLength: Number.POSITIVE_INFINITY,
+  customInspect: false,
+  getters: false,
+  showProxy: true,
+  maxArrayLength: 10_000,
+  maxStringLength: 10_000,
+};
 const isDeno = globalThis.Deno !== undefined;
 
 const isWorkspaceFile = (file) => file.startsWith(WORKSPACE) && !file.includes("/node_modules/");
 
 /** The require of a file in the workspace, and where what it and import gave out comes from. */
 export class Modules {
-  /** Object or function -> {how, specifier, path}: what need not be saved, since it can be imported again. */
+  /** Object or function -> {how, specifier, options, path, mark}: what need not be saved, since it can be imported again. */
   origins = new WeakMap();
   #base = createRequire(`${WORKSPACE}run.js`);
   #files = new Map();
@@ -34,7 +44,7 @@ export class Modules {
 
   /** Makes require, module and so on known in the global scope. */
   install(importName) {
-    const require = (specifier) => this.#note("require", specifier, this.#base(specifier));
+    const require = (specifier) => this.#note({ how: "require", specifier }, this.#base(specifier));
     Object.assign(require, {
       resolve: this.#base.resolve,
       cache: this.#base.cache,
@@ -57,6 +67,13 @@ export class Modules {
       __dirname: WORKSPACE.slice(0, -1),
       [importName]: (specifier, options) => this.import(String(specifier), options),
     };
+    names[importName].meta = {
+      url: RUN_URL,
+      filename: fileURLToPath(RUN_URL),
+      dirname: WORKSPACE.slice(0, -1),
+      main: true,
+      resolve: (specifier) => pathToFileURL(this.#base.resolve(specifier)).href,
+    };
     for (const [name, value] of Object.entries(names))
       Object.defineProperty(globalThis, name, {
         value,
@@ -70,15 +87,15 @@ export class Modules {
     const found = await (isDeno
       ? import(this.#resolveForDeno(specifier), options)
       : import(FROM_RUN + specifier, options));
-    return this.#note("import", specifier, found);
+    return this.#note({ how: "import", specifier, options }, found);
   }
 
   /** The module again, in a later life of the session. Rejects when it is not there any more. */
-  async again({ how, specifier, path: names }) {
+  async again({ how, specifier, path: names, options }) {
     let value =
       how === "import"
-        ? await this.import(specifier)
-        : this.#note("require", specifier, this.#base(specifier));
+        ? await this.import(specifier, options)
+        : this.#note({ how, specifier }, this.#base(specifier));
     for (const name of names) value = value[name];
     return value;
   }
@@ -123,10 +140,13 @@ export class Modules {
     return this.#generation === 0 ? url : `${url}?era=${this.#generation}`;
   }
 
-  #note(how, specifier, value) {
+  #note(from, value) {
+    const isOfWorkspace = /^\.{0,2}\//.test(from.specifier);
     const note = (object, names) => {
-      if ((typeof object === "object" && object !== null) || typeof object === "function")
-        if (!this.origins.has(object)) this.origins.set(object, { how, specifier, path: names });
+      if ((typeof object !== "object" || object === null) && typeof object !== "function") return;
+      if (this.origins.has(object)) return;
+      const mark = isOfWorkspace && typeof object === "object" ? markOf(object) : undefined;
+      this.origins.set(object, { ...from, path: names, mark });
     };
     note(value, []);
     if (value === null || (typeof value !== "object" && typeof value !== "function")) return value;
@@ -145,6 +165,11 @@ export class Modules {
     if (typeof value === "function" && value.prototype) note(value.prototype, ["prototype"]);
     return value;
   }
+}
+
+/** What an object of a workspace module holds, in short: it need not be saved for as long as that stays so. */
+export function markOf(object) {
+  return util.inspect(object, MARK);
 }
 
 function resolveWithSuffix(specifier, context, next) {

@@ -34,6 +34,7 @@ export function write(stream, data) {
   const bytes =
     typeof data === "string" ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   const run = runs.getStore();
+  if (run?.exit !== undefined) return;
   if (run === undefined || run === current) writeWhole(STREAMS[stream], bytes);
   else sendLate(run, stream, bytes);
 }
@@ -77,6 +78,7 @@ function wrapConsole() {
     const original = console[name];
     console[name] = (...values) => {
       const run = runs.getStore();
+      if (run?.exit !== undefined) return;
       if (run === undefined || run === current) return original.apply(console, values);
       sendLate(run, toStderr.has(name) ? "stderr" : "stdout", Buffer.from(`${util.format(...values)}\n`));
     };

@@ -7,6 +7,7 @@ import fs from "node:fs";
 import process from "node:process";
 import { Decoder } from "./decoding.mjs";
 import { CannotKeep, Encoder, findIntrinsics, NeedsFacts } from "./encoding.mjs";
+import { Originals } from "./originals.mjs";
 import {
   Damaged,
   Data,
@@ -26,6 +27,7 @@ const MAX_TOLD = 100;
 const MAX_REASON = 300;
 const MAX_CHANGED = 100;
 const MAX_ATTEMPTS = 50;
+const ADDED = "what is added to a built-in object cannot be saved";
 const NOTHING_SAVED = {
   version: 0,
   run: "",
@@ -67,6 +69,7 @@ export class Saver {
   #evaluator;
   #variables;
   #context;
+  #originals = new Originals();
   #shelf = new Shelf();
   #header = NOTHING_SAVED;
   #touched = new Set();
@@ -114,10 +117,13 @@ export class Saver {
     const extras = JSON.parse(readPlace(header.extras).toString());
     restoreSurroundings(extras);
     const names = header.groups.flatMap((group) => group.names);
-    for (const name of names) this.#variables.kinds.set(name, extras.kinds[name] ?? "lexical");
-    await this.#evaluator.declare(names.filter((name) => this.#variables.kinds.get(name) === "lexical"));
     for (const item of header.not_kept) this.lost.set(item.name, item);
-    for (const group of header.groups) await this.#restoreGroup(group);
+    const values = [];
+    // Before any name is declared: what is decoded with may have the same.
+    for (const group of header.groups) values.push(...(await this.#decode(group)));
+    for (const [name] of values) this.#variables.kinds.set(name, extras.kinds[name] ?? "lexical");
+    await this.#evaluator.declare(names.filter((name) => this.#variables.kinds.get(name) === "lexical"));
+    for (const [name, value] of values) this.#variables.put(name, value);
     this.#header = {
       ...header,
       groups: header.groups.filter((group) => !this.lost.has(group.names[0])),
@@ -127,20 +133,19 @@ export class Saver {
     fs.rmSync(RESEED, { force: true });
   }
 
-  async #restoreGroup(group) {
+  /** Names and values of a group; none, and each name among those lost, when it cannot be restored. */
+  async #decode(group) {
     try {
-      for (const [name, value] of await new Decoder(this.#context).decode(readPlace(group.at)))
-        this.#variables.put(name, value);
+      return await new Decoder(this.#context).decode(readPlace(group.at));
     } catch (error) {
       const why = error instanceof Damaged ? "its saved state is damaged" : "it could not be restored";
-      for (const [at, name] of group.names.entries()) {
-        this.#variables.kinds.delete(name);
+      for (const [at, name] of group.names.entries())
         this.lost.set(name, {
           name,
           type: group.types[at],
           reason: `${why}: ${error?.name}: ${error?.message}`.slice(0, MAX_REASON),
         });
-      }
+      return [];
     }
   }
 
@@ -175,7 +180,11 @@ export class Saver {
   }
 
   /** Saves what was touched; with `all`, everything. Answers the report for the agent; does not reject. */
-  async save({ version, run, result, keep, durable, stage, all }) {
+  save(request) {
+    return this.#originals.during(() => this.#save(request));
+  }
+
+  async #save({ version, run, result, keep, durable, stage, all }) {
     try {
       if (durable || this.#header.version === 0) makeFolders();
       if (this.#header.version === 0) removeUnfinished();
@@ -292,7 +301,8 @@ export class Saver {
     }));
     const earlier = this.#header.not_kept.filter(({ name }) => !seen.has(name) && values.has(name));
     const lost = [...this.lost.values()].filter(({ name }) => !values.has(name));
-    return [...found, ...earlier, ...lost].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const added = this.#originals.added.map((name) => ({ name, type: "property", reason: ADDED }));
+    return [...found, ...earlier, ...lost, ...added].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   #report(version, written, failure, staged) {

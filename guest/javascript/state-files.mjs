@@ -15,7 +15,8 @@ const PREFIX_BYTES = 8 + 4 + 32;
 const INLINE_BYTES = 16 << 10;
 const MAX_SOURCES = 16;
 const { O_CREAT, O_WRONLY, O_TRUNC, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_DIRECTORY } = fs.constants;
-const WRITE = O_CREAT | O_WRONLY | O_TRUNC | O_NOFOLLOW;
+/** A pipe that a guest has put in its place is not waited for. */
+const WRITE = O_CREAT | O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK;
 let staged = 0;
 
 /** A state file is missing, cut short, or not what was written. */

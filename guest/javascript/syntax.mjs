@@ -15,6 +15,8 @@ const OPTIONS = {
   allowHashBang: true,
   allowSuperOutsideMethod: true,
 };
+/** How the remover of types shows where it stopped: the line's number, its text, a mark below. */
+const PLACE = /^[^\n]*:(\d+)\n(?:[\s\S]*?\n)??([^\n]*)\n( *\^+)\n/;
 const WORD = /[\p{ID_Start}$_][\p{ID_Continue}$]*/gu;
 
 /** All that can be a name in a text. */
@@ -39,8 +41,28 @@ function asSyntaxError(error) {
   const mended = new SyntaxError(
     error.message.split("\n").find((line) => line.trim() !== "") ?? "invalid TypeScript",
   );
-  mended.stack = `SyntaxError: ${error.message}`;
+  const [, line, text, mark] = PLACE.exec(error.stack) ?? [];
+  const place = line === undefined ? "" : `\n    at line ${line}:\n${text}\n${mark}`;
+  mended.stack = `SyntaxError: ${error.message}${place}`;
   return mended;
+}
+
+/** Whether a class has private static fields whose values may change: nobody but the class itself sees them. */
+export function changesStatics(source) {
+  if (!/\bstatic\s+#/.test(source)) return false;
+  const body = parseScript(`(${source}\n)`)?.body[0]?.expression?.body?.body ?? [];
+  const fields = body.filter(
+    ({ type, static: isStatic, key }) =>
+      type === "PropertyDefinition" && isStatic && key.type === "PrivateIdentifier",
+  );
+  if (fields.some(({ value }) => value !== null && value.type !== "Literal")) return true;
+  const names = new Set(fields.map(({ key }) => key.name));
+  for (const member of body)
+    for (const { type, left, argument } of walk(member)) {
+      const target = type === "AssignmentExpression" ? left : type === "UpdateExpression" ? argument : null;
+      if (target?.property?.type === "PrivateIdentifier" && names.has(target.property.name)) return true;
+    }
+  return false;
 }
 
 /** An expression or program as a tree; null when acorn does not know its syntax. */
@@ -58,13 +80,15 @@ export function parseScript(code) {
  */
 export function prepare(code, kinds) {
   const tree = parseScript(code);
-  if (tree === null) return { code, endsInValue: false };
+  if (tree === null) return { code, endsInValue: false, isParsed: false };
   const edits = new Edits(code);
   for (const statement of tree.body) prepareStatement(statement, kinds, edits);
   for (const node of walk(tree)) {
     if (node.type === "ImportExpression") edits.replace(node.start, node.start + "import".length, IMPORT);
+    else if (node.type === "MetaProperty" && node.meta.name === "import")
+      edits.replace(node.start, node.end, `${IMPORT}.meta`);
   }
-  return { code: edits.apply(), endsInValue: isValue(tree.body.at(-1)) };
+  return { code: edits.apply(), endsInValue: isValue(tree.body.at(-1)), isParsed: true };
 }
 
 /** Whether a program ends with a statement whose value is worth telling. */
@@ -72,7 +96,7 @@ function isValue(statement) {
   return (
     statement?.type === "ExpressionStatement" &&
     statement.expression.type !== "AssignmentExpression" &&
-    statement.directive === undefined
+    !/^use /.test(statement.directive ?? "")
   );
 }
 
@@ -149,6 +173,11 @@ function prepareVariables(statement, kinds, edits) {
   for (const [at, declarator] of statement.declarations.entries()) {
     const isGlobal = namesOf(declarator.id).some((name) => kinds.get(name) === "global");
     const from = at === 0 ? start : statement.declarations[at - 1].end;
+    // Declared again without a value it keeps the one it has.
+    if (wanted === "global" && !isGlobal && declarator.init === null) {
+      edits.replace(from, declarator.end, ";");
+      continue;
+    }
     edits.replace(from, declarator.start, `${at === 0 ? "" : ";"}${isGlobal ? "var" : "let"} `);
   }
 }
@@ -179,12 +208,15 @@ function prepareNamed(statement, kinds, edits) {
 
 /** `var` in blocks and loops is the session's too. */
 function prepareNestedVars(statement, kinds, edits) {
+  const inHeads = new Set();
   for (const node of walk(statement, isFunction)) {
+    if (/^For/.test(node.type)) inHeads.add(node.init ?? node.left);
     if (node.type !== "VariableDeclaration" || node.kind !== "var") continue;
     const names = node.declarations.flatMap(({ id }) => namesOf(id));
-    if (names.some((name) => kinds.get(name) === "lexical"))
-      edits.replace(node.start, node.declarations[0].start, "");
-    else for (const name of names) kinds.set(name, "global");
+    if (names.some((name) => kinds.get(name) === "lexical")) {
+      if (inHeads.has(node)) edits.replace(node.start, node.declarations[0].start, "");
+      else assignInstead(node, edits);
+    } else for (const name of names) kinds.set(name, "global");
   }
 }
 

@@ -4,6 +4,8 @@ import util from "node:util";
 import { indirectEval } from "./evaluation.mjs";
 
 const MAX_CHARS = 80;
+/** Not a name that a session has. */
+const GIVEN = "__era_given__";
 const FORMAT = {
   depth: 0,
   breakLength: Number.POSITIVE_INFINITY,
@@ -43,7 +45,7 @@ export class Variables {
   /** Sets a name that was declared. */
   put(name, value) {
     if (this.kinds.get(name) === "global") globalThis[name] = value;
-    else indirectEval(`value => { ${name} = value; }`)(value);
+    else indirectEval(`${GIVEN} => { ${name} = ${GIVEN}; }`)(value);
   }
 
   #getter(name) {

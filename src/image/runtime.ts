@@ -27,8 +27,16 @@ const COMPILE_SECCOMP = join(IMAGES_DIR, "compile-seccomp.py");
 const VENDORED = {
   "javascript/vendor/acorn.mjs": fileURLToPath(import.meta.resolve("acorn").replace(/[^/]*$/, "acorn.mjs")),
 };
+/**
+ * What the JavaScript kernel's modules use of the language. They share their global scope with the session's programs, which
+ * may call a variable of theirs Map: each module is given these names for itself, as they are when it starts.
+ */
+const BUILTINS =
+  `Array ArrayBuffer Atomics BigInt Boolean DataView Date Deno Error Function Int32Array JSON Map Math Number Object
+  Promise Proxy ReferenceError Reflect RegExp Set SharedArrayBuffer String Symbol SyntaxError TypeError Uint8Array Uint32Array
+  URL URLSearchParams WeakMap WeakRef`.split(/\s+/);
 /** Changes with what is made beside the guest programs. */
-const LAYOUT = "4";
+const LAYOUT = "5";
 const TIMEOUT_MS = 60_000;
 const UNFINISHED = ".making-";
 
@@ -80,6 +88,7 @@ async function make(staging: string, image: Image, policy: SeccompPolicy): Promi
     filter: (path) => !path.includes("__pycache__"),
   });
   for (const [target, source] of Object.entries(VENDORED)) await cp(source, join(staging, "guest", target));
+  await bindBuiltins(join(staging, "guest", "javascript"));
   await makeSkeleton(join(staging, "skeleton"));
   await cp(COMPILE_SECCOMP, join(staging, "compile-seccomp.py"));
   const inImage = (command: string[], stdin?: string) => inImageOnce(image, staging, command, stdin);
@@ -89,6 +98,15 @@ async function make(staging: string, image: Image, policy: SeccompPolicy): Promi
 }
 
 /** As bubblewrap fills the memory file systems that it mounts there; and what lies over the agent in /proc. */
+async function bindBuiltins(folder: string): Promise<void> {
+  for (const path of await readdir(folder, { recursive: true })) {
+    if (!path.endsWith(".mjs")) continue;
+    const text = await readFile(join(folder, path), "utf8");
+    // On its first line, so that every other keeps its number.
+    await writeFile(join(folder, path), `const { ${BUILTINS.join(", ")} } = globalThis; ${text}`);
+  }
+}
+
 async function makeSkeleton(path: string): Promise<void> {
   for (const folder of [
     "run/era",

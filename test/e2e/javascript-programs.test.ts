@@ -1,0 +1,169 @@
+/** What programs in JavaScript may do to the language and to their kernel, and what their session holds all the same. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { SessionClient } from "../support/client.ts";
+import { oneServer } from "../support/one-server.ts";
+
+const it = oneServer({ ERA_POOL: "python=0" });
+const hibernate = (session: SessionClient) => it.client.expect(200, "POST", `${session.path}/hibernate`);
+const shows = async (session: SessionClient, code: string) => (await session.run(code)).results[0]?.text;
+const put = (session: SessionClient, path: string, body: string) =>
+  fetch(`${it.server.url}${session.path}/files/${path}`, { method: "PUT", body });
+let next = 0;
+const create = (language: string, fields: object = {}) =>
+  it.client.create(`js-${next++}`, { language, imaging: "never", ...fields });
+
+const NAMES =
+  `value Array ArrayBuffer Atomics BigInt Boolean DataView Date Error Function Int32Array JSON Map Math Number Object Promise
+  Proxy ReferenceError Reflect RegExp Set SharedArrayBuffer String Symbol SyntaxError TypeError Uint8Array URL WeakMap
+  WeakRef`.split(/\s+/);
+
+for (const language of ["node", "deno"]) {
+  const shown = (text: string) => (language === "node" ? `'${text}'` : `"${text}"`);
+
+  test(`${language}: a variable may have the name of anything that is built in`, async () => {
+    const session = await create(language);
+    await session.prints("", NAMES.map((name, at) => `let ${name} = ${at};`).join(" "));
+    const sum = (NAMES.length * (NAMES.length - 1)) / 2;
+    const all = `(${NAMES.join(" + ")}) + "!"`;
+    for (let time = 0; time < 2; time++) {
+      assert.equal(await shows(session, all), shown(`${sum}!`));
+      await hibernate(session);
+    }
+    assert.deepEqual((await session.run("let later = 1")).state.not_kept, []);
+    if (language === "node") {
+      const endless = await session.run("while (true) {}", { timeout: 0.5 });
+      assert.deepEqual([endless.exit_code, endless.state.rolled_back], [124, null]);
+    }
+  });
+
+  test(`${language}: built-ins that a program has replaced do not stand in the way of a save`, async () => {
+    const session = await create(language, { durability: "sync" });
+    await session.prints("", "var fs = require('fs'); let x = 1, list = [{ a: 1 }], map = new Map([[1, 2]])");
+    for (const code of [
+      "Array.prototype.map = () => []; Map.prototype.get = () => undefined; x = 2",
+      "Object.entries = () => []; JSON.stringify = () => ''; Array.prototype.toJSON = () => 0; x = 3",
+      "fs.renameSync = () => {}; fs.writeSync = () => 1e9; Buffer.concat = () => null; x = 4",
+      "String.prototype.toJSON = () => 1; Set.prototype.has = () => true; x = 5; list[0].a = 5",
+    ])
+      assert.equal((await session.run(code)).state.rolled_back, null, code);
+    assert.equal(
+      await shows(session, "`${[1].map(String).length} ${fs.writeSync(9, '')}`"),
+      shown("0 1000000000"),
+    );
+    const { state } = await session.run("x = 6");
+    assert.deepEqual(
+      state.not_kept.map(({ name }: { name: string }) => name),
+      ["Array.prototype.toJSON", "String.prototype.toJSON"],
+    );
+    await hibernate(session);
+    await session.prints("6 5 2\n", "console.log(x, list[0].a, map.get(1))");
+  });
+
+  test(`${language}: what a program changes in the modules of its workspace is kept`, async () => {
+    const session = await create(language);
+    await put(
+      session,
+      "store.cjs",
+      "exports.items = []; exports.settings = { n: 1 }; exports.size = () => 7",
+    );
+    await put(session, "c.json", '{ "a": 1 }');
+    await session.prints(
+      "",
+      `import imported from "./c.json" with { type: "json" };
+const required = require("./c.json"); required.b = 3;
+const { items, settings, size } = require("./store.cjs"); items.push(1, 2); settings.n = 5; const mine = { items }`,
+    );
+    await hibernate(session);
+    const check = "JSON.stringify([imported.a, required.b, items, settings, mine.items === items, size()])";
+    await session.prints('[1,3,[1,2],{"n":5},true,7]\n', `console.log(${check})`);
+  });
+
+  test(`${language}: private static fields that a class changes are named, others stay`, async () => {
+    const session = await create(language);
+    await session.prints(
+      "",
+      "class Counts { static #n = 0; static next() { return ++Counts.#n; } }; class Has { static #most = 5; static most() { return Has.#most; } }",
+    );
+    await hibernate(session);
+    const { stdout, state } = await session.run("console.log(Has.most())");
+    assert.deepEqual([stdout, state.not_kept.map(({ name }: { name: string }) => name)], ["5\n", ["Counts"]]);
+  });
+
+  test(`${language}: nothing of a program is heard after its exit`, async () => {
+    const session = await create(language);
+    const caught = await session.run(
+      `try { process.exit(2) } catch {} console.log("after"); setTimeout(() => console.log("late"), 5)`,
+    );
+    assert.deepEqual([caught.exit_code, caught.stdout, caught.stderr], [2, "", ""]);
+    const main = await session.run(
+      `async function main() { console.log("work"); process.exit(3) } main().catch((error) => console.error("caught", error))`,
+    );
+    assert.deepEqual([main.exit_code, main.stdout, main.stderr], [3, "work\n", ""]);
+    const handled = await session.run(
+      `process.on("exit", (code) => console.log("bye", code)); process.exit(4)`,
+    );
+    assert.deepEqual([handled.exit_code, handled.stdout], [4, "bye 4\n"]);
+    await session.prints("on\n", "process.removeAllListeners('exit'); console.log('on')");
+  });
+
+  test(`${language}: names that were declared before, in every place of a program`, async () => {
+    const session = await create(language);
+    await session.prints("", "let a = 1, b = 2");
+    await session.prints(
+      "2 1 3\n",
+      "if (true) { var { a } = { a: 2 } } var b, c = 3; console.log(a, b - 1, c)",
+    );
+    await session.prints(
+      "0,1, 2\n",
+      "let out = ''; for (var a = 0; a < 2; a++) out += a + ','; console.log(out, a)",
+    );
+    assert.equal(await shows(session, '"hello"'), shown("hello"));
+    assert.equal(await shows(session, '"use strict"'), undefined);
+    await session.prints(
+      "true file:///workspace/run.mjs\n",
+      "console.log(import.meta.main, import.meta.url)",
+    );
+  });
+}
+
+test("a program's own handlers of errors deal with them", async () => {
+  const session = await create("node");
+  await session.prints(
+    "seen one\nseen two\n",
+    `process.on("uncaughtException", (error) => console.log("seen", error.message));
+process.on("unhandledRejection", (error) => console.log("seen", error.message));
+setTimeout(() => { throw new Error("one") }, 1); await new Promise((resolve) => setTimeout(resolve, 20));
+Promise.reject(new Error("two")); await new Promise((resolve) => setTimeout(resolve, 20))`,
+  );
+});
+
+test("a syntax error tells its place, and a program that was not read is no part of later checks", async () => {
+  const node = await create("node");
+  assert.match(
+    (await node.run("let ok = 1;\nlet bad = foo(;")).stderr,
+    /SyntaxError: .*\n {4}at <run-1>:2:15/,
+  );
+  const session = await create("typescript");
+  assert.match(
+    (await session.run("let ok = 1;\nlet bad = foo(;")).stderr,
+    /SyntaxError: .*\n.*line 2:\nlet bad = foo\(;/,
+  );
+  await session.run("function broken( {");
+  await session.run('let wrong: number = "a"', { check: true });
+  assert.equal((await session.run("let a: number = 1; a", { check: true })).exit_code, 0);
+});
+
+test("pipes in the place of state files hold up neither a save nor the agent", async () => {
+  for (const language of ["node", "python"]) {
+    const session = await create(language, { durability: "sync" });
+    await session.run("x = 1");
+    await it.client.expect(200, "POST", `${session.path}/shell`, {
+      command: "mkfifo /run/era-state/.version-{2..9} /run/era-state/.staged-1-{1..40} 2>/dev/null; true",
+    });
+    const startedAt = performance.now();
+    for (let time = 0; time < 12; time++) await session.run("x = 2");
+    assert.ok(performance.now() - startedAt < 20_000);
+    assert.equal((await session.run("x")).results[0].text, "2");
+  }
+});
