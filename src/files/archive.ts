@@ -31,9 +31,9 @@ async function addAll(archive: Pack, root: string): Promise<void> {
 async function addOne(archive: Pack, root: string, { path }: FileEntry): Promise<void> {
   const opened = await openFile(root, path).catch(() => null); // removed since it was listed
   if (opened === null) return;
-  const { file, sizeBytes: size, modifiedAt: mtime } = opened;
+  const { file, sizeBytes: size, modifiedAt: mtime, isExecutable } = opened;
   try {
-    const entry = archive.entry({ name: path, size, mtime, mode: 0o644 });
+    const entry = archive.entry({ name: path, size, mtime, mode: isExecutable ? 0o755 : 0o644 });
     entry.on("error", () => undefined); // the archive itself fails with it
     let left = size;
     if (size > 0) {
@@ -86,7 +86,7 @@ export async function unpackTree(
     for await (const entry of archive) {
       entries += 1;
       if (entries > MAX_ENTRIES) throw refuse(`more than ${MAX_ENTRIES} entries`);
-      const { name, type } = entry.header;
+      const { name, type, mode = 0 } = entry.header;
       const path = name.replace(/^(\.\/)+/, "").replace(/\/+$/, "");
       if (path === "" || path === ".") {
         entry.resume();
@@ -97,7 +97,8 @@ export async function unpackTree(
         await createFolderAt(root, path, options.owner);
         entry.resume();
       } else if (type === "file" || type === "contiguous-file") {
-        done.bytes += await writeFile(root, path, Readable.from(entry), options);
+        const isExecutable = (mode & 0o100) !== 0;
+        done.bytes += await writeFile(root, path, Readable.from(entry), { ...options, isExecutable });
         done.files += 1;
       } else throw refuse(`${JSON.stringify(name.slice(0, 200))} is a ${type}`);
     }

@@ -10,7 +10,7 @@ import type { Room } from "./room.ts";
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const WRITE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
-type OpenFile = { file: FileHandle; sizeBytes: number; modifiedAt: Date };
+type OpenFile = { file: FileHandle; sizeBytes: number; modifiedAt: Date; isExecutable: boolean };
 
 const notFound = (path: string) =>
   new AppError("file_not_found", `Cannot find the file ${JSON.stringify(path)}`);
@@ -25,7 +25,8 @@ export async function openFile(root: string, path: string): Promise<OpenFile> {
   const file = place === null ? null : await open(place.at, READ).catch(() => null);
   if (file === null) throw notFound(path);
   const info = await file.stat();
-  if (info.isFile()) return { file, sizeBytes: info.size, modifiedAt: info.mtime };
+  const { size: sizeBytes, mtime: modifiedAt, mode } = info;
+  if (info.isFile()) return { file, sizeBytes, modifiedAt, isExecutable: (mode & constants.S_IXUSR) !== 0 };
   await file.close();
   throw notFound(path);
 }
@@ -38,13 +39,13 @@ export async function writeFile(
   root: string,
   path: string,
   content: Readable,
-  options: { owner: Owner; room: Room },
+  options: { owner: Owner; room: Room; isExecutable?: boolean },
 ): Promise<number> {
   await using place = await openPlace(root, path, options);
   if (place === null) throw inTheWay(path);
   await options.room.take({ files: 1 });
   const staged = `/proc/self/fd/${place.folder.fd}/.era-upload-${randomBase36(12)}`;
-  const file = await open(staged, WRITE, 0o644);
+  const file = await open(staged, WRITE, options.isExecutable ? 0o755 : 0o644);
   let size = 0;
   try {
     for await (const chunk of chunksOf(content)) {

@@ -10,6 +10,7 @@ export class Incoming {
   readonly #row: SessionRow;
   readonly #sandbox: SessionSandbox;
   readonly #wake: () => Promise<void>;
+  readonly #open = new Set<Socket>();
   #waking: Promise<void> | null = null;
 
   /** `wake` takes a turn of the session, and has its processes there when it has an image of them. */
@@ -29,6 +30,16 @@ export class Incoming {
       });
       await this.#waking;
     }
-    return this.#sandbox.live?.ports.connect(port) ?? null;
+    const connection = (await this.#sandbox.live?.ports.connect(port)) ?? null;
+    if (connection !== null) {
+      this.#open.add(connection);
+      connection.once("close", () => this.#open.delete(connection));
+    }
+    return connection;
+  }
+
+  /** Ends all that are open: the session is not to be reached any more. */
+  close(): void {
+    for (const connection of this.#open) connection.destroy();
   }
 }

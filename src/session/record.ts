@@ -82,6 +82,7 @@ function stateAfter({ version, saved, imageLost }: SessionRow): RunState {
     saved_version: saved.savedVersion,
     rolled_back: saved.rolledBack,
     not_kept: saved.notKept,
+    ...(saved.failure === null ? {} : { save_failure: saved.failure }),
     ...(imageLost === null ? {} : { image_lost: imageLost }),
   };
 }

@@ -133,6 +133,7 @@ export class Session {
   async update(change: Partial<SessionRow>): Promise<void> {
     Object.assign(this.#row, change);
     this.#sandbox.update(this.#row);
+    if (!this.#row.allowPublicAccess) this.#incoming.close();
     await this.#deps.store.updateSession(this.#row);
   }
 

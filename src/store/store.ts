@@ -135,6 +135,8 @@ export type RunState = {
   version: number;
   saved_version: number;
   rolled_back: RolledBack | null;
+  /** Why the variables could not be saved last time. */
+  save_failure?: string;
   /** Why what only a process image has is gone: the names in not_kept, and what went on in the background. */
   image_lost?: string;
   not_kept: NotKept;

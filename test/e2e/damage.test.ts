@@ -129,3 +129,18 @@ test("rubbish, links and devices in the state folder harm nobody", async () => {
   await hibernate(session).catch(() => undefined);
   assert.equal((await session.run("print('alive')")).stdout, "alive\n");
 });
+
+test("a save that an answer waited for, and that failed, is told in that answer", async () => {
+  for (const [language, code] of [
+    ["python", "x = 2"],
+    ["node", "x = 2"],
+    ["bash", "x=2"],
+  ] as const) {
+    const session = await it.client.create(`sync-${language}`, { language, durability: "sync" });
+    assert.equal((await session.run(code)).state.save_failure, undefined);
+    await it.client.expect(200, "POST", `${session.path}/shell`, {
+      command: "rm -r /run/era-state/versions; : >/run/era-state/versions",
+    });
+    assert.match((await session.run(code)).state.save_failure, /./, language);
+  }
+});

@@ -154,7 +154,7 @@ test("a whole tree goes in and out as tar, plain and gzipped", async () => {
   const folder = mkdtempSync(join(tmpdir(), "era-tar-"));
   mkdirSync(join(folder, "in/deep"), { recursive: true });
   writeFileSync(join(folder, "in/deep/a.txt"), "deep");
-  writeFileSync(join(folder, "in/b.bin"), randomBytes(100_000));
+  writeFileSync(join(folder, "in/b.bin"), randomBytes(100_000), { mode: 0o755 });
   for (const [flag, name] of [
     ["-cf", "t.tar"],
     ["-czf", "t.tgz"],
@@ -166,11 +166,19 @@ test("a whole tree goes in and out as tar, plain and gzipped", async () => {
     });
     assert.deepEqual(await answer.json(), { success: true, files: 2, bytes: 100_004 });
   }
-  await session.prints("deep\n", `print(open("deep/a.txt").read())\nopen("empty", "w").close()`);
+  await session.prints(
+    "deep\n0o755 0o644\n",
+    `import os\nprint(open("deep/a.txt").read())\nopen("empty", "w").close()
+print(*(oct(os.stat(name).st_mode & 0o777) for name in ("b.bin", "deep/a.txt")))`,
+  );
   const archive = await fetch(`${it.server.url}${session.path}/archive`);
   writeFileSync(join(folder, "out.tar"), await bytes(archive));
   const listed = execFileSync("tar", ["-tf", join(folder, "out.tar")], { encoding: "utf8" });
   assert.deepEqual(listed.trim().split("\n"), ["b.bin", "deep/a.txt", "empty"]);
+  assert.match(
+    execFileSync("tar", ["-tvf", join(folder, "out.tar")], { encoding: "utf8" }),
+    /^-rwxr-xr-x .*b\.bin$/m,
+  );
   execFileSync("tar", ["-xf", join(folder, "out.tar"), "-C", folder, "b.bin"]);
   assert.deepEqual(readFileSync(join(folder, "b.bin")), readFileSync(join(folder, "in/b.bin")));
 });

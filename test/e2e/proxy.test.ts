@@ -93,7 +93,8 @@ test("a WebSocket passes through, in both directions", async () => {
   });
   socket.write("one");
   await until("it was echoed", () => said === "/chat?room=1 echo one");
-  socket.destroy();
+  await session.patch({ allowPublicAccess: false });
+  await until("it is closed with the session", () => socket.destroyed);
 });
 
 test("what is sent in pieces arrives in pieces", async () => {
