@@ -142,5 +142,6 @@ test("a save that an answer waited for, and that failed, is told in that answer"
       command: "rm -r /run/era-state/versions; : >/run/era-state/versions",
     });
     assert.match((await session.run(code)).state.save_failure, /./, language);
+    await session.delete(); // it could not be saved at the server's end
   }
 });
