@@ -72,7 +72,8 @@ __era_lost() {
 """
 # Of a shell that goes on: the status first, since an answer waits for it. Nothing of it is traced.
 RUN = rf"\builtin . %s; \builtin . %s; {{ __era_status=$?; __era_end; }} 2>/dev/null; \exec >/dev/null 2>&1; __era_dump; \builtin echo >&{STATUS_FD}"
-RUN_AND_EXIT = r"\builtin . %s; \builtin . %s; \builtin exit"
+# Of one that ends with its program: nothing follows, so that it ends as a script does.
+RUN_ALONE = r"\builtin . %s; \builtin . %s"
 EXIT = "{ __era_exit; } 2>/dev/null"
 OWN_FUNCTION = re.compile(r"^__era_\w+ \(\) \n\{.*?^\}\n", re.M | re.S)
 FUNCTION = re.compile(r"^(?=(?:function )?(\S+) \(\) \n)", re.M)
@@ -137,7 +138,10 @@ class BashKernel(PlainKernel):
             f"\\builtin trap -- {quote(self.exit_trap() + EXIT)} EXIT\n",
         )
         put(self.begin, "\n".join(begin))
-        self.order((RUN_AND_EXIT if header["whole"] else RUN) % (path_of(self.begin), program))
+        self.order((RUN_ALONE if header["whole"] else RUN) % (path_of(self.begin), program))
+        if header["whole"]:
+            os.close(self.script)
+            self.script = None
         status = self.wait_for_run()
         if program.startswith(FOLDER):
             workspace.clear(program)
@@ -167,13 +171,17 @@ class BashKernel(PlainKernel):
 
     def environment_lines(self, env):
         """Variables of this run only: those of the last one are gone, or what the session itself has set."""
-        lines = [f"\\builtin unset {name}" if text is None else text for name, text in self.overlaid.items()]
+        lines = [self.before(name) if text is None else text for name, text in self.overlaid.items()]
         self.overlaid = {}
         for name, value in env.items():
             if name.isidentifier():
                 self.overlaid[name] = self.held.get(f"variable {name}")
                 lines.append(f"\\builtin export {name}={quote(value)}")
         return lines
+
+    def before(self, name):
+        """What a variable of a run only goes back to, when the session has not set it."""
+        return f"\\builtin export {name}={quote(self.environment[name])}" if name in self.environment else f"\\builtin unset {name}"
 
     def start_shell(self):
         script_reader, self.script = os.pipe()
@@ -245,7 +253,8 @@ class BashKernel(PlainKernel):
         processes.send(self.shell, processes.SIGKILL)  # it may be there, and have closed its end of the line
         status = os.waitpid(self.shell, 0)[1]
         for descriptor in (self.script, self.status, self.ended):
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
         self.shell = self.child = 0
         self.said = b""
         return status

@@ -61,9 +61,14 @@ export function findIntrinsics() {
 }
 
 export class Encoder {
-  /** `context`: {intrinsics, origins, facts, sources} of the session. */
-  constructor(context) {
+  /** `context`: {intrinsics, origins, facts, sources} of the session. `trustsModules`: as if nothing of theirs had changed. */
+  constructor(context, trustsModules) {
     this.context = context;
+    this.#trustsModules = trustsModules;
+    /** Why what is encoded will not be quite what it was. */
+    this.notes = [];
+    /** Whether an object of a module is in it that the session has changed. */
+    this.hasChanged = false;
     this.nodes = [];
     this.missing = [];
     /** Words of all functions in it: names of variables that they may use. */
@@ -72,6 +77,7 @@ export class Encoder {
   }
 
   #ids;
+  #trustsModules;
   #pending = [];
 
   /** Encodes variables as one buffer. Throws CannotKeep, or NeedsFacts. */
@@ -84,18 +90,22 @@ export class Encoder {
     return v8.serialize({ slots, nodes: this.nodes });
   }
 
-  /** Objects that make variables belong together when they share them. */
+  /** Objects, and symbols of the session's own, that make variables belong together when they share them. */
   get changeable() {
     const { intrinsics } = this.context;
-    return [...this.#ids.keys()].filter(
-      (value) => typeof value !== "symbol" && !intrinsics.has(value) && this.#originOf(value) === undefined,
+    return [...this.#ids.keys()].filter((value) =>
+      typeof value === "symbol"
+        ? describeSymbol(value)[1] === "own"
+        : !intrinsics.has(value) && this.#originOf(value) === undefined,
     );
   }
 
   /** Where it can be imported from again, as it is: not what the session has changed in an object of its own module. */
   #originOf(value) {
     const origin = this.context.origins.get(value);
-    return origin?.mark === undefined || origin.mark === markOf(value) ? origin : undefined;
+    if (origin?.mark === undefined || this.#trustsModules || origin.mark === markOf(value)) return origin;
+    this.hasChanged = true;
+    return undefined;
   }
 
   #slot(value) {
@@ -164,7 +174,7 @@ export class Encoder {
 
   /** Without its static parts' values, which are saved as they are now; methods come with the source. */
   #describeClass(value, source) {
-    if (changesStatics(source)) throw new CannotKeep("its class has private static fields that it changes");
+    if (changesStatics(source)) this.notes.push("its private static fields begin anew");
     const parent = Object.getPrototypeOf(value);
     const isOfSource = ({ value: part, get, set }) =>
       [part, get, set].some(

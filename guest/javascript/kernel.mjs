@@ -37,6 +37,8 @@ class Kernel {
   #turn = Promise.resolve();
   /** The run in progress: {id, ended} where `ended` settles it, once. */
   #run = null;
+  /** While handlers of an error that nobody has caught are called: nothing may be thrown there. */
+  #isHandling = false;
   #noticed = new Int32Array(new SharedArrayBuffer(4));
 
   constructor(language) {
@@ -69,13 +71,17 @@ class Kernel {
     const exit = (code) => {
       const request = new ExitRequest(Number(code ?? process.exitCode ?? 0) & 0xff);
       if (isOfCurrentRun() && !this.#run.isExiting) this.#exit(request);
-      throw request;
+      if (!this.#isHandling) throw request; // there it would end the process
     };
     process.exit = exit;
     if (isDeno) Deno.exit = exit;
     process.on("SIGINT", () => this.#onInterrupt());
     for (const event of ["uncaughtException", "unhandledRejection"])
       process.on(event, (error) => {
+        this.#isHandling = true;
+        setImmediate(() => {
+          this.#isHandling = false;
+        });
         // A handler of the program's own deals with it.
         if (process.listenerCount(event) === 1 || error instanceof ExitRequest) this.#onLeftOver(error);
       });

@@ -145,7 +145,9 @@ export class Modules {
     const note = (object, names) => {
       if ((typeof object !== "object" || object === null) && typeof object !== "function") return;
       if (this.origins.has(object)) return;
-      const mark = isOfWorkspace && typeof object === "object" ? markOf(object) : undefined;
+      const isMarked =
+        isOfWorkspace && typeof object === "object" && !util.types.isModuleNamespaceObject(object);
+      const mark = isMarked ? markOf(object) : undefined;
       this.origins.set(object, { ...from, path: names, mark });
     };
     note(value, []);

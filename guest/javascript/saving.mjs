@@ -116,24 +116,52 @@ export class Saver {
   async #restoreFrom(header) {
     const extras = JSON.parse(readPlace(header.extras).toString());
     restoreSurroundings(extras);
-    const names = header.groups.flatMap((group) => group.names);
     for (const item of header.not_kept) this.lost.set(item.name, item);
-    const values = [];
-    // Before any name is declared: what is decoded with may have the same.
-    for (const group of header.groups) values.push(...(await this.#decode(group)));
-    for (const [name] of values) this.#variables.kinds.set(name, extras.kinds[name] ?? "lexical");
-    await this.#evaluator.declare(names.filter((name) => this.#variables.kinds.get(name) === "lexical"));
-    for (const [name, value] of values) this.#variables.put(name, value);
+    const groups = inOrder(header.groups);
+    // A name that is also the language's comes last: what is decoded with may need that.
+    const [last, first] = [true, false].map((shadows) =>
+      groups.filter((group) => group.names.some((name) => this.#variables.isBuiltIn(name)) === shadows),
+    );
+    const kept = new Set(await this.#restoreGroups(first, extras.kinds));
+    const values = await Promise.all(last.map((group) => this.#decode(group)));
+    for (const [at, group] of last.entries()) {
+      if (values[at] === null) continue;
+      await this.#declare(group.names, extras.kinds);
+      for (const [name, value] of values[at]) this.#variables.put(name, value);
+      kept.add(group);
+    }
     this.#header = {
       ...header,
-      groups: header.groups.filter((group) => !this.lost.has(group.names[0])),
+      groups: header.groups.filter((group) => kept.has(group)),
       not_kept: [...this.lost.values()],
     };
     this.#look();
     fs.rmSync(RESEED, { force: true });
   }
 
-  /** Names and values of a group; none, and each name among those lost, when it cannot be restored. */
+  /** Answers those that could be. All names are there before the first value: a function may be evaluated among them. */
+  async #restoreGroups(groups, kinds) {
+    const names = groups.flatMap((group) => group.names);
+    await this.#declare(names, kinds);
+    const restored = [];
+    for (const group of groups) {
+      const values = await this.#decode(group);
+      if (values === null) {
+        for (const name of group.names) this.#variables.kinds.delete(name);
+        continue;
+      }
+      for (const [name, value] of values) this.#variables.put(name, value);
+      restored.push(group);
+    }
+    return restored;
+  }
+
+  async #declare(names, kinds) {
+    for (const name of names) this.#variables.kinds.set(name, kinds[name] ?? "lexical");
+    await this.#evaluator.declare(names.filter((name) => this.#variables.kinds.get(name) === "lexical"));
+  }
+
+  /** Names and values of a group; null when it cannot be restored, each of its names then being among those lost. */
   async #decode(group) {
     try {
       return await new Decoder(this.#context).decode(readPlace(group.at));
@@ -145,7 +173,7 @@ export class Saver {
           type: group.types[at],
           reason: `${why}: ${error?.name}: ${error?.message}`.slice(0, MAX_REASON),
         });
-      return [];
+      return null;
     }
   }
 
@@ -242,20 +270,24 @@ export class Saver {
     return { values, groups, seen, parts: parts.filter(Boolean), failures };
   }
 
-  #encode(names, values, missing, failures) {
-    const encoder = new Encoder(this.#context);
+  /** Null when they have no saved form. What is saved, but not as it was, is among the failures, too. */
+  #encode(names, values, missing, failures, trustsModules = false) {
+    const encoder = new Encoder(this.#context, trustsModules);
+    const fail = (reason) => {
+      for (const name of names) failures.set(name, reason);
+    };
     try {
       encoder.names = names;
       encoder.data = encoder.encode(Object.fromEntries(names.map((name) => [name, values.get(name)])));
+      if (encoder.notes.length > 0) fail(encoder.notes[0]);
       return encoder;
     } catch (error) {
       if (error instanceof NeedsFacts) missing.push(...encoder.missing);
-      else
-        for (const name of names)
-          failures.set(
-            name,
-            error instanceof CannotKeep ? error.message : `${error?.name}: ${error?.message}`,
-          );
+      else if (error instanceof CannotKeep && encoder.hasChanged && !trustsModules) {
+        const imported = this.#encode(names, values, missing, failures, true);
+        if (imported !== null) fail(`it is what its module gives out again: ${error.message}`);
+        return imported;
+      } else fail(error instanceof CannotKeep ? error.message : `${error?.name}: ${error?.message}`);
       return null;
     }
   }
@@ -342,6 +374,21 @@ export class Saver {
       facts.set(value, { captured });
     }
   }
+}
+
+/** Each after those whose names it uses: a class may be evaluated with them. */
+function inOrder(groups) {
+  const byName = new Map(groups.flatMap((group) => group.names.map((name) => [name, group])));
+  const ordered = new Set();
+  const seen = new Set();
+  const add = (group) => {
+    if (group === undefined || seen.has(group)) return;
+    seen.add(group);
+    for (const name of group.reaches) add(byName.get(name));
+    ordered.add(group);
+  };
+  for (const group of groups) add(group);
+  return [...ordered];
 }
 
 function entryOf(encoder, values, place) {

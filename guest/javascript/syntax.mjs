@@ -55,7 +55,7 @@ export function changesStatics(source) {
     ({ type, static: isStatic, key }) =>
       type === "PropertyDefinition" && isStatic && key.type === "PrivateIdentifier",
   );
-  if (fields.some(({ value }) => value !== null && value.type !== "Literal")) return true;
+  if (fields.some(({ value }) => value !== null && !isConstant(value))) return true;
   const names = new Set(fields.map(({ key }) => key.name));
   for (const member of body)
     for (const { type, left, argument } of walk(member)) {
@@ -63,6 +63,21 @@ export function changesStatics(source) {
       if (target?.property?.type === "PrivateIdentifier" && names.has(target.property.name)) return true;
     }
   return false;
+}
+
+function isConstant(node) {
+  switch (node.type) {
+    case "Literal":
+      return true;
+    case "UnaryExpression":
+      return isConstant(node.argument);
+    case "BinaryExpression":
+      return isConstant(node.left) && isConstant(node.right);
+    case "TemplateLiteral":
+      return node.expressions.every(isConstant);
+    default:
+      return /FunctionExpression$/.test(node.type);
+  }
 }
 
 /** An expression or program as a tree; null when acorn does not know its syntax. */
@@ -183,8 +198,11 @@ function prepareVariables(statement, kinds, edits) {
 }
 
 /** `var` of a name that is lexical already: declared again it keeps its value. */
-function assignInstead(statement, edits) {
+function assignInstead(statement, edits, isInList = true) {
   let from = statement.start;
+  // Apart from the statement before, which may have no semicolon; where only one statement may stand, as one.
+  edits.insert(from, isInList ? ";" : "{");
+  if (!isInList) edits.insert(statement.end, "}");
   for (const { id, init, start, end } of statement.declarations) {
     edits.replace(from, start, from === statement.start ? "" : ";");
     if (init === null) edits.replace(start, end, "");
@@ -209,13 +227,16 @@ function prepareNamed(statement, kinds, edits) {
 /** `var` in blocks and loops is the session's too. */
 function prepareNestedVars(statement, kinds, edits) {
   const inHeads = new Set();
+  const inLists = new Set();
   for (const node of walk(statement, isFunction)) {
     if (/^For/.test(node.type)) inHeads.add(node.init ?? node.left);
+    for (const list of [node.body, node.consequent])
+      if (Array.isArray(list)) for (const child of list) inLists.add(child);
     if (node.type !== "VariableDeclaration" || node.kind !== "var") continue;
     const names = node.declarations.flatMap(({ id }) => namesOf(id));
     if (names.some((name) => kinds.get(name) === "lexical")) {
       if (inHeads.has(node)) edits.replace(node.start, node.declarations[0].start, "");
-      else assignInstead(node, edits);
+      else assignInstead(node, edits, inLists.has(node));
     } else for (const name of names) kinds.set(name, "global");
   }
 }

@@ -22,6 +22,10 @@ export class Variables {
   #baseline = new Set(Reflect.ownKeys(globalThis));
   #getters = new Map();
 
+  isBuiltIn(name) {
+    return this.#baseline.has(name);
+  }
+
   /** Names and values, of those that have one. */
   read() {
     for (const key of Object.keys(globalThis))

@@ -173,6 +173,14 @@ test("what traces and traps of bash print is the program's only", async () => {
   await session.prints("y\n", "yes | head -1");
 });
 
+test("what a run alone has in its environment is as it was afterwards", async () => {
+  const session = await it.client.create("path", { language: "bash" });
+  await session.prints("/nowhere\n", "echo $PATH", { env: { PATH: "/nowhere" } });
+  await session.prints("x\n", "ls /workspace >/dev/null && echo x");
+  const alone = await it.client.execute("set -x\necho a", { language: "bash" });
+  assert.deepEqual([alone.stdout, alone.stderr], ["a\n", "++ echo a\n"]); // of a file that is sourced
+});
+
 test("bash starts anew when something ends its shell between runs", async () => {
   const session = await it.client.create("between", { language: "bash" });
   await session.run("x=1; (sleep 0.2; kill $$) & sleep 60 & :");

@@ -79,15 +79,51 @@ const { items, settings, size } = require("./store.cjs"); items.push(1, 2); sett
     await session.prints('[1,3,[1,2],{"n":5},true,7]\n', `console.log(${check})`);
   });
 
+  test(`${language}: what its workspace's modules hold is imported again, and named where that is not what it was`, async () => {
+    const session = await create(language);
+    await put(
+      session,
+      "app.cjs",
+      "const twice = (x) => 2 * x; class App { total = 0; push(x) { this.total += twice(x) } }; const app = new App(); module.exports = { app, add: (x) => app.push(x) }",
+    );
+    await put(session, "state.mjs", "export let n = 0; export function inc() { n++ }");
+    await session.prints(
+      "2\n",
+      `import * as state from "./state.mjs"; const { app, add } = require("./app.cjs"); add(1); console.log(app.total)`,
+    );
+    await hibernate(session);
+    const told = await session.run("console.log(app.total, state.n)");
+    assert.deepEqual(
+      [told.stdout, told.stderr, told.state.not_kept.map(({ name }: { name: string }) => name)],
+      ["0 0\n", "", ["app"]],
+    );
+    await session.prints("1\n", "state.inc(); console.log(state.n)");
+  });
+
+  test(`${language}: keys that are computed from other variables`, async () => {
+    const session = await create(language);
+    await session.prints(
+      "",
+      "const K = 'foo', S = Symbol('s'); class A { [K]() { return 1 } static [S] = 3 }" +
+        "; const o = { [K]() { return 2 } }; const a = new A()",
+    );
+    await hibernate(session);
+    await session.prints("1 2 3\n", "console.log(a[K](), o[K](), A[S])");
+  });
+
   test(`${language}: private static fields that a class changes are named, others stay`, async () => {
     const session = await create(language);
     await session.prints(
       "",
-      "class Counts { static #n = 0; static next() { return ++Counts.#n; } }; class Has { static #most = 5; static most() { return Has.#most; } }",
+      "class Counts { static #n = 0; static next() { return ++Counts.#n; } }; class Has { static #most = -5; static most() { return Has.#most; } }",
     );
+    await session.prints("1\n", "console.log(Counts.next())");
     await hibernate(session);
-    const { stdout, state } = await session.run("console.log(Has.most())");
-    assert.deepEqual([stdout, state.not_kept.map(({ name }: { name: string }) => name)], ["5\n", ["Counts"]]);
+    const { stdout, state } = await session.run("console.log(Has.most(), Counts.next())");
+    assert.deepEqual(
+      [stdout, state.not_kept.map(({ name }: { name: string }) => name)],
+      ["-5 1\n", ["Counts"]],
+    );
   });
 
   test(`${language}: nothing of a program is heard after its exit`, async () => {
@@ -136,6 +172,17 @@ process.on("unhandledRejection", (error) => console.log("seen", error.message));
 setTimeout(() => { throw new Error("one") }, 1); await new Promise((resolve) => setTimeout(resolve, 20));
 Promise.reject(new Error("two")); await new Promise((resolve) => setTimeout(resolve, 20))`,
   );
+});
+
+test("an exit in a handler of errors is the program's end, not its kernel's", async () => {
+  for (const language of ["node", "deno"]) {
+    const session = await create(language);
+    const code = `let keep = 2; process.on("uncaughtException", (error) => { console.log(error.message); process.exit(9) });
+setTimeout(() => { throw new Error("b") }, 5); await new Promise((resolve) => setTimeout(resolve, 50))`;
+    const { exit_code, stdout, state } = await session.run(code);
+    assert.deepEqual([exit_code, stdout, state.rolled_back], [9, "b\n", null], language);
+    await session.prints("2\n", "console.log(keep)");
+  }
 });
 
 test("a syntax error tells its place, and a program that was not read is no part of later checks", async () => {
