@@ -91,7 +91,7 @@ class BashKernel(PlainKernel):
         super().__init__(line)
         self.shell = 0
         self.said = b""  # by the shell, not yet taken
-        self.owes_dump = False
+        self.owes_dump = self.names_sigterm = False
         self.held = {}  # what the shell holds, as it wrote it down last
         self.overlaid = {}  # variables of the run only -> what the session had under the name
         self.dump, self.begin, self.start, self.spare = (os.memfd_create(name) for name in ("dump", "begin", "start", "run"))
@@ -101,7 +101,7 @@ class BashKernel(PlainKernel):
         self.version = self.run_version = self.state.header["version"]
         if self.shell:
             self.end_shell()
-        self.start_shell()
+        self.start_early()
 
     def reseed(self):
         if self.shell:
@@ -114,7 +114,7 @@ class BashKernel(PlainKernel):
     def answer(self, header, code, pipes):
         super().answer(header, code, pipes)
         if not self.shell:
-            self.start_shell()
+            self.start_early()
 
     def run(self, header, code, pipes):
         try:
@@ -183,10 +183,22 @@ class BashKernel(PlainKernel):
         """What a variable of a run only goes back to, when the session has not set it."""
         return f"\\builtin export {name}={quote(self.environment[name])}" if name in self.environment else f"\\builtin unset {name}"
 
+    def start_early(self):
+        """Before a run waits for it. When a program holds every process slot, that run tries again."""
+        try:
+            self.start_shell()
+        except OSError:
+            self.shell = 0
+
     def start_shell(self):
         script_reader, self.script = os.pipe()
         self.status, status_writer = os.pipe()
-        self.shell = os.fork()
+        try:
+            self.shell = os.fork()
+        except OSError:
+            for descriptor in (script_reader, self.script, self.status, status_writer):
+                os.close(descriptor)
+            raise
         if self.shell == 0:
             become_shell(self.environment, script_reader, status_writer)
         for descriptor in (script_reader, status_writer):
