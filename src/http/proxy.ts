@@ -112,6 +112,20 @@ function withoutKey(headers: http.IncomingHttpHeaders, apiKey: string | undefine
   return apiKey !== undefined && authorization?.includes(apiKey) ? others : headers;
 }
 
+function decoded(part = ""): string {
+  try {
+    return decodeURIComponent(part);
+  } catch (cause) {
+    throw new AppError(
+      "invalid_request",
+      `Cannot read '${part.slice(0, 80)}': it is not percent-encoded UTF-8`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
 /** Without the part that names session and port. */
 function pathOf(url = ""): string {
   const [, , , path = "/", query = ""] = ADDRESS.exec(url) ?? [];
@@ -223,7 +237,7 @@ async function upgrade(
 ): Promise<void> {
   const match = ADDRESS.exec(request.url ?? "");
   if (match === null) throw new AppError("route_not_found", "Cannot upgrade this address");
-  const { session, port } = await find(registry, decodeURIComponent(match[1] ?? ""), match[2] ?? "");
+  const { session, port } = await find(registry, decoded(match[1]), match[2] ?? "");
   const connection = await session.connect(port);
   if (connection === null) throw new AppError("proxy_failed", `Cannot connect: nobody listens on ${port}`);
   socket.once("close", () => connection.destroy());

@@ -91,6 +91,11 @@ test("a WebSocket passes through, in both directions", async () => {
   socket.on("data", (chunk: Buffer) => {
     said += chunk.toString();
   });
+  const strange = http.get(`${it.server.url}/proxy/%zz/3000/`, {
+    headers: { connection: "Upgrade", upgrade: "echo" },
+  });
+  const [refused] = (await once(strange, "response")) as [http.IncomingMessage];
+  assert.equal(refused.statusCode, 400);
   socket.write("one");
   await until("it was echoed", () => said === "/chat?room=1 echo one");
   await session.patch({ allowPublicAccess: false });
