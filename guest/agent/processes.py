@@ -14,16 +14,19 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 _prctl = dlsym(dlopen(None, 0), "prctl")
 
 
+def _set(option, value):
+    # By _ctypes, since importing ctypes costs four times as much as all of this module.
+    if call_function(_prctl, (option, value, 0, 0, 0)) != 0:
+        raise OSError("prctl failed")
+
+
 def set_reachable(reachable):
     """Whether other processes of the guest's user may open this one's memory and descriptors through /proc."""
-    # By _ctypes, since importing ctypes costs four times as much as all of this module.
-    if call_function(_prctl, (PR_SET_DUMPABLE, int(reachable), 0, 0, 0)) != 0:
-        raise OSError("prctl failed")
+    _set(PR_SET_DUMPABLE, int(reachable))
 
 
 def end_with_parent():
-    if call_function(_prctl, (PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)) != 0:
-        raise OSError("prctl failed")
+    _set(PR_SET_PDEATHSIG, SIGKILL)
 
 
 def _read(path):

@@ -18,7 +18,7 @@ class ShellCommand:
                 (os.POSIX_SPAWN_DUP2, pipes[1].writer, 2),
             ]
             argv = [SHELL, "-c", command]
-            self.pid = os.posix_spawn(SHELL, argv, {**os.environ, **env}, file_actions=actions, setpgroup=0)
+            self.pid = os.posix_spawn(SHELL, argv, {**os.environ, **env}, file_actions=actions, setpgroup=0, setsigdef=processes.IGNORED)
 
     def signal(self, number):
         try:

@@ -43,16 +43,17 @@ __era_dump() {
     \builtin printf '\0end'
   } 2>/dev/null >|DUMP
 }
-__era_exit() {
+__era_quiet() {
   \unset -f builtin exec
   __era_on=$SHELLOPTS
   \builtin set +xvT
+}
+__era_exit() {
+  __era_quiet
   __era_dump
 }
 __era_end() {
-  \unset -f builtin exec
-  __era_on=$SHELLOPTS
-  \builtin set +xvT
+  __era_quiet
   \builtin echo "$__era_status" >&STATUS
 }
 __era_each() {

@@ -78,6 +78,7 @@ export class Encoder {
 
   #ids;
   #trustsModules;
+  #marks = new Map();
   #pending = [];
 
   /** Encodes variables as one buffer. Throws CannotKeep, or NeedsFacts. */
@@ -103,7 +104,9 @@ export class Encoder {
   /** Where it can be imported from again, as it is: not what the session has changed in an object of its own module. */
   #originOf(value) {
     const origin = this.context.origins.get(value);
-    if (origin?.mark === undefined || this.#trustsModules || origin.mark === markOf(value)) return origin;
+    if (origin?.mark === undefined || this.#trustsModules) return origin;
+    if (!this.#marks.has(value)) this.#marks.set(value, markOf(value)); // to look through it takes a while
+    if (origin.mark === this.#marks.get(value)) return origin;
     this.hasChanged = true;
     return undefined;
   }

@@ -97,16 +97,16 @@ async function make(staging: string, image: Image, policy: SeccompPolicy): Promi
   await inImage(["/opt/era/compile-seccomp.py", "/opt/era/seccomp.bpf"], JSON.stringify(policy));
 }
 
-/** As bubblewrap fills the memory file systems that it mounts there; and what lies over the agent in /proc. */
+/** See BUILTINS. On the first line, so that every other keeps its number. */
 async function bindBuiltins(folder: string): Promise<void> {
   for (const path of await readdir(folder, { recursive: true })) {
     if (!path.endsWith(".mjs")) continue;
     const text = await readFile(join(folder, path), "utf8");
-    // On its first line, so that every other keeps its number.
     await writeFile(join(folder, path), `const { ${BUILTINS.join(", ")} } = globalThis; ${text}`);
   }
 }
 
+/** As bubblewrap fills the memory file systems that it mounts there; and what lies over the agent in /proc. */
 async function makeSkeleton(path: string): Promise<void> {
   for (const folder of [
     "run/era",

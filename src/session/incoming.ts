@@ -31,10 +31,10 @@ export class Incoming {
       await this.#waking;
     }
     const connection = (await this.#sandbox.live?.ports.connect(port)) ?? null;
-    if (connection !== null) {
-      this.#open.add(connection);
-      connection.once("close", () => this.#open.delete(connection));
-    }
+    if (connection === null) return null;
+    this.#open.add(connection);
+    connection.once("close", () => this.#open.delete(connection));
+    if (!this.#row.allowPublicAccess) connection.destroy(); // closed to others while this one was on its way
     return connection;
   }
 

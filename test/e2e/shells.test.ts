@@ -35,6 +35,12 @@ test("a shell command works in a session of any language, and leaves its variabl
   }
 });
 
+test("a shell command's programs end quietly when nobody reads them any more", async () => {
+  const session = await it.client.create("quiet");
+  const { stdout, stderr } = await shell(session, "yes | head -1");
+  assert.deepEqual([stdout, stderr], ["y\n", ""]);
+});
+
 test("a shell command that takes too long, or is interrupted, is ended with all that it started", async () => {
   const session = await it.client.create("slow-shell");
   await session.prints("", "x = 1");
