@@ -135,6 +135,10 @@ test("what a run of bash leaves undone is told, and never comes back", async () 
   const loop = "trap '' INT TERM; SECONDS=0; while ((SECONDS < 5)); do :; done; x=bad";
   assert.match((await rolledBack(loop, { timeout: 0.5 })).reason, /limit/);
   await session.prints("1\n", "echo $x; x=2");
+  const { stdout } = await it.client.expect(200, "POST", `${session.path}/shell`, {
+    command: "grep -lz '/dev/fd/19[8]' /proc/[0-9]*/cmdline >/tmp/shells 2>/dev/null; wc -l </tmp/shells",
+  });
+  assert.equal(stdout, "1\n"); // the shell that was replaced is gone
   await sleep(3_000); // a shell that had outlived its run would be done by now
   await hibernate(session);
   await session.prints("2\n", "echo $x");
