@@ -95,7 +95,7 @@ export class OneShots {
       });
       return finish(id, log, outcome, end.frame.elapsed_us, end.frame.dropped, parseResults(end.results));
     } catch (cause) {
-      const outcome = lostOutcome(cause instanceof Error ? cause.message : String(cause));
+      const outcome = lostOutcome(cause instanceof Error ? cause.message : String(cause), null);
       return finish(id, log, outcome, 0, {}, []);
     } finally {
       unwanted.removeEventListener("abort", interrupt);

@@ -46,11 +46,12 @@ export function resolveOutcome(end: EndFrame, known: ServerKnowledge): Outcome {
   return { kind: end.outcome, exitCode: end.exit_code ?? 1, error: end.error };
 }
 
-export function diskFullOutcome(message: string): Outcome {
+function diskFullOutcome(message: string): Outcome {
   return { kind: "disk_full", exitCode: EXIT_KILLED, error: failure("DiskQuotaExceeded", message) };
 }
 
-/** A run whose sandbox disappeared under it. */
-export function lostOutcome(reason: string): Outcome {
+/** A run whose sandbox disappeared under it, or was ended for what it had written. */
+export function lostOutcome(reason: string, overDiskQuota: string | null): Outcome {
+  if (overDiskQuota !== null) return diskFullOutcome(overDiskQuota);
   return { kind: "lost", exitCode: 1, error: failure("SandboxLost", reason) };
 }

@@ -20,7 +20,7 @@ import { durabilityOf, guestRunOf, timeoutOf } from "./guest-run.ts";
 import { Incoming } from "./incoming.ts";
 import { LateOutput } from "./late-output.ts";
 import { type ImagingSupport, type LiveSandbox, removeFolder, type SandboxHost } from "./live-sandbox.ts";
-import { diskFullOutcome, lostOutcome, resolveOutcome } from "./outcome.ts";
+import { lostOutcome, resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
 import type { SandboxPool } from "./pool.ts";
 import { dropImage } from "./process-images.ts";
@@ -287,16 +287,17 @@ export class Session {
     this.#admission.check(); // asked to end while the sandbox was being started
     await this.#recorder.reserve(request, row, this.#row);
     this.#sandbox.beginRun(row.runId);
-    live.hasNewOomKills(); // what was ended between runs is not this run's
     const timeoutMs = timeoutOf(request, this.#row);
     const startedAt = performance.now();
     try {
-      const end = await live.channel.run({
+      const ending = live.channel.run({
         ...guestRunOf(request, row, this.#row, this.#deps.host.config),
         data: this.#toldData.next(this.#row.data),
         recorded: this.#recorder.takeRecorded(),
         onOutput: (stream, chunk) => log.append(stream, chunk),
       });
+      live.hasNewOomKills(); // what was ended between runs is not this run's, which is only on its way now
+      const end = await ending;
       this.#sandbox.endRun();
       return this.#ended(row, log, { end, timeoutMs, live, isReplay: false });
     } catch (cause) {
@@ -305,8 +306,7 @@ export class Session {
       const reason = cause instanceof Error ? cause : new Error(String(cause));
       await this.#sandbox.end(reason);
       this.#admission.check();
-      const { overQuota } = this.#sandbox;
-      const outcome = overQuota === null ? lostOutcome(reason.message) : diskFullOutcome(overQuota);
+      const outcome = lostOutcome(reason.message, this.#sandbox.overQuota);
       noteLost(this.#row.saved, outcome);
       const elapsedUs = Math.round((performance.now() - startedAt) * 1000);
       return concludeRun(row, this.#row, log, { outcome, end: null, elapsedUs });

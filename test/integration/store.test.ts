@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { describe, test } from "node:test";
 import { openSqliteStore } from "../../src/store/sqlite/open.ts";
+import { MIGRATIONS } from "../../src/store/sqlite/schema.ts";
 import type { RunRow, SessionRow, Store } from "../../src/store/store.ts";
 
 const KEEP_RUNS = 10;
@@ -158,3 +160,24 @@ for (const [name, create] of Object.entries(STORES)) {
     });
   });
 }
+
+test("a database of an earlier server keeps its runs", async () => {
+  const path = join(mkdtempSync(join(tmpdir(), "era-store-")), "era.db");
+  const database = new DatabaseSync(path);
+  database.exec(`${MIGRATIONS.slice(0, 4).join(";")}; PRAGMA user_version = 4`);
+  const insert = database.prepare(`INSERT INTO runs
+    (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output, update_data)
+    VALUES (?, 's', ?, ?, 'then', NULL, NULL, ?, 'late', ?)`);
+  insert.run("run_b", 2, "queued", "[]", '{"a":1}');
+  insert.run("run_a", 1, "done", '[{"stream":"stdout","text":"x"}]', null);
+  database.close();
+  await using store = openSqliteStore({ path, keepRuns: KEEP_RUNS });
+  const { items } = await store.listRuns("s", { limit: 10, cursor: null });
+  assert.deepEqual(
+    items.map(({ runId }) => runId),
+    ["run_b", "run_a"],
+  );
+  const ended = run("s", 1, { runId: "run_a", state: "done", createdAt: "then", lateOutput: "late" });
+  assert.deepEqual(await store.findRun("run_a"), { ...ended, output: [{ stream: "stdout", text: "x" }] });
+  assert.deepEqual((await store.listOpenRuns()).get("s")?.[0]?.updateData, { a: 1 });
+});

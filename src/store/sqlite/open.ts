@@ -5,24 +5,20 @@ import type { EgressRecord } from "../../protocol/egress.ts";
 import type { StateListing } from "../../protocol/guest.ts";
 import type {
   EgressTotals,
-  JsonObject,
   Page,
   PageRequest,
   RecordedAnswer,
   ReservedAnswer,
   RunRow,
-  RunSummary,
   SessionRow,
   Store,
 } from "../store.ts";
+import { columnsOf, encodeSummary, page, parseRun, parseSession, type SessionColumns } from "./rows.ts";
 import { MIGRATIONS } from "./schema.ts";
-
-type Row = Record<string, unknown>;
 
 const ANSWER_LIFETIME_MS = 24 * 3_600_000;
 /** Old records are removed with every so-manieth run of a session. */
 const SWEEP_EVERY = 64;
-const MAX_SUMMARY_CHARS = 1 << 20;
 const DEFER_MS = 10;
 
 type SqliteOptions = { path: string; keepRuns: number };
@@ -55,7 +51,8 @@ class SqliteStore implements Store {
   readonly #database: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   readonly #keepRuns: number;
-  readonly #deferred: (() => void)[] = [];
+  /** Inserts of runs that wait for a transaction, by the run's id. */
+  readonly #deferred = new Map<string, () => void>();
   #flushTimer: NodeJS.Timeout | undefined;
 
   constructor(database: DatabaseSync, keepRuns: number) {
@@ -77,7 +74,7 @@ class SqliteStore implements Store {
 
   async updateSession(row: SessionRow, durable = false): Promise<void> {
     const columns = columnsOf(row);
-    if (durable) this.#transaction(() => this.#updateSession(columns), true);
+    if (durable) this.#transaction(() => this.#updateSession(columns), { durable });
     else this.#updateSession(columns);
   }
 
@@ -87,14 +84,17 @@ class SqliteStore implements Store {
   }
 
   async deleteSession(id: string): Promise<void> {
-    this.#transaction(() => {
-      this.#sql("DELETE FROM runs WHERE session_id = ?").run(id);
-      this.#sql("DELETE FROM answers WHERE scope = ?").run(id);
-      this.#sql("DELETE FROM listings WHERE session_id = ?").run(id);
-      this.#sql("DELETE FROM egress WHERE session_id = ?").run(id);
-      this.#sql("DELETE FROM egress_totals WHERE session_id = ?").run(id);
-      this.#sql("DELETE FROM sessions WHERE id = ?").run(id);
-    }, true);
+    this.#transaction(
+      () => {
+        this.#sql("DELETE FROM runs WHERE session_id = ?").run(id);
+        this.#sql("DELETE FROM answers WHERE scope = ?").run(id);
+        this.#sql("DELETE FROM listings WHERE session_id = ?").run(id);
+        this.#sql("DELETE FROM egress WHERE session_id = ?").run(id);
+        this.#sql("DELETE FROM egress_totals WHERE session_id = ?").run(id);
+        this.#sql("DELETE FROM sessions WHERE id = ?").run(id);
+      },
+      { durable: true },
+    );
   }
 
   async listSessions({ limit, cursor }: PageRequest): Promise<Page<SessionRow>> {
@@ -135,13 +135,13 @@ class SqliteStore implements Store {
   }
 
   /**
-   * Joins the next transaction, or one of its own a moment later: most runs end before that, and a commit costs more
-   * than the insert. A server that is killed in between loses the record of a run that nobody was told of.
+   * Joins the next transaction, or one of its own a moment later. Most runs end before that: then their end is all that
+   * is written. A server that is killed in between loses the record of a run that nobody was told of.
    */
   async insertRun(run: RunRow): Promise<void> {
     const { runId, sessionId, number, state, createdAt } = run;
     const updateData = run.updateData === null ? null : JSON.stringify(run.updateData);
-    this.#deferred.push(() => this.#insertRun(runId, sessionId, number, state, createdAt, updateData));
+    this.#deferred.set(runId, () => this.#insertRun(runId, sessionId, number, state, createdAt, updateData));
     if (updateData !== null) return this.#flush(); // whoever asked is told of it, also by another server
     this.#flushTimer ??= setTimeout(() => this.#flushLate(), DEFER_MS);
   }
@@ -153,7 +153,7 @@ class SqliteStore implements Store {
   }
 
   async finishRun(run: RunRow, session: SessionRow, durable = false): Promise<void> {
-    // A run that its agent remembers may be unknown here: its insert can have died with the server.
+    // The run may be unknown here: its insert waits still, or has died with an earlier server.
     const sql = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output)
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT (run_id) DO UPDATE
       SET state = excluded.state, ended_at = excluded.ended_at, summary = excluded.summary, output = excluded.output,
@@ -162,12 +162,15 @@ class SqliteStore implements Store {
     const summary = run.summary === null ? null : encodeSummary(run.summary);
     const output = JSON.stringify(run.output);
     const columns = columnsOf(session);
-    this.#transaction(() => {
-      const { runId, sessionId, number, state, createdAt, endedAt } = run;
-      this.#sql(sql).run(runId, sessionId, number, state, createdAt, endedAt, summary, output);
-      this.#updateSession(columns);
-      if (run.number % SWEEP_EVERY === 0) this.#sweep(session.id, run.number);
-    }, durable);
+    this.#transaction(
+      () => {
+        const { runId, sessionId, number, state, createdAt, endedAt } = run;
+        this.#sql(sql).run(runId, sessionId, number, state, createdAt, endedAt, summary, output);
+        this.#updateSession(columns);
+        if (run.number % SWEEP_EVERY === 0) this.#sweep(session.id, run.number);
+      },
+      { durable, ended: run.runId },
+    );
   }
 
   async appendLateOutput(runId: string, text: string, maxChars: number): Promise<void> {
@@ -210,9 +213,12 @@ class SqliteStore implements Store {
     const { requestHash, runId } = answer;
     const sql =
       "INSERT OR REPLACE INTO answers (scope, key, request_hash, run_id, created_at) VALUES (?, ?, ?, ?, ?)";
-    this.#transaction(() => {
-      this.#sql(sql).run(scope, key, requestHash, runId, Date.now());
-    }, durable);
+    this.#transaction(
+      () => {
+        this.#sql(sql).run(scope, key, requestHash, runId, Date.now());
+      },
+      { durable },
+    );
   }
 
   async recordAnswer(scope: string, key: string, answer: RecordedAnswer): Promise<void> {
@@ -317,20 +323,26 @@ class SqliteStore implements Store {
   }
 
   #flush(): void {
-    if (this.#deferred.length > 0) this.#transaction(() => undefined);
+    if (this.#deferred.size > 0) this.#transaction(() => undefined);
   }
 
-  /** With `durable` it is on disk when this returns; else a machine that loses power may lose it, a killed server not. */
-  #transaction(work: () => void, durable = false): void {
+  /**
+   * With `durable` it is on disk when this returns; else a machine that loses power may lose it, a killed server not.
+   * The insert of the run that is `ended` by it need not be made any more.
+   */
+  #transaction(
+    work: () => void,
+    { durable = false, ended }: { durable?: boolean; ended?: string } = {},
+  ): void {
     clearTimeout(this.#flushTimer);
     this.#flushTimer = undefined;
     if (durable) this.#database.exec("PRAGMA synchronous = FULL");
     this.#sql("BEGIN IMMEDIATE").run();
     try {
-      for (const deferred of this.#deferred) deferred();
+      for (const [runId, insert] of this.#deferred) if (runId !== ended) insert();
       work();
       this.#sql("COMMIT").run();
-      this.#deferred.length = 0;
+      this.#deferred.clear();
     } catch (error) {
       if (this.#database.isTransaction) this.#sql("ROLLBACK").run();
       throw error;
@@ -338,60 +350,4 @@ class SqliteStore implements Store {
       if (durable) this.#database.exec("PRAGMA synchronous = NORMAL");
     }
   }
-}
-
-/** Large results are for who ran the program: a record keeps them only while they are small. */
-function encodeSummary(summary: RunSummary): string {
-  const whole = JSON.stringify(summary);
-  return whole.length <= MAX_SUMMARY_CHARS ? whole : JSON.stringify({ ...summary, results: [] });
-}
-
-function page<T>(rows: Row[], limit: number, key: string, parse: (row: Row) => T): Page<T> {
-  const shown = rows.slice(0, limit);
-  const last = shown.at(-1);
-  return {
-    items: shown.map(parse),
-    cursor: rows.length > limit && last !== undefined ? String(last[key]) : null,
-  };
-}
-
-function parseSession(row: Row): SessionRow {
-  return { ...ADDED_SETTINGS, ...(JSON.parse(String(row.row)) as SessionRow) };
-}
-
-/** What rows of an earlier version of the server do not have. */
-const ADDED_SETTINGS: Pick<
-  SessionRow,
-  "durability" | "saved" | "code" | "setup" | "leftOut" | "imaging" | "image" | "imageLost" | "hibernatedAt"
-> = {
-  imaging: "auto",
-  image: null,
-  imageLost: null,
-  durability: "async",
-  saved: { content: 0, savedVersion: 0, bytes: 0, notKept: [], failure: null, rolledBack: null },
-  code: null,
-  setup: null,
-  leftOut: [],
-  hibernatedAt: null,
-};
-
-type SessionColumns = [string | null, number | null, number, string, string];
-
-function columnsOf(row: SessionRow): SessionColumns {
-  return [row.folder?.key ?? null, row.folder?.uid ?? null, row.version, JSON.stringify(row), row.id];
-}
-
-function parseRun(row: Row): RunRow {
-  return {
-    runId: String(row.run_id),
-    sessionId: String(row.session_id),
-    number: Number(row.number),
-    state: String(row.state) as RunRow["state"],
-    createdAt: String(row.created_at),
-    endedAt: row.ended_at === null ? null : String(row.ended_at),
-    summary: row.summary === null ? null : (JSON.parse(String(row.summary)) as RunRow["summary"]),
-    output: JSON.parse(String(row.output)) as RunRow["output"],
-    lateOutput: String(row.late_output),
-    updateData: row.update_data === null ? null : (JSON.parse(String(row.update_data)) as JsonObject),
-  };
 }

@@ -67,4 +67,26 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   `,
   "ALTER TABLE runs ADD COLUMN update_data TEXT;",
+  // A run's end is written on three pages, its session's included: every page of a transaction is written out whole.
+  `
+  CREATE TABLE runs_by_session (
+    session_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    ended_at TEXT,
+    update_data TEXT,
+    summary TEXT,
+    output TEXT NOT NULL,
+    late_output TEXT NOT NULL,
+    PRIMARY KEY (session_id, number, run_id)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO runs_by_session
+    SELECT session_id, number, run_id, state, created_at, ended_at, update_data, summary, output, late_output FROM runs;
+  DROP TABLE runs;
+  ALTER TABLE runs_by_session RENAME TO runs;
+  CREATE UNIQUE INDEX runs_by_id ON runs (run_id);
+  CREATE INDEX open_runs ON runs (state) WHERE state = 'queued';
+  `,
 ];
