@@ -5,6 +5,9 @@
 
 The header of a version names, for each group of linked variables, where its data lies: in its own file, in that of
 an earlier version, or in a value's file. A file is written beside its name, then renamed: it is whole or not there.
+
+The oldest version's file, when that is not kept any more, becomes the next one's: to make a file and remove another with
+each run costs a file system more than all else of a save.
 """
 
 import posix
@@ -30,6 +33,7 @@ CHUNK_BYTES = 1 << 20
 MAX_LISTED_VERSIONS = 100
 # A pipe that a guest has put in its place is not waited for.
 FILE_FLAGS = posix.O_CREAT | posix.O_WRONLY | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+SPARE = STATE + "/.version-spare"
 _staged = 0
 
 
@@ -183,10 +187,11 @@ def write_version(header, data, durable, stage):
     """Writes a version's file; with `stage` under a name that commit_version() changes."""
     text = to_json(header)
     content = PREFIX.pack(MAGIC, len(text), sha256(text).digest()) + text + data
-    staged = staged_version(header["version"])
-    descriptor = posix.open(staged, FILE_FLAGS, 0o600)
+    descriptor, size = open_version(staged_version(header["version"]))
     try:
         write_all(descriptor, content)
+        if size > len(content):
+            posix.ftruncate(descriptor, len(content))
         if durable:
             posix.fsync(descriptor)
     finally:
@@ -195,6 +200,21 @@ def write_version(header, data, durable, stage):
         sync_folder(VALUES)
     if not stage:
         commit_version(header["version"], durable)
+
+
+def open_version(path):
+    """To be written from its start: (descriptor, bytes that are there already)."""
+    try:
+        posix.rename(SPARE, path)
+    except OSError:
+        pass  # there is none, or something that the guest put there
+    descriptor = posix.open(path, FILE_FLAGS & ~posix.O_TRUNC, 0o600)
+    status = posix.fstat(descriptor)
+    if S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return descriptor, status.st_size
+    posix.close(descriptor)  # known under another name, too: of a copy by links, or the guest's
+    posix.unlink(path)
+    return posix.open(path, FILE_FLAGS | posix.O_EXCL, 0o600), 0
 
 
 def staged_version(version):
@@ -418,14 +438,17 @@ class Shelf:
         kept = max(self.kept, 2) if staged else self.kept
         present = self._read(header["version"]) if self._files is None else set()
         self._files[header["version"]] = files_of(header)
-        removable = present
+        removable = set(present)
         while len(self._files) > kept:
             removable |= self._files.pop(min(self._files))
         if removable:
             needed = set().union(*self._files.values())
             for name in removable - needed:
                 try:
-                    posix.unlink(f"{STATE}/{name}")
+                    if name.startswith("versions/") and name not in present:  # what an earlier kernel left may be anything
+                        posix.rename(f"{STATE}/{name}", SPARE)
+                    else:
+                        posix.unlink(f"{STATE}/{name}")
                 except OSError:
                     pass  # gone already, or something that the guest put there
 

@@ -1,6 +1,6 @@
 /**
  * Saved state on disk, as guest/agent/state_files.py describes it: one file a version, one a large value; each is written
- * beside its name, then renamed.
+ * beside its name, then renamed. The oldest version's file becomes the next one's.
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
@@ -14,9 +14,11 @@ const MAGIC = "ERASTATE";
 const PREFIX_BYTES = 8 + 4 + 32;
 const INLINE_BYTES = 16 << 10;
 const MAX_SOURCES = 16;
-const { O_CREAT, O_WRONLY, O_TRUNC, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_DIRECTORY } = fs.constants;
+const { O_CREAT, O_EXCL, O_WRONLY, O_TRUNC, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_DIRECTORY } = fs.constants;
 /** A pipe that a guest has put in its place is not waited for. */
-const WRITE = O_CREAT | O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK;
+const WRITE = O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK;
+const SPARE = `${STATE}/.version-spare`;
+let hasSpare = false;
 let staged = 0;
 
 /** A state file is missing, cut short, or not what was written. */
@@ -36,15 +38,33 @@ export function removeUnfinished() {
   }
 }
 
-function writeFile(path, parts, durable) {
-  const data = parts.length === 1 ? parts[0] : Buffer.concat(parts);
-  const descriptor = fs.openSync(path, WRITE, 0o600);
+/** Writes a file from its start, which has `size` bytes already, and closes it. */
+function write(descriptor, size, data, durable) {
   try {
     for (let at = 0; at < data.length; ) at += fs.writeSync(descriptor, data, at);
+    if (size > data.length) fs.ftruncateSync(descriptor, data.length);
     if (durable) fs.fsyncSync(descriptor);
   } finally {
     fs.closeSync(descriptor);
   }
+}
+
+/** The file of a version in the making: [descriptor, bytes that are there already]. */
+function openVersion(path) {
+  if (hasSpare) {
+    hasSpare = false;
+    try {
+      fs.renameSync(SPARE, path);
+    } catch {
+      // the guest has taken it
+    }
+  }
+  const descriptor = fs.openSync(path, WRITE, 0o600);
+  const status = fs.fstatSync(descriptor);
+  if (status.isFile() && status.nlink === 1) return [descriptor, status.size];
+  fs.closeSync(descriptor); // known under another name, too: of a copy by links, or the guest's
+  fs.unlinkSync(path);
+  return [fs.openSync(path, WRITE | O_EXCL, 0o600), 0];
 }
 
 /** Gives a file that was written its name. Whatever a guest did to the folder that it belongs into, it is there. */
@@ -57,8 +77,15 @@ function putInPlace(path, target) {
   }
 }
 
-function remove(path) {
+/** Removes a file, or lays it aside for the next version. What an earlier kernel has left may be anything. */
+function discard(name, isOurs) {
+  const path = `${STATE}/${name}`;
   try {
+    if (isOurs && name.startsWith("versions/")) {
+      fs.renameSync(path, SPARE);
+      hasSpare = true;
+      return;
+    }
     fs.unlinkSync(path);
   } catch {
     fs.rmSync(path, { force: true, recursive: true }); // it is gone, or something else that a guest put there
@@ -92,7 +119,7 @@ export class Data {
     if (sizeOf(target) !== data.length) {
       const path = `${STATE}/.staged-${process.pid}-${++staged}`;
       try {
-        writeFile(path, [data], this.#durable);
+        write(fs.openSync(path, WRITE | O_TRUNC, 0o600), 0, data, this.#durable);
         putInPlace(path, target);
       } catch (error) {
         fs.rmSync(path, { force: true });
@@ -139,7 +166,8 @@ export function writeVersion(header, data, durable, stage) {
   prefix.write(MAGIC, "latin1");
   prefix.writeUInt32BE(text.length, 8);
   const path = `${STATE}/.version-${header.version}`;
-  writeFile(path, [prefix, digestOf(text), text, ...data.parts], durable);
+  const [descriptor, size] = openVersion(path);
+  write(descriptor, size, Buffer.concat([prefix, digestOf(text), text, ...data.parts]), durable);
   if (durable) syncFolder(VALUES);
   if (stage) return;
   putInPlace(path, `${VERSIONS}/${header.version}`);
@@ -180,7 +208,9 @@ export function readVersion(version) {
     !digestOf(text).equals(content.subarray(12, PREFIX_BYTES))
   )
     throw new Damaged(`version ${version}: it does not match its checksum`);
-  return { header: JSON.parse(text.toString()), data: content.subarray(PREFIX_BYTES + size) };
+  const header = JSON.parse(text.toString());
+  if (header.version !== Number(version)) throw new Damaged(`version ${version}: it is another one`);
+  return { header, data: content.subarray(PREFIX_BYTES + size) };
 }
 
 /** The data at a place. Throws Damaged. */
@@ -206,7 +236,8 @@ export class Shelf {
   #files = null;
 
   add(header, kept) {
-    const removable = new Set(this.#files === null ? this.#find(header.version, kept) : []);
+    const present = new Set(this.#files === null ? this.#find(header.version, kept) : []);
+    const removable = new Set(present);
     this.#files.set(header.version, filesOf(header));
     while (this.#files.size > kept) {
       const oldest = Math.min(...this.#files.keys());
@@ -215,7 +246,7 @@ export class Shelf {
     }
     if (removable.size === 0) return;
     const needed = new Set([...this.#files.values()].flat());
-    for (const name of removable) if (!needed.has(name)) remove(`${STATE}/${name}`);
+    for (const name of removable) if (!needed.has(name)) discard(name, !present.has(name));
   }
 
   /** Once: what an earlier kernel left, and the names of all files that are there. */
