@@ -2,6 +2,7 @@
 
 import _signal
 import os
+import time
 
 import processes
 from kernel_process import Requests
@@ -12,6 +13,9 @@ from wire import encode_frame
 SIGINT, SIGTERM = 2, 15
 OOM_PREFERENCE = b"900"
 WORKSPACE = "/workspace"
+# A save is told with the next answer, or alone when none comes; at once when the next run may have waited for it.
+REPORT_AFTER_MS = 20
+LONG_SAVE_SECONDS = 0.005
 
 
 class NotKept(Exception):
@@ -30,6 +34,7 @@ class PlainKernel:
         self.lost = {}  # name -> why it could not be taken back
         self.version = 0  # of the run whose state is held; subclasses that hold some keep it
         self.fallback = None  # what the next answer tells of a run whose state was lost
+        self.report = None  # of the last save, until the agent was told
         os.setsid()
         with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
             file.write(OOM_PREFERENCE)
@@ -51,9 +56,10 @@ class PlainKernel:
     def serve(self):
         self.take_back()
         requests = Requests(self.line)
-        while (request := requests.next()) is not None:
+        while (request := self.next_of(requests)) is not None:
             header, code, pipes = request
             if header["type"] == "save":
+                self.report = None  # what comes now tells more
                 self.tell({**self.save(header, None, durable=True, stage=False), "complete": True})
             elif header["type"] == "restore":
                 self.take_back()
@@ -61,6 +67,15 @@ class PlainKernel:
                 self.reseed()
             else:
                 self.answer(header, code, pipes)
+
+    def next_of(self, requests):
+        if self.report is not None and requests.wait([], REPORT_AFTER_MS) is not None:
+            self.tell(self.take_report())
+        return requests.next()
+
+    def take_report(self):
+        report, self.report = self.report, None
+        return report
 
     def reseed(self):
         """This process is a copy of another one."""
@@ -79,13 +94,16 @@ class PlainKernel:
         finally:
             for descriptor in pipes:
                 os.close(descriptor)
-        saved = None
+        saved = self.take_report()
         if header["save"] == "sync":
             saved = self.save(header, result, durable=True, stage=True)
         restored, self.fallback = self.fallback, None
         self.tell({"type": "done", "run": header["run"], **result, "saved": saved, "restored": restored})
         if header["save"] == "async":
-            self.tell(self.save(header, result, durable=False, stage=False))
+            started = time.monotonic()
+            self.report = self.save(header, result, durable=False, stage=False)
+            if time.monotonic() - started > LONG_SAVE_SECONDS:
+                self.tell(self.take_report())
 
     def save(self, header, result, durable, stage):
         """Answers the report. Without a result it is that of the last run: before sleep and copies."""

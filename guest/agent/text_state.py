@@ -42,7 +42,8 @@ class TextState:
         """
         version = request["version"]
         try:
-            state_files.make_folders()
+            if durable or self.header["version"] == 0:
+                state_files.make_folders()
             if self.header["version"] == 0:
                 state_files.remove_unfinished()
             header, data = self._next(request, result, values, lost)

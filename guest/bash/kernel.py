@@ -53,8 +53,14 @@ __era_exit() {
   __era_dump
 }
 __era_end() {
+  __era_status=$?
   __era_quiet
   \builtin echo "$__era_status" >&STATUS
+}
+__era_rest() {
+  \exec >/dev/null 2>&1
+  __era_dump
+  \builtin echo >&STATUS
 }
 __era_each() {
   \builtin local rest=$3:
@@ -72,7 +78,9 @@ __era_lost() {
 }
 """
 # Of a shell that goes on: the status first, since an answer waits for it. Nothing of it is traced.
-RUN = rf"\builtin . %s; \builtin . %s; {{ __era_status=$?; __era_end; }} 2>/dev/null; \exec >/dev/null 2>&1; __era_dump; \builtin echo >&{STATUS_FD}"
+RUN = r"\builtin . %s; \builtin . %s; { __era_end; } 2>/dev/null"
+# Ordered by itself: whoever waits for the status may have to wait, on the same processor, until the shell waits.
+REST = "__era_rest"
 # Of one that ends with its program: nothing follows, so that it ends as a script does.
 RUN_ALONE = r"\builtin . %s; \builtin . %s"
 EXIT = "{ __era_exit; } 2>/dev/null"
@@ -114,14 +122,18 @@ class BashKernel(PlainKernel):
 
     def answer(self, header, code, pipes):
         super().answer(header, code, pipes)
+        self.catch_up()
         if not self.shell:
             self.start_early()
 
-    def run(self, header, code, pipes):
+    def catch_up(self):
+        """Between runs, so that the next one need not."""
         try:
             self.take_dump()
         except NotKept as cause:
             self.fall_back([str(cause)])
+
+    def run(self, header, code, pipes):
         self.run_version = header["version"]
         if self.shell and self.has_said(0) is False:
             self.end_shell()  # something has ended it since
@@ -172,7 +184,7 @@ class BashKernel(PlainKernel):
 
     def environment_lines(self, env):
         """Variables of this run only: those of the last one are gone, or what the session itself has set."""
-        lines = [self.before(name) if text is None else text for name, text in self.overlaid.items()]
+        lines = [self.before(name) if text is None else text for name, text in self.overlaid.items() if name not in env]
         self.overlaid = {}
         for name, value in env.items():
             if name.isidentifier():
@@ -279,6 +291,7 @@ class BashKernel(PlainKernel):
         self.owes_dump = False
         was_interrupted = self.shell == 0 and self.was_signalled
         if self.shell:
+            self.order(REST)
             if self.has_said(DUMP_MS) is None:
                 processes.send(self.shell, processes.SIGCONT)  # something had it stand still
             if self.has_said(DUMP_MS) is None or self.listen() is None:
