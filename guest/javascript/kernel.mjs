@@ -5,7 +5,8 @@
 import { Buffer } from "node:buffer";
 import fs from "node:fs";
 import process from "node:process";
-import { setImmediate, setTimeout } from "node:timers";
+import { clearTimeout, setImmediate, setTimeout } from "node:timers";
+import { Environment } from "./environment.mjs";
 import { describeError, Evaluator, ExitRequest, show } from "./evaluation.mjs";
 import { Line, toJson } from "./line.mjs";
 import { Modules } from "./modules.mjs";
@@ -19,10 +20,10 @@ const MAX_TEXT = 64 << 10;
 /** What a handler for SIGTERM may take: less than the agent waits before it kills. */
 const SIGTERM_MS = 300;
 const UNDEFINED_NAME = /^(\S+) is not defined$/;
-const { wait } = Atomics;
-const NEVER = new Int32Array(new SharedArrayBuffer(4));
-/** The agent wakes on the processor that its answer was written on: it is to pass that on before a save begins there. */
-const GIVE_WAY_MS = 0.05;
+const now = performance.now.bind(performance);
+/** A save is told with the next answer, or alone when none comes; at once when the next run may have waited for it. */
+const REPORT_AFTER_MS = 20;
+const LONG_SAVE_MS = 5;
 const isDeno = globalThis.Deno !== undefined;
 
 class Kernel {
@@ -33,10 +34,12 @@ class Kernel {
   #saver = new Saver({ evaluator: this.#evaluator, variables: this.#variables, modules: this.#modules });
   #hasTypes;
   #types = new TypeChecker();
-  #environment = { ...process.env };
+  #environment = new Environment();
   #turn = Promise.resolve();
   /** The run in progress: {id, ended} where `ended` settles it, once. */
   #run = null;
+  /** Of the last save, until the agent is told: {saved, timer}. */
+  #report = null;
   /** While handlers of an error that nobody has caught are called: nothing may be thrown there. */
   #isHandling = false;
   #noticed = new Int32Array(new SharedArrayBuffer(4));
@@ -144,20 +147,43 @@ class Kernel {
     endRun();
     this.#run = null;
     this.#line.hold(true);
-    await this.#evaluator.release();
     const result = { outcome: report.outcome, exit_code: report.exit_code, error: report.error };
-    let saved = null;
-    this.#saver.note(code);
-    if (this.#hasTypes && (isParsed || report.outcome === "ok")) this.#types.note(code);
+    const note = () => {
+      this.#saver.note(code);
+      if (this.#hasTypes && (isParsed || report.outcome === "ok")) this.#types.note(code);
+    };
     const save = { version: header.version, run: header.run, result, keep: header.keep, all: false };
-    if (header.save === "sync") saved = await this.#saver.save({ ...save, durable: true, stage: true });
+    let saved = this.#takeReport();
+    if (header.save === "sync") {
+      note();
+      saved = await this.#saver.save({ ...save, durable: true, stage: true });
+    }
     this.#line.send({ type: "done", run: header.run, ...result, saved }, report.results);
-    if (header.save !== "async") return;
-    if (isDeno) wait(NEVER, 0, 0, GIVE_WAY_MS);
-    this.#line.send(await this.#saver.save({ ...save, durable: false, stage: false }));
+    if (header.save !== "sync") note();
+    await this.#evaluator.release();
+    if (header.save === "async") await this.#saveBehind(save);
+    if (this.#saver.isQuiet) this.#environment.look();
+  }
+
+  /** After the answer. */
+  async #saveBehind(save) {
+    const startedAt = now();
+    const saved = await this.#saver.save({ ...save, durable: false, stage: false });
+    if (now() - startedAt > LONG_SAVE_MS) return this.#line.send(saved);
+    const timer = setTimeout(() => this.#line.send(this.#takeReport()), REPORT_AFTER_MS).unref();
+    this.#report = { saved, timer };
+  }
+
+  #takeReport() {
+    if (this.#report === null) return null;
+    const { saved, timer } = this.#report;
+    clearTimeout(timer);
+    this.#report = null;
+    return saved;
   }
 
   async #saveAll({ version, keep }) {
+    this.#takeReport(); // what comes now tells more
     const report = await this.#saver.save({ version, keep, durable: true, stage: false, all: true });
     this.#line.send({ ...report, complete: true });
   }
@@ -172,10 +198,7 @@ class Kernel {
       drained: undefined,
     };
     process.exitCode = undefined;
-    const wanted = { ...this.#environment, ...header.env };
-    const found = isDeno ? Deno.env.toObject() : process.env; // each look at it is a call there
-    for (const name of Object.keys(found)) if (!(name in wanted)) delete process.env[name];
-    for (const [name, value] of Object.entries(wanted)) if (found[name] !== value) process.env[name] = value;
+    this.#environment.reset(header.env);
     try {
       process.cwd();
     } catch {
