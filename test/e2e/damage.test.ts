@@ -1,6 +1,6 @@
 /** What goes wrong while saving and restoring: full disks, killed saves, damaged files, memory that runs out. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, renameSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { SessionClient } from "../support/client.ts";
@@ -12,7 +12,7 @@ const it = oneServer({ ERA_DISK_MIB: "200" });
 /** The state folder of the session whose workspace holds this file. */
 function stateFolder(mark: string): string {
   const root = join(it.server.dataDir, "sessions");
-  const key = readdirSync(root).find((name) => readdirSync(join(root, name, "workspace")).includes(mark));
+  const key = readdirSync(root).find((name) => existsSync(join(root, name, "workspace", mark)));
   return join(root, String(key), "state");
 }
 
