@@ -25,6 +25,13 @@ const now = performance.now.bind(performance);
 const REPORT_AFTER_MS = 20;
 const LONG_SAVE_MS = 5;
 const isDeno = globalThis.Deno !== undefined;
+/** Read, and never run: a little of most that programs are made of. */
+const SAMPLE = `import fs from "node:fs"; import { a as b } from "./a.js"; export const exported = 1;
+const one = 1, { two, ...rest } = { two: [2, "two", ...[]], [one]: \`\${one}\` }; let x = -1.5e3; var y; x = y ??= /r/u;
+function f(p = 1, ...q) { return p && q?.[0] !== null ? this : new.target; } async (z) => { await z; };
+class C extends Object { static #s = 1; get g() { return super.g; } method() { yield_: for (const k in this) break yield_; } }
+for (let i = 0; i < 3; i++) { if (i) continue; else try { throw new Error("e"); } catch (e) { console.log(e.message, typeof e); } }
+for (const v of [1]) switch (v) { case 1: do x++; while (x < 0); default: y = (1, 2); } x`;
 
 class Kernel {
   #line = new Line((header, payload) => this.#onFrame(header, payload));
@@ -56,17 +63,20 @@ class Kernel {
     this.#line.send({ type: "ready", restored });
     if (!isDeno) await this.#startWatchdog();
     this.#saver.settle();
-    this.#warmUp();
   }
 
-  /** What a first program would wait for: the parser, the compiler of types, the inspector. */
-  #warmUp() {
-    const warm = async () => {
-      const { code } = prepare(this.#hasTypes ? stripTypes("0 as number") : "0", new Map());
-      await this.#evaluator.evaluate(code, "warm-up");
+  /** What a first program would wait for is compiled when it is first called: an empty one takes the way of each. */
+  async #warmUp() {
+    try {
+      prepare(this.#hasTypes ? stripTypes(`${SAMPLE} as number`) : SAMPLE, new Map());
+      this.#begin({ env: {} });
+      this.#conclude(await withinRun(this.#run, () => this.#execute("0", "warm-up", {})));
       await this.#evaluator.release();
-    };
-    this.#turn = this.#turn.then(warm).catch(() => undefined);
+    } catch {
+      // what is wrong is found, and told, by a run
+    } finally {
+      this.#endRun();
+    }
   }
 
   #prepareProcess() {
@@ -125,6 +135,7 @@ class Kernel {
     if (header.type === "save") return this.#saveAll(header);
     if (header.type === "restore") return this.#restoreLate();
     if (header.type === "reseed") return reseed();
+    if (header.type === "warm") return this.#warmUp();
     return this.#serve(header, payload.toString());
   }
 
@@ -144,8 +155,7 @@ class Kernel {
     const ended = await withinRun(this.#run, () => this.#execute(code, name, header));
     const report = this.#conclude(ended);
     const { isParsed } = this.#run;
-    endRun();
-    this.#run = null;
+    this.#endRun();
     this.#line.hold(true);
     const result = { outcome: report.outcome, exit_code: report.exit_code, error: report.error };
     const note = () => {
@@ -163,6 +173,11 @@ class Kernel {
     await this.#evaluator.release();
     if (header.save === "async") await this.#saveBehind(save);
     if (this.#saver.isQuiet) this.#environment.look();
+  }
+
+  #endRun() {
+    endRun();
+    this.#run = null;
   }
 
   /** After the answer. */
