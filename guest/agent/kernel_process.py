@@ -4,7 +4,7 @@
                                          <- ready {restored}
       run {run, name, env, ...} + code, [stdout, stderr] ->
                                          <- done {run, outcome, exit_code, error, saved} + results
-                                         <- saving {pid}, saved {version, ...}
+                                         <- saving {pid}, saved {version, ...}, shell {pid}
       save {version} ->                  <- saved {version, ...}
 A kernel in Python is forked from the agent, which has loaded its modules already, so a new one is there in milliseconds.
 Any other is a program, with pipes in place of the socket; see ProgramKernel.
@@ -36,7 +36,7 @@ class Kernel:
         self.pid = pid
         self.has_run = False
         self.is_ready = False
-        self.saver_pid = 0  # of a child that saves: not part of any run
+        self.own_pid = 0  # of a child that is not part of any run: it saves, or is the shell that holds the variables
         self.broken = None  # why the agent had to end it, when its line could no longer be trusted
         self.late_bytes = {}  # run -> bytes of late output that it has told
         self._reader, self._writer = reader, writer
@@ -84,6 +84,9 @@ class Kernel:
         while (frame := take_frame(self._incoming)) is not None:
             frames.append(frame)
         return frames
+
+    def warm_up(self):
+        """Has a kernel that is a program take the way of a run once, before a run waits for what that loads and compiles."""
 
     def signal(self, number):
         processes.send(self.pid, number)
@@ -155,6 +158,9 @@ class ProgramKernel(Kernel):
     def send_run(self, header, code, _pipes):
         self.has_run = True
         self.send(header, code)
+
+    def warm_up(self):
+        self.send({"type": "warm"})
 
     def wants_sigterm(self):
         return False  # such a program has handlers of its own; it tells the session's when it is interrupted

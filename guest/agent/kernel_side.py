@@ -102,11 +102,11 @@ class KernelSide:
         kind = header["type"]
         if kind == "done":
             self.on_done(header, payload)
-        elif kind == "saving":
+        elif kind in ("saving", "shell"):
             if type(header["pid"]) is not int or not processes.is_child(header["pid"], self.kernel.pid):
-                raise FrameError("a save by a process that is no child of the kernel")
-            self.kernel.saver_pid = header["pid"]
-            if self.run is not None and self.run.save == "sync":
+                raise FrameError("a process of the kernel's that is no child of it")
+            self.kernel.own_pid = header["pid"]
+            if kind == "saving" and self.run is not None and self.run.save == "sync":
                 self.run.deadline = time.monotonic() + SAVE_SECONDS
         elif kind == "saved":
             self.on_saved(header)
@@ -119,6 +119,9 @@ class KernelSide:
 
     def on_ready(self, restored):
         self.kernel.is_ready = True
+        if not self.is_restoring:
+            self.kernel.warm_up()
+            self.watch_kernel()
         self.restored = restored
         if restored is not None:
             self.keeps_state = True

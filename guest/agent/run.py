@@ -47,7 +47,7 @@ class Run:
         self.deadline = time.monotonic() + next(self._rungs)
 
     def kill_children(self, kernel):
-        processes.kill_since(self.started_ticks, {kernel.pid, kernel.saver_pid})
+        processes.kill_since(self.started_ticks, {kernel.pid, kernel.own_pid})
 
     def _ladder(self, target, kernel):
         """Polite first: a program with a SIGTERM handler may save its progress, any other is interrupted."""

@@ -216,6 +216,7 @@ class BashKernel(PlainKernel):
             become_shell(self.environment, script_reader, status_writer)
         for descriptor in (script_reader, status_writer):
             os.close(descriptor)
+        self.tell({"type": "shell", "pid": self.shell})  # it may be as young as the run that it is for
         # Its end shows here: what it has started may hold the pipe open for longer.
         self.ended = os.pidfd_open(self.shell)
         put(self.start, SETUP.replace("DUMP", path_of(self.dump)).replace("STATUS", str(STATUS_FD)) + self.restoring())

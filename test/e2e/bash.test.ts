@@ -153,6 +153,18 @@ test("what a run of bash leaves undone is told, and never comes back", async () 
   await session.prints("2 1\n", "echo $x $stop");
 });
 
+test("a shell as young as the run that is interrupted in it is not ended with what the run started", async () => {
+  const session = await it.client.create("young", { language: "bash" });
+  for (let at = 1; at <= 8; at++) {
+    await session.run("exit 0"); // another shell takes its place
+    const waits = session.run(`trap 'y=${at}' INT; until [ "$y" = ${at} ]; do sleep 0.02; done`);
+    await sleep(100);
+    await it.client.expect(200, "POST", `${session.path}/interrupt`);
+    await waits;
+    await session.prints(`${at}\n`, "echo $y");
+  }
+});
+
 test("a function that bash does not read back is named", async () => {
   const session = await it.client.create("unread", { language: "bash" });
   await session.prints("", "fine() { echo fine; }; function a=b { :; }; x=1");
