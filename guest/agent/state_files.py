@@ -7,7 +7,8 @@ The header of a version names, for each group of linked variables, where its dat
 an earlier version, or in a value's file. A file is written beside its name, then renamed: it is whole or not there.
 
 The oldest version's file, when that is not kept any more, becomes the next one's: to make a file and remove another with
-each run costs a file system more than all else of a save.
+each run costs a file system more than all else of a save. What is not put on disk at once is from time to time, and a
+version that is on disk stays until another one is: a machine that loses power finds it, whatever became of the later ones.
 """
 
 import posix
@@ -31,6 +32,7 @@ INLINE_BYTES = 16 << 10
 MAX_SOURCES = 16
 CHUNK_BYTES = 1 << 20
 MAX_LISTED_VERSIONS = 100
+FLUSH_SECONDS = 5.0
 # A pipe that a guest has put in its place is not waited for.
 FILE_FLAGS = posix.O_CREAT | posix.O_WRONLY | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 SPARE = STATE + "/.version-spare"
@@ -80,6 +82,14 @@ def sync_folder(path):
         posix.fsync(descriptor)
     finally:
         posix.close(descriptor)
+
+
+def sync_file(name):
+    try:
+        with open_state_file(name) as file:
+            posix.fsync(file.fileno())
+    except Damaged:
+        pass  # the guest has removed it: that is found when it is read
 
 
 def staging_path():
@@ -183,8 +193,11 @@ class InlineData:
         return place
 
 
-def write_version(header, data, durable, stage):
-    """Writes a version's file; with `stage` under a name that commit_version() changes."""
+def write_version(header, data, durable, stage, on_disk=frozenset()):
+    """
+    Writes a version's file; with `stage` under a name that commit_version() changes. With `durable` all that it needs is put
+    on disk, but for the files that are known to be there.
+    """
     text = to_json(header)
     content = PREFIX.pack(MAGIC, len(text), sha256(text).digest()) + text + data
     descriptor, size = open_version(staged_version(header["version"]))
@@ -197,6 +210,8 @@ def write_version(header, data, durable, stage):
     finally:
         posix.close(descriptor)
     if durable:
+        for name in files_of(header) - on_disk - {f"versions/{header['version']}"}:
+            sync_file(name)
         sync_folder(VALUES)
     if not stage:
         commit_version(header["version"], durable)
@@ -417,32 +432,47 @@ class Shelf:
 
     def __init__(self):
         self.kept = 20
+        self.on_disk = frozenset()  # names of files that are known to be
         self._files = None
+        self._flushed = []  # the last two versions that were put on disk: the newer one may not count yet
+        self._flushed_at = time.monotonic()
+
+    @property
+    def is_flush_due(self):
+        return time.monotonic() - self._flushed_at > FLUSH_SECONDS
 
     def _read(self, but):
         """Once: what an earlier kernel left. What cannot be read any more is not needed by anybody."""
         self._files = {}
         for version in version_numbers():
-            if version != but and len(self._files) < self.kept:
+            if version != but and len(self._files) < self.kept + 2:
                 try:
                     self._files[version] = files_of(read_header(version))
                 except (Damaged, OSError, KeyError, TypeError):
                     continue
+        self._flushed = sorted(self._files)[: -self.kept]
         return {f"versions/{name}" for name in posix.listdir(VERSIONS)} | {f"values/{name}" for name in posix.listdir(VALUES)}
 
-    def add(self, header, staged):
+    def add(self, header, staged, durable):
         """
         Takes in a new version; removes the oldest beyond what is kept, with the files that only it needed. While it is only
         staged, the one before it is what counts.
         """
+        version = header["version"]
         kept = max(self.kept, 2) if staged else self.kept
-        present = self._read(header["version"]) if self._files is None else set()
-        self._files[header["version"]] = files_of(header)
+        present = self._read(version) if self._files is None else set()
+        self._files[version] = files_of(header)
+        if durable:
+            self.on_disk |= self._files[version]
+            self._flushed = [*self._flushed[-1:], version]
+            self._flushed_at = time.monotonic()
         removable = set(present)
-        while len(self._files) > kept:
-            removable |= self._files.pop(min(self._files))
+        for old in sorted(self._files)[:-kept]:
+            if old not in self._flushed:
+                removable |= self._files.pop(old)
         if removable:
             needed = set().union(*self._files.values())
+            self.on_disk &= needed
             for name in removable - needed:
                 try:
                     if name.startswith("versions/") and name not in present:  # what an earlier kernel left may be anything

@@ -41,18 +41,19 @@ class TextState:
         to keep. Answers the report.
         """
         version = request["version"]
+        durable = durable or self._shelf.is_flush_due
         try:
             if durable or self.header["version"] == 0:
                 state_files.make_folders()
             if self.header["version"] == 0:
                 state_files.remove_unfinished()
             header, data = self._next(request, result, values, lost)
-            state_files.write_version(header, data, durable, stage)
+            state_files.write_version(header, data, durable, stage, self._shelf.on_disk)
         except OSError as error:
             return self.failed(version, f"its data cannot be written: {error.strerror}")
         self.header = header
         self._shelf.kept = request["keep"]
-        self._shelf.add(header, stage)
+        self._shelf.add(header, stage, durable)
         return self._report(version, header["written"], None, stage)
 
     def failed(self, version, reason):

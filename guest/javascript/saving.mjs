@@ -217,8 +217,9 @@ export class Saver {
     return this.#originals.during(() => this.#save(request));
   }
 
-  async #save({ version, run, result, keep, durable, stage, all }) {
+  async #save({ version, run, result, keep, durable: isAsked, stage, all }) {
     try {
+      const durable = isAsked || this.#shelf.isFlushDue;
       if (durable || this.#header.version === 0) makeFolders();
       if (this.#header.version === 0) removeUnfinished();
       this.#touchedAll ||= all;
@@ -231,7 +232,7 @@ export class Saver {
       this.#header = header;
       this.#touched = new Set();
       this.#touchedAll = false;
-      this.#shelf.add(header, stage ? Math.max(keep, 2) : keep); // until it counts, the one before it does
+      this.#shelf.add(header, stage ? Math.max(keep, 2) : keep, durable); // until it counts, the one before it does
       return this.#report(version, header.written, null, stage);
     } catch (error) {
       return this.#report(version, 0, `${error?.name}: ${error?.message}`.slice(0, MAX_REASON), false);
@@ -325,7 +326,7 @@ export class Saver {
       not_kept: this.#notKept(values, seen, failures),
       written: data.written,
     };
-    writeVersion(header, data, durable, stage);
+    writeVersion(header, data, durable, stage, this.#shelf.onDisk);
     return header;
   }
 

@@ -14,6 +14,8 @@ const MAGIC = "ERASTATE";
 const PREFIX_BYTES = 8 + 4 + 32;
 const INLINE_BYTES = 16 << 10;
 const MAX_SOURCES = 16;
+const FLUSH_MS = 5_000;
+const now = performance.now.bind(performance);
 const { O_CREAT, O_EXCL, O_WRONLY, O_TRUNC, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_DIRECTORY } = fs.constants;
 /** A pipe that a guest has put in its place is not waited for. */
 const WRITE = O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK;
@@ -159,8 +161,21 @@ function sizeOf(path) {
   return fs.lstatSync(path, { throwIfNoEntry: false })?.size ?? -1;
 }
 
-/** Writes a version's file; with `stage` under the name that the agent changes when the run is answered. */
-export function writeVersion(header, data, durable, stage) {
+function syncFile(name) {
+  try {
+    const descriptor = fs.openSync(`${STATE}/${name}`, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    fs.fsyncSync(descriptor);
+    fs.closeSync(descriptor);
+  } catch {
+    // the guest has removed it: that is found when it is read
+  }
+}
+
+/**
+ * Writes a version's file; with `stage` under the name that the agent changes when the run is answered. With `durable` all
+ * that it needs is put on disk, but for the files that are known to be there.
+ */
+export function writeVersion(header, data, durable, stage, onDisk) {
   const text = Buffer.from(JSON.stringify(header));
   const prefix = Buffer.alloc(12);
   prefix.write(MAGIC, "latin1");
@@ -168,7 +183,11 @@ export function writeVersion(header, data, durable, stage) {
   const path = `${STATE}/.version-${header.version}`;
   const [descriptor, size] = openVersion(path);
   write(descriptor, size, Buffer.concat([prefix, digestOf(text), text, ...data.parts]), durable);
-  if (durable) syncFolder(VALUES);
+  if (durable) {
+    const own = `versions/${header.version}`;
+    for (const name of new Set(filesOf(header))) if (name !== own && !onDisk.has(name)) syncFile(name);
+    syncFolder(VALUES);
+  }
   if (stage) return;
   putInPlace(path, `${VERSIONS}/${header.version}`);
   if (durable) syncFolder(VERSIONS);
@@ -233,19 +252,35 @@ export function placesOf(header) {
 
 /** The versions that are kept, and which files they need: what nobody needs any more is removed. */
 export class Shelf {
+  /** Names of files that are known to be. */
+  onDisk = new Set();
   #files = null;
+  /** The last two versions that were put on disk: the newer one may not count yet. */
+  #flushed = [];
+  #flushedAt = now();
 
-  add(header, kept) {
-    const present = new Set(this.#files === null ? this.#find(header.version, kept) : []);
+  get isFlushDue() {
+    return now() - this.#flushedAt > FLUSH_MS;
+  }
+
+  add(header, kept, durable) {
+    const { version } = header;
+    const present = new Set(this.#files === null ? this.#find(version, kept) : []);
     const removable = new Set(present);
-    this.#files.set(header.version, filesOf(header));
-    while (this.#files.size > kept) {
-      const oldest = Math.min(...this.#files.keys());
-      for (const name of this.#files.get(oldest)) removable.add(name);
-      this.#files.delete(oldest);
+    this.#files.set(version, filesOf(header));
+    if (durable) {
+      for (const name of this.#files.get(version)) this.onDisk.add(name);
+      this.#flushed = [...this.#flushed.slice(-1), version];
+      this.#flushedAt = now();
+    }
+    for (const old of [...this.#files.keys()].sort((a, b) => a - b).slice(0, -kept)) {
+      if (this.#flushed.includes(old)) continue;
+      for (const name of this.#files.get(old)) removable.add(name);
+      this.#files.delete(old);
     }
     if (removable.size === 0) return;
     const needed = new Set([...this.#files.values()].flat());
+    for (const name of this.onDisk) if (!needed.has(name)) this.onDisk.delete(name);
     for (const name of removable) if (!needed.has(name)) discard(name, !present.has(name));
   }
 
@@ -253,13 +288,14 @@ export class Shelf {
   #find(but, kept) {
     this.#files = new Map();
     for (const version of versionNumbers()) {
-      if (version === but || this.#files.size >= kept) continue;
+      if (version === but || this.#files.size >= kept + 2) continue;
       try {
         this.#files.set(version, filesOf(readVersion(version).header));
       } catch {
         // what cannot be read any more is not needed by anybody
       }
     }
+    this.#flushed = [...this.#files.keys()].sort((a, b) => a - b).slice(0, -kept);
     return [VERSIONS, VALUES].flatMap((folder) =>
       fs.readdirSync(folder).map((name) => `${folder.slice(STATE.length + 1)}/${name}`),
     );

@@ -33,11 +33,12 @@ NOTHING_SAVED = {"version": 0, "run": "", "result": None, "groups": [], "extras"
 class Child:
     """A save in progress in a forked process."""
 
-    def __init__(self, pid, reader, version, touched):
+    def __init__(self, pid, reader, version, touched, durable):
         self.pid = pid
         self.reader = reader
         self.version = version
         self.touched = touched
+        self.durable = durable
         self.deadline = time.monotonic() + CHILD_SECONDS
 
 
@@ -83,16 +84,17 @@ class Saver:
         self.finish_child()
         self.shelf.kept = keep
         entry = {"version": version, "run": run, "result": result}
+        stage, durable = durable, durable or self.shelf.is_flush_due
         try:
-            header = self._write(Snapshot(self, entry, Budget()), durable, stage=durable)
+            header = self._write(Snapshot(self, entry, Budget()), durable, stage)
         except Exception:
             # It is large, or may run code of the session, or the session has broken what pickling needs.
-            self._start_child(entry, durable, stage=durable)
-            if durable:
+            self._start_child(entry, durable, stage)
+            if stage:
                 self.finish_child()
         else:
             self._clear()
-            self._saved(header, staged=durable)
+            self._saved(header, stage, durable)
 
     def save_all(self, version, keep):
         """Before the session sleeps or is copied: everything is looked at again, whether touched or not."""
@@ -109,10 +111,9 @@ class Saver:
         self.touched, self.touched_all = set(), False
         return touched
 
-    @staticmethod
-    def _write(snapshot, durable, stage):
+    def _write(self, snapshot, durable, stage):
         header, data = snapshot.take(durable)
-        state_files.write_version(header, data, durable, stage)
+        state_files.write_version(header, data, durable, stage, self.shelf.on_disk)
         return header
 
     # The child.
@@ -126,7 +127,7 @@ class Saver:
                 pid = posix.fork()
             if pid == 0:
                 self._live_as_child(writer, entry, durable, stage)
-            self.child = Child(pid, reader, entry["version"], self._clear())
+            self.child = Child(pid, reader, entry["version"], self._clear(), durable)
             self.kernel.tell({"type": "saving", "pid": pid})
         except OSError as cause:
             posix.close(reader)
@@ -163,7 +164,7 @@ class Saver:
         except ChildProcessError:
             pass  # the program has waited for it
         if answer and answer[:1] in b"SV":
-            self._saved(parse_json(answer[1:]), staged=answer[:1] == b"S")
+            self._saved(parse_json(answer[1:]), answer[:1] == b"S", child.durable)
             return
         self.touched |= child.touched[0]
         self.touched_all |= child.touched[1]
@@ -172,10 +173,10 @@ class Saver:
 
     # Reports.
 
-    def _saved(self, header, staged):
+    def _saved(self, header, staged, durable):
         self.header = header
         self.kernel.follow(header)
-        self.shelf.add(header, staged)
+        self.shelf.add(header, staged, durable)
         self._report(header["version"], header["written"], None, staged)
 
     def _failed(self, version, reason):

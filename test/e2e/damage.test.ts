@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, renameSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { SessionClient } from "../support/client.ts";
 import { oneServer } from "../support/one-server.ts";
 import { until } from "../support/server.ts";
@@ -144,4 +145,31 @@ test("a save that an answer waited for, and that failed, is told in that answer"
     assert.match((await session.run(code)).state.save_failure, /./, language);
     await session.delete(); // it could not be saved at the server's end
   }
+});
+
+test("a version that is on disk stays while later ones are not yet: a machine that loses power finds it", async () => {
+  const FLUSH_MS = 5_000;
+  const programs = {
+    python: ["x = @", "print(x)"],
+    node: ["x = @", "console.log(x)"],
+    bash: ["x=@", 'echo "$x"'],
+  } as const;
+  const check = async (language: keyof typeof programs) => {
+    const [set, show] = programs[language];
+    const session = await it.client.create(`power-${language}`, { language });
+    const mark = `mark-power-${language}`;
+    await it.client.expect(200, "PUT", `${session.path}/files/${mark}`, "");
+    await session.prints("", set.replace("@", "1"));
+    await sleep(FLUSH_MS + 500);
+    await session.prints("", set.replace("@", "2"));
+    for (let at = 0; at < 25; at++) await session.prints("", set.replace("@", "3"));
+    await hibernate(session);
+    const versions = join(stateFolder(mark), "versions");
+    const [oldest, ...later] = readdirSync(versions).sort((a, b) => Number(a) - Number(b));
+    assert.deepEqual([oldest, later.length], ["2", 20], language);
+    for (const name of later) truncateSync(join(versions, name));
+    const answer = await session.run(show);
+    assert.deepEqual([answer.stdout, answer.state.rolled_back.version], ["2\n", 2], language);
+  };
+  await Promise.all(Object.keys(programs).map((language) => check(language as keyof typeof programs)));
 });
