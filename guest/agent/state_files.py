@@ -434,7 +434,7 @@ class Shelf:
         self.kept = 20
         self.on_disk = frozenset()  # names of files that are known to be
         self._files = None
-        self._flushed = []  # the last two versions that were put on disk: the newer one may not count yet
+        self._flushed = []  # the last version that was put on disk; two of them while the newer one is only staged
         self._flushed_at = time.monotonic()
 
     @property
@@ -464,7 +464,7 @@ class Shelf:
         self._files[version] = files_of(header)
         if durable:
             self.on_disk |= self._files[version]
-            self._flushed = [*self._flushed[-1:], version]
+            self._flushed = [*self._flushed[-1:], version] if staged else [version]
             self._flushed_at = time.monotonic()
         removable = set(present)
         for old in sorted(self._files)[:-kept]:

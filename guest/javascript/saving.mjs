@@ -51,19 +51,23 @@ const REACH_ALL = new Set([
   "AsyncFunction",
 ]);
 /** What may go on after the run, and touch anything then; asked for by name where the platform does not tell. */
-const GOES_ON = new Set([
-  "setTimeout",
-  "setInterval",
-  "setImmediate",
-  "Promise",
-  "async",
-  "then",
-  "on",
-  "addEventListener",
-  "serve",
-  "listen",
-  "queueMicrotask",
-]);
+const GOES_ON = new Set(
+  globalThis.Deno === undefined
+    ? ["unref"]
+    : [
+        "setTimeout",
+        "setInterval",
+        "setImmediate",
+        "Promise",
+        "async",
+        "then",
+        "on",
+        "addEventListener",
+        "serve",
+        "listen",
+        "queueMicrotask",
+      ],
+);
 
 export class Saver {
   #evaluator;
@@ -180,7 +184,7 @@ export class Saver {
   /** Notes what a program, which has ended, can have touched. */
   note(code) {
     const words = wordsOf(code);
-    this.#goesOn ||= globalThis.Deno !== undefined && !words.isDisjointFrom(GOES_ON);
+    this.#goesOn ||= !words.isDisjointFrom(GOES_ON);
     this.#touchedAll ||= !words.isDisjointFrom(REACH_ALL) || this.background > 0 || this.#goesOn;
     for (const word of words) this.#touched.add(word);
     const before = this.#seen;
@@ -232,7 +236,7 @@ export class Saver {
       this.#header = header;
       this.#touched = new Set();
       this.#touchedAll = false;
-      this.#shelf.add(header, stage ? Math.max(keep, 2) : keep, durable); // until it counts, the one before it does
+      this.#shelf.add(header, keep, durable, stage);
       return this.#report(version, header.written, null, stage);
     } catch (error) {
       return this.#report(version, 0, `${error?.name}: ${error?.message}`.slice(0, MAX_REASON), false);

@@ -255,7 +255,7 @@ export class Shelf {
   /** Names of files that are known to be. */
   onDisk = new Set();
   #files = null;
-  /** The last two versions that were put on disk: the newer one may not count yet. */
+  /** The last version that was put on disk; two of them while the newer one is only staged. */
   #flushed = [];
   #flushedAt = now();
 
@@ -263,14 +263,16 @@ export class Shelf {
     return now() - this.#flushedAt > FLUSH_MS;
   }
 
-  add(header, kept, durable) {
+  /** While a version is only staged, the one before it is what counts. */
+  add(header, keep, durable, staged) {
     const { version } = header;
+    const kept = staged ? Math.max(keep, 2) : keep;
     const present = new Set(this.#files === null ? this.#find(version, kept) : []);
     const removable = new Set(present);
     this.#files.set(version, filesOf(header));
     if (durable) {
       for (const name of this.#files.get(version)) this.onDisk.add(name);
-      this.#flushed = [...this.#flushed.slice(-1), version];
+      this.#flushed = staged ? [...this.#flushed.slice(-1), version] : [version];
       this.#flushedAt = now();
     }
     for (const old of [...this.#files.keys()].sort((a, b) => a - b).slice(0, -kept)) {

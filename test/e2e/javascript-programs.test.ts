@@ -1,6 +1,7 @@
 /** What programs in JavaScript may do to the language and to their kernel, and what their session holds all the same. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { SessionClient } from "../support/client.ts";
 import { oneServer } from "../support/one-server.ts";
 
@@ -212,5 +213,21 @@ test("pipes in the place of state files hold up neither a save nor the agent", a
     for (let time = 0; time < 12; time++) await session.run("x = 2");
     assert.ok(performance.now() - startedAt < 20_000);
     assert.equal((await session.run("x")).results[0].text, "2");
+  }
+});
+
+test("what goes on unseen between runs is saved, and leaves the next run's environment alone", async () => {
+  for (const language of ["node", "deno"]) {
+    const session = await it.client.create(`unseen-${language}`, { language });
+    const set = 'box.n = 1; process.env.LEFT = "1"; delete process.env.HOME';
+    await session.prints(
+      "",
+      `const process = require("node:process"); const { setTimeout: later } = require("node:timers");
+      const box = { n: 0 }; later(() => { ${set}; }, 50).unref(); undefined`,
+    );
+    await sleep(200);
+    await session.prints("1 undefined true\n", "console.log(box.n, process.env.LEFT, 'HOME' in process.env)");
+    await session.prints("ran\n", "process.env.LEFT = '2'; delete process.env.HOME; console.log('ran')");
+    await session.prints("undefined true\n", "console.log(process.env.LEFT, 'HOME' in process.env)");
   }
 });
