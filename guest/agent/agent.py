@@ -40,6 +40,7 @@ class Agent(ServerSide, RunSide, KernelSide):
         self.keep = 20  # versions
         self.is_saving_all = False
         self.leaving = False  # saving for the last time
+        self.leaves_at = 0.0  # then, whatever became of that
         self.rolling_back = None
         self.frozen = None  # processes that stand still, while an image of all may be made
         self.kernel_status = None  # of a kernel that ended while all stood still: replaced when they go on

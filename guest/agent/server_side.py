@@ -12,6 +12,8 @@ from wire import FrameError, encode_frame, to_json
 PROTOCOL = 4
 MAX_LISTED = 1_000
 FREEZE_SECONDS = 5.0
+# For the last save, of which a part may be a child with a limit of its own.
+LEAVE_SECONDS = 150.0
 # Longer than any image takes to be written or a copy of its files to be made; what waits for that stands still.
 FROZEN_SECONDS = 900.0
 # A sandbox that was imaged goes on by being dialled from, here or where it is restored.
@@ -72,7 +74,10 @@ class ServerSide:
             self.thaw()
         if now >= self.line.gives_up_at and self.run is None and not self.leaving and self.kernel.is_ready:
             self.leaving = True
+            self.leaves_at = now + LEAVE_SECONDS
             self.save_all(self.version, self.keep)
+        if self.leaving and now >= self.leaves_at:
+            os._exit(0)  # its last save does not end: the one before it stays
         if now >= self.line.dials_at:
             try:
                 self.line.dial()

@@ -154,15 +154,14 @@ class ValueWriter:
             data = b"".join(self._parts)
             return files.add_inline(data), 0
         name = self._digest.hexdigest()
-        target = f"{VALUES}/{name}"
         written = 0
-        if _has_size(target, self.size):
+        if _size_of(f"values/{name}") == self.size:
             self.discard()
         else:
             if self._durable:
                 posix.fsync(self._descriptor)
             posix.close(self._descriptor)
-            posix.rename(self._path, target)
+            put_in_place(self._path, f"{VALUES}/{name}")
             written = self.size
         return [f"values/{name}", 0, self.size, name], written
 
@@ -173,11 +172,11 @@ class ValueWriter:
             self._descriptor = None
 
 
-def _has_size(path, size):
+def _size_of(name):
     try:
-        return posix.lstat(path).st_size == size
+        return posix.lstat(f"{STATE}/{name}").st_size
     except OSError:
-        return False
+        return -1
 
 
 class InlineData:
@@ -210,6 +209,7 @@ def write_version(header, data, durable, stage, on_disk=frozenset()):
     finally:
         posix.close(descriptor)
     if durable:
+        make_folders()
         for name in files_of(header) - on_disk - {f"versions/{header['version']}"}:
             sync_file(name)
         sync_folder(VALUES)
@@ -222,14 +222,37 @@ def open_version(path):
     try:
         posix.rename(SPARE, path)
     except OSError:
-        pass  # there is none, or something that the guest put there
-    descriptor = posix.open(path, FILE_FLAGS & ~posix.O_TRUNC, 0o600)
-    status = posix.fstat(descriptor)
-    if S_ISREG(status.st_mode) and status.st_nlink == 1:
-        return descriptor, status.st_size
-    posix.close(descriptor)  # known under another name, too: of a copy by links, or the guest's
-    posix.unlink(path)
+        pass  # there is none
+    try:
+        descriptor = posix.open(path, FILE_FLAGS & ~posix.O_TRUNC, 0o600)
+    except OSError:
+        descriptor = None  # no file: something that the guest put there
+    else:
+        status = posix.fstat(descriptor)
+        if S_ISREG(status.st_mode) and status.st_nlink == 1:
+            return descriptor, status.st_size
+        posix.close(descriptor)  # known under another name, too: of a copy by links, or the guest's
+    put_aside(path)
     return posix.open(path, FILE_FLAGS | posix.O_EXCL, 0o600), 0
+
+
+def put_aside(path):
+    """Whatever is there, it is not in the way any more."""
+    try:
+        posix.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        posix.rename(path, staging_path())  # a folder: it stays the guest's
+
+
+def put_in_place(path, target):
+    """Gives a file that was written its name, also when the program has removed the folder that it belongs into."""
+    try:
+        posix.rename(path, target)
+    except FileNotFoundError:
+        make_folders()
+        posix.rename(path, target)
 
 
 def staged_version(version):
@@ -237,22 +260,21 @@ def staged_version(version):
 
 
 def commit_version(version, durable):
-    try:
-        posix.rename(staged_version(version), f"{VERSIONS}/{version}")
-    except FileNotFoundError:
-        make_folders()  # the program has removed them
-        posix.rename(staged_version(version), f"{VERSIONS}/{version}")
+    put_in_place(staged_version(version), f"{VERSIONS}/{version}")
     if durable:
         sync_folder(VERSIONS)
 
 
+def _names_in(folder):
+    try:
+        return posix.listdir(folder)
+    except OSError:
+        return []  # the program has removed it
+
+
 def version_numbers():
     """Those in the folder, newest first."""
-    try:
-        names = posix.listdir(VERSIONS)
-    except OSError:
-        return []
-    return sorted((int(name) for name in names if name.isdecimal() and len(name) < 16), reverse=True)
+    return sorted((int(name) for name in _names_in(VERSIONS) if name.isdecimal() and len(name) < 16), reverse=True)
 
 
 def open_state_file(name):
@@ -427,6 +449,11 @@ def files_of(header):
     return {place[0] for place in places_of(header)} | {f"versions/{header['version']}"}
 
 
+def is_whole(header):
+    """Whether all files that a version needs are there: its own may be for the sake of a later one."""
+    return all(_size_of(name) >= 0 for name in files_of(header))
+
+
 class Shelf:
     """The versions that are kept, and which files they need: what nobody needs any more is removed."""
 
@@ -439,6 +466,9 @@ class Shelf:
 
     @property
     def is_flush_due(self):
+        """Of the versions that an earlier kernel left it is not known which is on disk: until one of its own is, all stay."""
+        if self._files is None and version_numbers():
+            return True
         return time.monotonic() - self._flushed_at > FLUSH_SECONDS
 
     def _read(self, but):
@@ -451,7 +481,7 @@ class Shelf:
                 except (Damaged, OSError, KeyError, TypeError):
                     continue
         self._flushed = sorted(self._files)[: -self.kept]
-        return {f"versions/{name}" for name in posix.listdir(VERSIONS)} | {f"values/{name}" for name in posix.listdir(VALUES)}
+        return {f"{folder}/{name}" for folder in ("versions", "values") for name in _names_in(f"{STATE}/{folder}")}
 
     def add(self, header, staged, durable):
         """
@@ -489,6 +519,8 @@ def listing(limit):
     for version in version_numbers()[:MAX_LISTED_VERSIONS]:
         try:
             header = read_header(version)
+            if not is_whole(header):
+                continue  # only its small groups are there still, for later versions
             entry = {key: header[key] for key in ("version", "run", "at", "changed", "written", "bytes")}
             rows = variables_of(header)[:limit] if not versions else variables
         except Exception:
@@ -520,5 +552,7 @@ def now_ms():
 def copy_version(version, to):
     """Makes an earlier version the newest, under a new number. Raises Damaged when it is not kept."""
     header = read_header(version)
+    if not is_whole(header):
+        raise Damaged(f"version {version} is not kept any more")
     header.update(version=to, at=now_ms(), changed=["*"], written=0)
     write_version(header, b"", durable=True, stage=False)

@@ -184,7 +184,7 @@ class BashKernel(PlainKernel):
 
     def environment_lines(self, env):
         """Variables of this run only: those of the last one are gone, or what the session itself has set."""
-        lines = [self.before(name) if text is None else text for name, text in self.overlaid.items() if name not in env]
+        lines = [self.before(name) if text is None else text for name, text in self.overlaid.items()]
         self.overlaid = {}
         for name, value in env.items():
             if name.isidentifier():

@@ -59,10 +59,13 @@ class Kernel {
     this.#prepareProcess();
     this.#modules.install(IMPORT);
     const restored = await this.#saver.restore();
+    const { promise, resolve } = Promise.withResolvers();
+    this.#turn = promise; // a request that comes at once is not counted among what is the kernel's own
     this.#line.listen();
     this.#line.send({ type: "ready", restored });
     if (!isDeno) await this.#startWatchdog();
     this.#saver.settle();
+    resolve();
   }
 
   /** What a first program would wait for is compiled when it is first called: an empty one takes the way of each. */
@@ -172,7 +175,6 @@ class Kernel {
     if (header.save !== "sync") note();
     await this.#evaluator.release();
     if (header.save === "async") await this.#saveBehind(save);
-    if (this.#saver.isQuiet) this.#environment.look();
   }
 
   #endRun() {

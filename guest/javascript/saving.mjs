@@ -206,11 +206,6 @@ export class Saver {
     return Math.max(0, resources.length - this.#ownResources);
   }
 
-  /** Whether nothing of a program can happen before the next run, as far as the platform tells. */
-  get isQuiet() {
-    return !this.#goesOn && this.background === 0;
-  }
-
   /** Counts the kernel's own timers and pipes, before any program has run. */
   settle() {
     this.#ownResources = process.getActiveResourcesInfo?.().length ?? 0;

@@ -28,8 +28,15 @@ export class Damaged extends Error {}
 
 const digestOf = (data) => createHash("sha256").update(data).digest();
 
+/** One by one: below a folder that the host has removed, a `recursive` mkdir tries for ever. */
 export function makeFolders() {
-  for (const path of [VERSIONS, VALUES]) fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+  for (const path of [VERSIONS, VALUES]) {
+    try {
+      fs.mkdirSync(path, { mode: 0o700 });
+    } catch (error) {
+      if (error.code !== "EEXIST") throw error;
+    }
+  }
 }
 
 /** What a save that was killed has left. */
@@ -61,11 +68,18 @@ function openVersion(path) {
       // the guest has taken it
     }
   }
-  const descriptor = fs.openSync(path, WRITE, 0o600);
-  const status = fs.fstatSync(descriptor);
-  if (status.isFile() && status.nlink === 1) return [descriptor, status.size];
-  fs.closeSync(descriptor); // known under another name, too: of a copy by links, or the guest's
-  fs.unlinkSync(path);
+  let descriptor;
+  try {
+    descriptor = fs.openSync(path, WRITE, 0o600);
+  } catch {
+    // no file: something that the guest put there
+  }
+  if (descriptor !== undefined) {
+    const status = fs.fstatSync(descriptor);
+    if (status.isFile() && status.nlink === 1) return [descriptor, status.size];
+    fs.closeSync(descriptor); // known under another name, too: of a copy by links, or the guest's
+  }
+  fs.rmSync(path, { force: true, recursive: true });
   return [fs.openSync(path, WRITE | O_EXCL, 0o600), 0];
 }
 
@@ -193,16 +207,19 @@ export function writeVersion(header, data, durable, stage, onDisk) {
   if (durable) syncFolder(VERSIONS);
 }
 
-export function versionNumbers() {
+function namesIn(folder) {
   try {
-    return fs
-      .readdirSync(VERSIONS)
-      .filter((name) => /^\d{1,15}$/.test(name))
-      .map(Number)
-      .sort((a, b) => b - a);
+    return fs.readdirSync(folder);
   } catch {
-    return []; // nothing was ever saved here
+    return []; // nothing was ever saved here, or the program has removed it
   }
+}
+
+export function versionNumbers() {
+  return namesIn(VERSIONS)
+    .filter((name) => /^\d{1,15}$/.test(name))
+    .map(Number)
+    .sort((a, b) => b - a);
 }
 
 function read(name) {
@@ -259,7 +276,9 @@ export class Shelf {
   #flushed = [];
   #flushedAt = now();
 
+  /** Of the versions that an earlier kernel left it is not known which is on disk: until one of its own is, all stay. */
   get isFlushDue() {
+    if (this.#files === null && versionNumbers().length > 0) return true;
     return now() - this.#flushedAt > FLUSH_MS;
   }
 
@@ -298,8 +317,8 @@ export class Shelf {
       }
     }
     this.#flushed = [...this.#files.keys()].sort((a, b) => a - b).slice(0, -kept);
-    return [VERSIONS, VALUES].flatMap((folder) =>
-      fs.readdirSync(folder).map((name) => `${folder.slice(STATE.length + 1)}/${name}`),
+    return ["versions", "values"].flatMap((folder) =>
+      namesIn(`${STATE}/${folder}`).map((name) => `${folder}/${name}`),
     );
   }
 }

@@ -17,7 +17,9 @@ export const NOTHING_SAVED: SavedState = {
   rolledBack: null,
 };
 
+/** A report may be heard late, with the answer of a later run: what is known to be saved is not forgotten for it. */
 export function noteSaved(state: SavedState, report: SavedFrame): void {
+  if (report.version < state.savedVersion) return;
   state.failure = report.failed;
   if (report.failed !== null) return;
   state.savedVersion = report.version;
@@ -55,7 +57,10 @@ export function noteEnd(row: SessionRow, end: EndFrame, outcome: Outcome, known:
     const reason = outcome.error?.message ?? `The interpreter ended with exit status ${outcome.exitCode}`;
     saved.rolledBack ??= { version, reason: end.restored?.damage[0] ?? reason };
     saved.content = version;
-    if (end.restored !== null) saved.notKept = end.restored.not_kept;
+    if (end.restored !== null) {
+      saved.notKept = end.restored.not_kept;
+      if (end.restored.damage.length === 0) saved.savedVersion = Math.max(saved.savedVersion, version);
+    }
     return;
   }
   if (end.restored !== null || known.lossReason !== null) noteRestored(saved, end.restored, known.lossReason);

@@ -6,13 +6,13 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SessionClient } from "../support/client.ts";
 import { oneServer } from "../support/one-server.ts";
-import { until } from "../support/server.ts";
+import { TestServer, until } from "../support/server.ts";
 
 const it = oneServer({ ERA_DISK_MIB: "200" });
 
 /** The state folder of the session whose workspace holds this file. */
-function stateFolder(mark: string): string {
-  const root = join(it.server.dataDir, "sessions");
+function stateFolder(mark: string, server = it.server): string {
+  const root = join(server.dataDir, "sessions");
   const key = readdirSync(root).find((name) => existsSync(join(root, name, "workspace", mark)));
   return join(root, String(key), "state");
 }
@@ -149,27 +149,83 @@ test("a save that an answer waited for, and that failed, is told in that answer"
 
 test("a version that is on disk stays while later ones are not yet: a machine that loses power finds it", async () => {
   const FLUSH_MS = 5_000;
-  const programs = {
-    python: ["x = @", "print(x)"],
-    node: ["x = @", "console.log(x)"],
-    bash: ["x=@", 'echo "$x"'],
-  } as const;
-  const check = async (language: keyof typeof programs) => {
-    const [set, show] = programs[language];
-    const session = await it.client.create(`power-${language}`, { language });
+  const server = await TestServer.start({ ERA_KEEP_VERSIONS: "2", ERA_POOL: "python=0" });
+  const check = async (language: "python" | "node" | "bash", set: string, show: string, die: string) => {
+    const session = await server.client.create(`power-${language}`, { language });
     const mark = `mark-power-${language}`;
-    await it.client.expect(200, "PUT", `${session.path}/files/${mark}`, "");
+    await server.client.expect(200, "PUT", `${session.path}/files/${mark}`, "");
     await session.prints("", set.replace("@", "1"));
     await sleep(FLUSH_MS + 500);
     await session.prints("", set.replace("@", "2"));
-    for (let at = 0; at < 25; at++) await session.prints("", set.replace("@", "3"));
-    await hibernate(session);
-    const versions = join(stateFolder(mark), "versions");
+    for (let at = 0; at < 4; at++) await session.prints("", set.replace("@", "3"));
+    await saved(session, 6);
+    const versions = join(stateFolder(mark, server), "versions");
     const [oldest, ...later] = readdirSync(versions).sort((a, b) => Number(a) - Number(b));
-    assert.deepEqual([oldest, later.length], ["2", 20], language);
+    assert.deepEqual([oldest, later.length], ["2", 2], language);
     for (const name of later) truncateSync(join(versions, name));
-    const answer = await session.run(show);
-    assert.deepEqual([answer.stdout, answer.state.rolled_back.version], ["2\n", 2], language);
+    assert.equal((await session.run(die)).state.rolled_back.version, 2, language);
+    await session.prints("2\n", show);
   };
-  await Promise.all(Object.keys(programs).map((language) => check(language as keyof typeof programs)));
+  await Promise.all([
+    check("python", "x = @", "print(x)", "import os; os.kill(os.getpid(), 9)"),
+    check("node", "x = @", "console.log(x)", "process.kill(process.pid, 9)"),
+    check("bash", "x=@", "echo $x", "kill -9 $PPID"),
+  ]);
+  await server.stop();
+  await server.removeData();
+});
+
+test("what is put where the next version is to be written, or taken from there, costs nothing", async () => {
+  const put = ["mkfifo $S", "mkdir -p $S/deep", "ln -s /etc/passwd $S", ": >$S; chmod 0 $S"];
+  const check = async (language: "python" | "node" | "bash", set: string, show: string) => {
+    const session = await it.client.create(`spare-${language}`, { language });
+    await session.prints("", set);
+    await hibernate(session);
+    for (const command of [...put, "rm -rf /run/era-state/values"]) {
+      const before = await session.run(show);
+      assert.equal(before.stdout, "1\n");
+      await saved(session, before.state.version);
+      const shell = { command: `S=/run/era-state/.version-spare; rm -rf $S; ${command}` };
+      await it.client.expect(200, "POST", `${session.path}/shell`, shell);
+      const { state } = await session.run(show);
+      assert.deepEqual([state.save_failure, state.rolled_back], [undefined, null], `${language}: ${command}`);
+      await hibernate(session);
+    }
+    await session.prints("1\n", show);
+  };
+  await Promise.all([
+    check("python", "x = 1", "print(x)"),
+    check("node", "var x = 1", "console.log(x)"),
+    check("bash", "x=1", "echo $x"),
+  ]);
+});
+
+test("with one version kept, one that is on disk stays until another is; none is offered that is not whole", async () => {
+  const server = await TestServer.start({ ERA_KEEP_VERSIONS: "1", ERA_POOL: "python=0" });
+  const session = await server.client.create("one", { language: "python" });
+  const root = join(server.dataDir, "sessions");
+  const versions = () =>
+    readdirSync(root).flatMap((key) => readdirSync(join(root, key, "state", "versions")).map(Number));
+  await session.prints("", "a = 1");
+  await server.client.expect(200, "POST", `${session.path}/hibernate`);
+  for (const code of ["b = 1", "a = 2", "c = 1", "c = 2"]) await session.prints("", code);
+  await until("it is saved", async () => (await session.get()).state.saved_version >= 5);
+  assert.deepEqual(
+    versions().filter((version) => version === 2 || version === 5),
+    [2, 5],
+  );
+  const offered = async (): Promise<number[]> =>
+    (await server.client.expect(200, "GET", `${session.path}/versions`)).versions.map(
+      ({ version }: { version: number }) => version,
+    );
+  for (let round = 0; round < 3; round++) {
+    const version = (await offered()).find((each) => each >= 2 && each <= 5);
+    if (version === undefined) break;
+    await server.client.expect(200, "POST", `${session.path}/rollback`, { version });
+    const answer = await session.run("print(a, b)");
+    assert.equal(answer.stdout, version === 2 ? "1 1\n" : "2 1\n");
+    await saved(session, answer.state.version);
+  }
+  await server.stop();
+  await server.removeData();
 });
