@@ -229,3 +229,17 @@ test("with one version kept, one that is on disk stays until another is; none is
   await server.stop();
   await server.removeData();
 });
+
+test("sandboxes whose server is gone, and whose folders are, end", async () => {
+  const server = await TestServer.start({ ERA_ORPHAN_SECONDS: "1", ERA_POOL: "python=0" });
+  for (const [language, code] of Object.entries({
+    python: "x = 1",
+    node: "x = 1",
+    deno: "x = 1",
+    bash: "x=1",
+  }))
+    await (await server.client.create(language, { language })).prints("", code);
+  await server.kill();
+  await server.removeData();
+  await until("all have ended", () => server.processes().length === 0, 20_000);
+});
