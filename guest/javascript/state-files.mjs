@@ -28,15 +28,12 @@ export class Damaged extends Error {}
 
 const digestOf = (data) => createHash("sha256").update(data).digest();
 
-/** One by one: below a folder that the host has removed, a `recursive` mkdir tries for ever. */
+/**
+ * One by one: below a folder that the host has removed, a `recursive` mkdir tries for ever. None that is there is made: what
+ * is thrown then cannot be read where a program has variables with the names of built-ins.
+ */
 export function makeFolders() {
-  for (const path of [VERSIONS, VALUES]) {
-    try {
-      fs.mkdirSync(path, { mode: 0o700 });
-    } catch (error) {
-      if (error.code !== "EEXIST") throw error;
-    }
-  }
+  for (const path of [VERSIONS, VALUES]) if (!fs.existsSync(path)) fs.mkdirSync(path, { mode: 0o700 });
 }
 
 /** What a save that was killed has left. */
