@@ -32,6 +32,9 @@ for (const language of ["node", "deno"]) {
       await hibernate(session);
     }
     assert.deepEqual((await session.run("let later = 1")).state.not_kept, []);
+    await session.prints("", 'let large = "x".repeat(50_000);');
+    await hibernate(session);
+    assert.equal(await shows(session, "large.length"), "50000");
     if (language === "node") {
       const endless = await session.run("while (true) {}", { timeout: 0.5 });
       assert.deepEqual([endless.exit_code, endless.state.rolled_back], [124, null]);
