@@ -43,9 +43,8 @@ class TextState:
         version = request["version"]
         durable = durable or self._shelf.is_flush_due
         try:
-            if durable or self.header["version"] == 0:
-                state_files.make_folders()
             if self.header["version"] == 0:
+                state_files.make_folders()
                 state_files.remove_unfinished()
             header, data = self._next(request, result, values, lost)
             state_files.write_version(header, data, durable, stage, self._shelf.on_disk)

@@ -19,6 +19,7 @@ const now = performance.now.bind(performance);
 const { O_CREAT, O_EXCL, O_WRONLY, O_TRUNC, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_DIRECTORY } = fs.constants;
 /** A pipe that a guest has put in its place is not waited for. */
 const WRITE = O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK;
+const READ = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
 const SPARE = `${STATE}/.version-spare`;
 let hasSpare = false;
 let staged = 0;
@@ -173,7 +174,7 @@ function sizeOf(path) {
   if (!fs.existsSync(path)) return -1;
   let descriptor;
   try {
-    descriptor = fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    descriptor = fs.openSync(path, READ);
     return fs.fstatSync(descriptor).size;
   } catch {
     return -1; // something that the guest put there
@@ -183,12 +184,16 @@ function sizeOf(path) {
 }
 
 function syncFile(name) {
+  let descriptor;
   try {
-    const descriptor = fs.openSync(`${STATE}/${name}`, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    fs.fsyncSync(descriptor);
-    fs.closeSync(descriptor);
+    descriptor = fs.openSync(`${STATE}/${name}`, READ);
   } catch {
-    // the guest has removed it: that is found when it is read
+    return; // the guest has removed it: that is found when it is read
+  }
+  try {
+    fs.fsyncSync(descriptor);
+  } finally {
+    fs.closeSync(descriptor);
   }
 }
 
@@ -232,7 +237,7 @@ export function versionNumbers() {
 function read(name) {
   let descriptor;
   try {
-    descriptor = fs.openSync(`${STATE}/${name}`, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    descriptor = fs.openSync(`${STATE}/${name}`, READ);
     return fs.readFileSync(descriptor);
   } catch (cause) {
     throw new Damaged(`${name} cannot be read: ${cause.code}`);
