@@ -18,6 +18,7 @@ AGENT_PARTS = (
     ),
 )
 PLAIN_PARTS = (AGENT, ("text_state", "plain_kernel"))
+PLAIN_KERNELS = {"bash": ("/opt/era/bash", ("kernel",)), "go": ("/opt/era/go", ("standard_build", "kernel"))}
 PYTHON_PARTS = (PYTHON, ("environment", "workspace_modules", "display", "matplotlib_support", "kernel"))
 # Loaded when a session first has something to save: one-shot runs never do.
 PERSISTENCE = (PYTHON, ("description", "surroundings", "pickling", "grouping", "saving", "restoring"))
@@ -63,8 +64,8 @@ def program_of(language, memory_mib):
 
 def main(language, memory_mib):
     private = dict(vars(builtins))
-    if language in ("go", "bash"):
-        parts = load_all((AGENT_PARTS, PLAIN_PARTS, (f"/opt/era/{language}", ("kernel",))), {}, private)
+    if language in PLAIN_KERNELS:
+        parts = load_all((AGENT_PARTS, PLAIN_PARTS, PLAIN_KERNELS[language]), {}, private)
         parts["agent"].run_agent(parts["kernel"].serve)
         return
     if language != "python":

@@ -1,39 +1,70 @@
 """The Go kernel: each run is a whole program, built and run in the workspace. Nothing but files outlives a run.
 
-The program is laid over the workspace as a file that is not there, so that its imports resolve by the workspace's go.mod
-while the workspace stays as it is. The standard library is compiled in the image; the build cache is the session's own.
+For the go command the program is laid over the workspace as a file that is not there, so that its imports resolve by the
+workspace's go.mod while the workspace stays as it is. The build cache is the session's own; the standard library is compiled
+in the image.
 """
 
 import os
 
-from plain_kernel import PlainKernel
+import standard_build
+from plain_kernel import SIGINT, WORKSPACE, PlainKernel
 from wire import to_json
 
 GO = "/usr/bin/go"
 BUILD = "/tmp/era-go"
 NAME = "era_run.go"
+SOURCE = f"{BUILD}/{NAME}"
+PROGRAM = f"{BUILD}/program"
 # Has the standard library taken from where the image's build has put it.
-BUILD_ENVIRONMENT = {"GODEBUG": "installgoroot=all", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}
+GO_ENVIRONMENT = {"GODEBUG": "installgoroot=all", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}
 
 
 class GoKernel(PlainKernel):
+    def __init__(self, line):
+        super().__init__(line)
+        self.built = None  # source of the program that is there and is built of nothing else
+
     def run(self, header, code, pipes):
-        os.makedirs(BUILD, exist_ok=True)
-        source, overlay, program = f"{BUILD}/{NAME}", f"{BUILD}/overlay.json", f"{BUILD}/program"
-        _write(source, code)
-        _write(overlay, to_json({"Replace": {f"/workspace/{NAME}": source}}))
+        self.was_signalled = False
         env = self.environment_of(header)
-        # What the compiler says is not the program's output, but belongs to its standard error.
-        build = [GO, "build", "-overlay", overlay, "-o", program, NAME]
-        status = self.wait(self.spawn(build, {**env, **BUILD_ENVIRONMENT}, [pipes[1], pipes[1]]))
+        status = self.build(code, env, pipes)
         if status != 0:
             return status
-        # It stays: go does not link it again when nothing of it has changed.
         try:
-            return self.wait(self.spawn([program], env, pipes))
+            return self.step([PROGRAM], env, pipes)
         except OSError:
             os.write(pipes[1], b"go: what was built is no program: its package is not main\n")
             return 1 << 8
+
+    def build(self, code, env, pipes):
+        """Leaves the program, or answers what the go command ended with."""
+        is_plain = standard_build.is_plain(code, env)
+        if is_plain and code == self.built and os.path.exists(PROGRAM):
+            return 0
+        self.built = None
+        os.makedirs(BUILD, exist_ok=True)
+        _write(SOURCE, code)
+        if is_plain and self.build_plainly():
+            self.built = code
+            return 0
+        overlay = f"{BUILD}/overlay.json"
+        _write(overlay, to_json({"Replace": {f"{WORKSPACE}/{NAME}": SOURCE}}))
+        options = ["-ldflags", " ".join(standard_build.LINK_OPTIONS), "-overlay", overlay, "-o", PROGRAM]
+        # What the compiler says is not the program's output, but belongs to its standard error.
+        return self.step([GO, "build", *options, NAME], {**env, **GO_ENVIRONMENT}, [pipes[1], pipes[1]])
+
+    def build_plainly(self):
+        with open(os.devnull, "wb") as null:
+            pipes = [null.fileno()] * 2
+            steps = standard_build.steps(SOURCE, WORKSPACE, PROGRAM)
+            return all(self.step(argv, standard_build.ENVIRONMENT, pipes) == 0 for argv in steps)
+
+    def step(self, argv, env, pipes):
+        """Runs one program to its end; none once the run was told to end."""
+        if self.was_signalled:
+            return SIGINT
+        return self.wait(self.spawn(argv, env, pipes))
 
 
 def _write(path, content):
@@ -42,5 +73,6 @@ def _write(path, content):
 
 
 def serve(line):
-    os.chdir("/workspace")
+    os.chdir(WORKSPACE)
+    standard_build.read_ahead()
     GoKernel(line).serve()

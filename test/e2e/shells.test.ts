@@ -1,4 +1,4 @@
-/** Go as a language, and shell commands in sessions of any language. */
+/** Shell commands in sessions of any language. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Body, SessionClient } from "../support/client.ts";
@@ -55,30 +55,4 @@ test("a shell command that takes too long, or is interrupted, is ended with all 
   assert.equal((await shell(session, "kill -9 $$")).exit_code, 137);
   assert.equal((await it.client.call("POST", `${session.path}/shell`, {})).status, 400);
   assert.equal((await it.client.call("POST", "/api/sessions/nobody/shell", { command: "true" })).status, 404);
-});
-
-test("go builds and runs whole programs, tells compile errors, and takes files from the workspace", async () => {
-  const session = await it.client.create("go", { language: "go", memory_mib: 1024 });
-  const wrong = await session.run("package main\nfunc main() { undefined_name() }");
-  assert.deepEqual([wrong.exit_code, /undefined: undefined_name/.test(wrong.stderr)], [1, true]);
-  const code = `package main\nimport ("fmt"; "os"; "net/http")\nfunc main() { b, _ := os.ReadFile("in.txt"); fmt.Print(string(b), http.StatusOK); os.Exit(4) }`;
-  await fetch(`${it.server.url}${session.path}/files/in.txt`, { method: "PUT", body: "hi " });
-  const answer = await session.run(code, { timeout: 60 });
-  assert.deepEqual([answer.stdout, answer.exit_code], ["hi 200", 4]);
-  await hibernate(session);
-  const endless = await session.run("package main\nfunc main() { for {} }", { timeout: 8 });
-  assert.equal(endless.exit_code, 124);
-  await fetch(`${it.server.url}${session.path}/files/go.mod`, {
-    method: "PUT",
-    body: "module example\n\ngo 1.24\n",
-  });
-  await fetch(`${it.server.url}${session.path}/files/lib/lib.go`, {
-    method: "PUT",
-    body: 'package lib\nfunc Name() string { return "lib" }\n',
-  });
-  await session.prints(
-    "lib\n",
-    `package main\nimport ("example/lib"; "fmt")\nfunc main() { fmt.Println(lib.Name()) }`,
-    { timeout: 60 },
-  );
 });
