@@ -21,6 +21,8 @@ const MAX_TEXT = 64 << 10;
 const SIGTERM_MS = 300;
 const UNDEFINED_NAME = /^(\S+) is not defined$/;
 const now = performance.now.bind(performance);
+/** After a fault of this program, which would answer nothing any more: the agent starts another one, and says so. */
+const giveWay = process.kill.bind(process, process.pid, "SIGKILL");
 /** A save is told with the next answer, or alone when none comes; at once when the next run may have waited for it. */
 const REPORT_AFTER_MS = 20;
 const LONG_SAVE_MS = 5;
@@ -109,12 +111,15 @@ class Kernel {
   #exit(request) {
     const run = this.#run;
     run.isExiting = true;
+    let last = request;
     try {
       process.emit("exit", request.code);
-    } finally {
-      run.exit = request;
-      run.ended({ thrown: request });
+    } catch (error) {
+      if (error instanceof ExitRequest) last = error;
+      else write("stderr", describeError(error).traceback);
     }
+    run.exit = last;
+    run.ended({ thrown: last });
   }
 
   async #startWatchdog() {
@@ -131,7 +136,7 @@ class Kernel {
 
   #onFrame(header, payload) {
     if (header.whole) this.#line.hold(false); // its process would end when nothing of it is left to happen
-    this.#turn = this.#turn.then(() => this.#answer(header, payload));
+    this.#turn = this.#turn.then(() => this.#answer(header, payload)).catch(giveWay);
   }
 
   #answer(header, payload) {
@@ -144,12 +149,8 @@ class Kernel {
 
   /** A session has moved in before anything has run here. */
   async #restoreLate() {
-    try {
-      this.#line.send({ type: "ready", restored: await this.#saver.restore() });
-      this.#saver.settle();
-    } catch {
-      process.kill(process.pid, "SIGKILL"); // the agent starts another one, which fails at its start
-    }
+    this.#line.send({ type: "ready", restored: await this.#saver.restore() });
+    this.#saver.settle();
   }
 
   async #serve(header, code) {

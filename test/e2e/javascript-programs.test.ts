@@ -144,6 +144,14 @@ const { items, settings, size } = require("./store.cjs"); items.push(1, 2); sett
       `process.on("exit", (code) => console.log("bye", code)); process.exit(4)`,
     );
     assert.deepEqual([handled.exit_code, handled.stdout], [4, "bye 4\n"]);
+    const failing = await session.run(
+      `process.on("exit", () => { throw new Error("in a handler") }); process.exit(5)`,
+    );
+    assert.deepEqual([failing.exit_code, /Error: in a handler/.test(failing.stderr)], [5, true]);
+    const last = await session.run(
+      `process.removeAllListeners("exit"); process.on("exit", () => process.exit(6)); process.exit(7)`,
+    );
+    assert.deepEqual([last.exit_code, last.stderr], [6, ""]);
     await session.prints("on\n", "process.removeAllListeners('exit'); console.log('on')");
   });
 
