@@ -7,11 +7,12 @@ in memory of this process, where a program that empties or fills /tmp does not c
 
 import _signal
 import os
-import re
 import select
 
+import bash_text
 import processes
 import workspace
+from bash_text import EXIT, ORDER, OWN, REST, RUN, RUN_ALONE, quote
 from plain_kernel import SIGINT, SIGTERM, NotKept, PlainKernel
 
 BASH = "/bin/bash"
@@ -22,77 +23,6 @@ MAX_SAID_BYTES = 1 << 16
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_LOST = 100
 DUMP_MS = 5_000
-# Set anew by each shell.
-OWN = frozenset(
-    "BASH BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_ARGV0 BASH_CMDS BASH_COMMAND BASH_EXECUTION_STRING "
-    "BASH_LINENO BASH_LOADABLES_PATH BASH_SOURCE BASH_SUBSHELL BASH_VERSINFO BASH_VERSION COMP_WORDBREAKS DIRSTACK "
-    "EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD HOSTNAME HOSTTYPE LINENO MACHTYPE OLDPWD OPTERR OPTIND "
-    "OSTYPE PIPESTATUS PPID PS4 PWD RANDOM SECONDS SHELLOPTS SHLVL SRANDOM UID _".split()
-)
-# Without any subshell, since each costs a fork; ends with a mark, since a shell may be killed in it. The shell writes each
-# line by itself: of its options it says no more than the two variables that list those which are on. By names that no
-# program may have taken, and quoted, since IFS is the program's.
-SETUP = r"""
-__era_dump() {
-  {
-    \builtin printf 'cwd\0\\builtin cd -- %q\0umask\0\\builtin umask ' "$PWD"; \builtin umask
-    \builtin printf '\0options\0__era_options %q %q\0aliases\0' "$__era_on" "$BASHOPTS"; \builtin alias -p
-    \builtin printf '\0traps\0'; \builtin trap -p
-    \builtin printf '\0functions\0'; \builtin declare -f
-    \builtin printf '\0variables\0'; \builtin declare -p
-    \builtin printf '\0end'
-  } 2>/dev/null >|DUMP
-}
-__era_quiet() {
-  \unset -f builtin exec
-  __era_on=$SHELLOPTS
-  \builtin set +xvT
-}
-__era_exit() {
-  __era_quiet
-  __era_dump
-}
-__era_end() {
-  __era_status=$?
-  __era_quiet
-  \builtin echo "$__era_status" >&STATUS
-}
-__era_rest() {
-  \exec >/dev/null 2>&1
-  __era_dump
-  \builtin echo >&STATUS
-}
-__era_each() {
-  \builtin local rest=$3:
-  while [[ ${rest%:} ]]; do \builtin "$1" "$2" "${rest%%:*}"; rest=${rest#*:}; done
-}
-__era_options() {
-  __era_each shopt -u "$BASHOPTS"
-  __era_each shopt -s "$2"
-  __era_each set +o "$SHELLOPTS"
-  __era_each set -o "$1"
-  \builtin set +xvT
-}
-__era_lost() {
-  \builtin printf 'lost %s\n' "$1" >&STATUS
-}
-"""
-# Of a shell that goes on: the status first, since an answer waits for it. Nothing of it is traced.
-RUN = r"\builtin . %s; \builtin . %s; { __era_end; } 2>/dev/null"
-# Ordered by itself: whoever waits for the status may have to wait, on the same processor, until the shell waits.
-REST = "__era_rest"
-# Of one that ends with its program: nothing follows, so that it ends as a script does.
-RUN_ALONE = r"\builtin . %s; \builtin . %s"
-EXIT = "{ __era_exit; } 2>/dev/null"
-OWN_FUNCTION = re.compile(r"^__era_\w+ \(\) \n\{.*?^\}\n", re.M | re.S)
-FUNCTION = re.compile(r"^(?=(?:function )?(\S+) \(\) \n)", re.M)
-VARIABLE = re.compile(r"declare -\S+ (\w+)")
-TRAP = re.compile(r"^trap -- ('(?:[^']|'\\'')*') (\S+)\n?", re.M)
-PARTS = ("cwd", "umask", "options", "aliases", "traps", "functions", "variables")
-# In an order in which nothing that comes later stands in the way of what came before.
-ORDER = ("umask", "cwd", "variable", "traps", "aliases", "functions", "options")
-# What a shell stands without between runs, so that nothing of the kernel's own shows in what a program prints.
-MODES = {"xtrace": "x", "verbose": "v", "functrace": "T"}
 
 
 class BashKernel(PlainKernel):
@@ -100,10 +30,12 @@ class BashKernel(PlainKernel):
         super().__init__(line)
         self.shell = 0
         self.said = b""  # by the shell, not yet taken
-        self.owes_dump = self.names_sigterm = False
+        self.owes_dump = self.names_sigterm = self.is_prefixed = False
         self.held = {}  # what the shell holds, as it wrote it down last
         self.overlaid = {}  # variables of the run only -> what the session had under the name
-        self.dump, self.begin, self.start, self.spare = (os.memfd_create(name) for name in ("dump", "begin", "start", "run"))
+        names = ("dump", "traps", "begin", "start", "run")
+        self.dump, self.traps, self.begin, self.start, self.spare = map(os.memfd_create, names)
+        self.exit = EXIT % path_of(self.traps)
 
     def restore(self, texts):
         self.held = dict(texts)
@@ -143,12 +75,15 @@ class BashKernel(PlainKernel):
         self.names_sigterm = b"TERM" in code or "TERM" in self.held.get("traps", "")
         self.owes_dump = True
         os.ftruncate(self.dump, 0)
-        program = self.write_program(header["name"], self.mode() + code)
+        os.ftruncate(self.traps, 0)
+        prefix = bash_text.prefix(self.held)
+        self.is_prefixed = prefix != ""
+        program = self.write_program(header["name"], encode(prefix) + code)
         mine = f"/proc/{os.getpid()}/fd"
         begin = (
             f"\\exec </dev/null >{mine}/{pipes[0]} 2>{mine}/{pipes[1]}",
             *self.environment_lines(header["env"]),
-            f"\\builtin trap -- {quote(self.exit_trap() + EXIT)} EXIT\n",
+            f"\\builtin trap -- {quote(bash_text.exit_handler(self.held) + self.exit)} EXIT; __era_begun=\n",
         )
         put(self.begin, "\n".join(begin))
         self.order((RUN_ALONE if header["whole"] else RUN) % (path_of(self.begin), program))
@@ -168,15 +103,6 @@ class BashKernel(PlainKernel):
             put(self.spare, code)
             return path_of(self.spare)
         return path
-
-    def mode(self):
-        """What a program's first line begins with, so that its lines keep their numbers: the modes that the session has on."""
-        listed = self.held.get("options", "").partition(" ")[2].partition(" ")[0].split(":")
-        letters = "".join(letter for name, letter in MODES.items() if name in listed)
-        return f"\\builtin set -{letters};".encode() if letters else b""
-
-    def exit_trap(self):
-        return "".join(f"{unquote(text)}\n" for text, name in TRAP.findall(self.held.get("traps", "")) if name == "EXIT")
 
     def wants_sigterm(self):
         """Bash itself has a handler for it, whatever the program has: what the program says counts."""
@@ -219,7 +145,8 @@ class BashKernel(PlainKernel):
         self.tell({"type": "shell", "pid": self.shell})  # it may be as young as the run that it is for
         # Its end shows here: what it has started may hold the pipe open for longer.
         self.ended = os.pidfd_open(self.shell)
-        put(self.start, SETUP.replace("DUMP", path_of(self.dump)).replace("STATUS", str(STATUS_FD)) + self.restoring())
+        setup = bash_text.SETUP.replace("DUMP", path_of(self.dump)).replace("STATUS", str(STATUS_FD))
+        put(self.start, setup + self.restoring())
         self.order(f"\\builtin . {path_of(self.start)}")
 
     def restoring(self):
@@ -228,7 +155,7 @@ class BashKernel(PlainKernel):
         for kind in ORDER:
             for name, text in self.held.items():
                 if name.partition(" ")[0] == kind and text:
-                    lines.append(restoring_functions(text) if kind == "functions" else text)
+                    lines.append(bash_text.restoring(kind, text))
         return "\n".join(lines) + "\n"
 
     def order(self, lines):
@@ -292,35 +219,29 @@ class BashKernel(PlainKernel):
         self.owes_dump = False
         was_interrupted = self.shell == 0 and self.was_signalled
         if self.shell:
-            self.order(REST)
+            self.order(REST % path_of(self.traps))
             if self.has_said(DUMP_MS) is None:
                 processes.send(self.shell, processes.SIGCONT)  # something had it stand still
             if self.has_said(DUMP_MS) is None or self.listen() is None:
                 self.end_shell()
-        content = os.pread(self.dump, os.fstat(self.dump).st_size, 0)
-        os.ftruncate(self.dump, 0)
-        parts = content.decode("utf-8", "surrogateescape").split("\0")
-        if was_interrupted or tuple(parts[:-1:2]) != PARTS or parts[-1] != "end":
+        parts = take(self.dump).split("\0")
+        if was_interrupted or tuple(parts[:-1:2]) != bash_text.PARTS or parts[-1] != "end":
             raise NotKept("the shell ended before it had written down what it held")
-        held = dict(zip(PARTS, parts[1::2]))
-        held["functions"] = OWN_FUNCTION.sub("", held["functions"])
-        held["traps"] = "".join(self.traps_in(held["traps"]))
+        held = dict(zip(bash_text.PARTS, parts[1::2]))
+        self.version = self.run_version
+        if self.is_prefixed and not bash_text.BEGUN.search(held["variables"]):
+            return  # bash could not read its first line: nothing of the program has run
+        held["functions"] = bash_text.OWN_FUNCTION.sub("", held["functions"])
+        held["traps"] = bash_text.traps_in(take(self.traps), self.exit)
         held.update(self.variables_in(held.pop("variables")))
-        self.held, self.version = held, self.run_version
+        self.held = held
         self.lost = {name: reason for name, reason in self.lost.items() if f"{name} () \n" not in held["functions"]}
-
-    @staticmethod
-    def traps_in(text):
-        for quoted, name in TRAP.findall(text):
-            handler = unquote(quoted).removesuffix(EXIT).removesuffix("\n") if name == "EXIT" else unquote(quoted)
-            if handler or name != "EXIT":
-                yield f"trap -- {quote(handler)} {name}\n"
 
     def variables_in(self, text):
         """One declaration a line: bash writes line ends inside of values as escapes. The run's own are not the session's."""
         found = {}
         for line in text.split("\n"):
-            match = VARIABLE.match(line)
+            match = bash_text.VARIABLE.match(line)
             name = match and match[1]
             if name and name not in OWN and name not in self.overlaid and not name.startswith("__era_") and line != self.initial(name):
                 found[f"variable {name}"] = line
@@ -346,21 +267,19 @@ def become_shell(environment, script, status):
         os._exit(127)
 
 
-def restoring_functions(text):
-    """All of them at once; if the shell does not read them back, one by one, so that it is told which."""
-    starts = [match.start() for match in FUNCTION.finditer(text)]
-    pieces = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)])]
-    each = [f"\\builtin eval -- {quote(piece)} || __era_lost {quote(FUNCTION.match(piece)[1])}" for piece in pieces]
-    together = f"\\builtin eval -- {quote(text)} || {{\n" + "\n".join(each or [":"]) + "\n}"
-    return f"\\builtin shopt -s extglob\n{together}"
-
-
 def path_of(descriptor):
     return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
 def encode(text):
     return text.encode("utf-8", "surrogateescape")
+
+
+def take(descriptor):
+    """Empties a file in memory."""
+    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    os.ftruncate(descriptor, 0)
+    return content.decode("utf-8", "surrogateescape")
 
 
 def put(descriptor, content):
@@ -386,14 +305,6 @@ def write(path, content):
             content = content[os.write(descriptor, content) :]
     finally:
         os.close(descriptor)
-
-
-def quote(text):
-    return "'" + text.replace("'", "'\\''") + "'"
-
-
-def unquote(text):
-    return text[1:-1].replace("'\\''", "'")
 
 
 def serve(line):

@@ -189,6 +189,35 @@ test("what traces and traps of bash print is the program's only", async () => {
   await session.prints("y\n", "yes | head -1");
 });
 
+test("traps of errors, of returns and of every command see the program's only, in each run and over sleep", async () => {
+  const session = await it.client.create("watched", { language: "bash" });
+  const runs: [code: string, stdout: string][] = [
+    [
+      `trap 'echo "E $LINENO"
+echo it' ERR; false`,
+      "E 2\nit\n",
+    ],
+    ["\nfalse; true", "E 2\nit\n"],
+    ["x=( ;", ""], // nothing of it runs
+    ["sleep", ""],
+    ["false; false", "E 1\nit\nE 1\nit\n"],
+    ["exit 4", ""],
+    ["trap 'echo \"+ $BASH_COMMAND\"' DEBUG; x=1; echo hi", "+ x=1\n+ echo hi\nhi\n"],
+    ["echo two", "+ echo two\ntwo\n"],
+    ["sleep", ""],
+    ["set -T; f() { echo in; }", "+ set -T\n"],
+    ["f", "+ f\n+ f\n+ echo in\nin\n"],
+    ["trap - DEBUG ERR; false", "+ trap - DEBUG ERR\n"],
+    ["set +T; trap 'echo R' RETURN; f", "in\nR\n"], // of the program, which is a file that is sourced
+    ["set -T; f", "in\nR\nR\n"],
+    ["trap - RETURN; f", "in\n"],
+    ["f", "in\n"],
+  ];
+  for (const [code, stdout] of runs)
+    if (code === "sleep") await hibernate(session);
+    else assert.equal((await session.run(code)).stdout, stdout, code);
+});
+
 test("what a run alone has in its environment is as it was afterwards", async () => {
   const session = await it.client.create("path", { language: "bash" });
   await session.prints("/nowhere\n", "echo $PATH", { env: { PATH: "/nowhere" } });
