@@ -11,9 +11,11 @@ import { type FileEntry, walkFiles } from "./walk.ts";
 
 const GZIP = Buffer.from([0x1f, 0x8b]);
 const MAX_ENTRIES = 200_000;
+/** Of those that hold nothing: their headers wait in memory for a slow reader. What is more is left out. */
+const MAX_BARE_FOLDERS = 20_000;
 const PADDING = Buffer.alloc(64 << 10);
 
-/** Every regular file below a folder. A file that changes while it is read is cut or padded to the size it had. */
+/** Every folder and regular file below a folder. A file that changes while it is read is cut or padded to the size it had. */
 export function packTree(root: string): Readable {
   const archive = pack();
   addAll(archive, root).then(
@@ -24,7 +26,9 @@ export function packTree(root: string): Readable {
 }
 
 async function addAll(archive: Pack, root: string): Promise<void> {
-  const { files } = await walkFiles(root, MAX_ENTRIES);
+  const { files, bareFolders } = await walkFiles(root, MAX_ENTRIES);
+  for (const name of bareFolders.slice(0, MAX_BARE_FOLDERS))
+    archive.entry({ name, type: "directory", mode: 0o755 });
   for (const file of files) if (!archive.destroyed) await addOne(archive, root, file);
 }
 

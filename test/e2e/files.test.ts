@@ -168,13 +168,13 @@ test("a whole tree goes in and out as tar, plain and gzipped", async () => {
   }
   await session.prints(
     "deep\n0o755 0o644\n",
-    `import os\nprint(open("deep/a.txt").read())\nopen("empty", "w").close()
+    `import os\nprint(open("deep/a.txt").read())\nopen("empty", "w").close(); os.makedirs("bare/er"); os.symlink("/etc", "bare/er/link")
 print(*(oct(os.stat(name).st_mode & 0o777) for name in ("b.bin", "deep/a.txt")))`,
   );
   const archive = await fetch(`${it.server.url}${session.path}/archive`);
   writeFileSync(join(folder, "out.tar"), await bytes(archive));
   const listed = execFileSync("tar", ["-tf", join(folder, "out.tar")], { encoding: "utf8" });
-  assert.deepEqual(listed.trim().split("\n"), ["b.bin", "deep/a.txt", "empty"]);
+  assert.deepEqual(listed.trim().split("\n"), ["bare/er/", "b.bin", "deep/a.txt", "empty"]);
   assert.match(
     execFileSync("tar", ["-tvf", join(folder, "out.tar")], { encoding: "utf8" }),
     /^-rwxr-xr-x .*b\.bin$/m,
