@@ -63,12 +63,14 @@ RUN = r"\builtin . %s; \builtin . %s; { __era_end; } &>/dev/null"
 REST = r"{ \builtin trap -p >|%s; \builtin trap - DEBUG ERR RETURN; } &>/dev/null; __era_rest"
 # Of one that ends with its program: nothing follows, so that it ends as a script does.
 RUN_ALONE = r"\builtin . %s; \builtin . %s"
-EXIT = r"{ \builtin trap -p >|%s; __era_exit; } &>/dev/null"
+# A shell that ends within a function lists no trap of a watcher.
+ENDED = "ended in "
+EXIT = r'{ \unset -f builtin; \builtin echo "ended in ${FUNCNAME[*]-}" >|%s; \builtin trap -p >>%s; __era_exit; } &>/dev/null'
 OWN_FUNCTION = re.compile(r"^__era_\w+ \(\) \n\{.*?^\}\n", re.M | re.S)
 FUNCTION = re.compile(r"^(?=(?:function )?(\S+) \(\) \n)", re.M)
 VARIABLE = re.compile(r"declare -\S+ (\w+)")
 TRAP = re.compile(r"^trap -- ('(?:[^']|'\\'')*') (\S+)\n?", re.M)
-BEGUN = re.compile(r'^declare -\S+ __era_begun="1"$', re.M)
+NOT_BEGUN = re.compile(r'^declare -\S+ __era_begun=""$', re.M)
 PARTS = ("cwd", "umask", "options", "aliases", "functions", "variables")
 # In an order in which nothing that comes later stands in the way of what came before.
 ORDER = ("umask", "cwd", "variable", "traps", "aliases", "functions", "options")
@@ -101,14 +103,18 @@ def exit_handler(held):
     return f"{handler}\n" if handler else ""
 
 
-def traps_in(text, own):
-    """Those of the session, of what `trap -p` says: without `own`, which the kernel has put at the end of that of EXIT."""
-    lines = []
-    for quoted, name in TRAP.findall(text):
-        handler = unquote(quoted).removesuffix(own).removesuffix("\n") if name == "EXIT" else unquote(quoted)
-        if handler or name != "EXIT":
-            lines.append(f"trap -- {quote(handler)} {name}\n")
-    return "".join(lines)
+def traps_after(text, own, held):
+    """The session's traps after a run, by what `trap -p` said: without `own`, which the kernel puts at the end of that of EXIT."""
+    said, _, listed = text.partition("\n") if text.startswith(ENDED) else ("", "", text)
+    handlers = {name: unquote(quoted) for quoted, name in TRAP.findall(listed)}
+    handlers["EXIT"] = handlers.get("EXIT", "").removesuffix(own).removesuffix("\n")
+    if not handlers["EXIT"]:
+        del handlers["EXIT"]
+    if said.removeprefix(ENDED):
+        handlers.update((name, handler) for name, handler in handlers_in(held).items() if name in WATCHERS)
+    if said:
+        handlers.pop("DEBUG", None)  # it may be what has ended the shell, and would end each run
+    return "".join(f"trap -- {quote(handler)} {name}\n" for name, handler in handlers.items())
 
 
 def restoring(kind, text):

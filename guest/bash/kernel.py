@@ -35,7 +35,7 @@ class BashKernel(PlainKernel):
         self.overlaid = {}  # variables of the run only -> what the session had under the name
         names = ("dump", "traps", "begin", "start", "run")
         self.dump, self.traps, self.begin, self.start, self.spare = map(os.memfd_create, names)
-        self.exit = EXIT % path_of(self.traps)
+        self.exit = EXIT % (path_of(self.traps), path_of(self.traps))
 
     def restore(self, texts):
         self.held = dict(texts)
@@ -229,10 +229,10 @@ class BashKernel(PlainKernel):
             raise NotKept("the shell ended before it had written down what it held")
         held = dict(zip(bash_text.PARTS, parts[1::2]))
         self.version = self.run_version
-        if self.is_prefixed and not bash_text.BEGUN.search(held["variables"]):
+        if self.is_prefixed and bash_text.NOT_BEGUN.search(held["variables"]):
             return  # bash could not read its first line: nothing of the program has run
         held["functions"] = bash_text.OWN_FUNCTION.sub("", held["functions"])
-        held["traps"] = bash_text.traps_in(take(self.traps), self.exit)
+        held["traps"] = bash_text.traps_after(take(self.traps), self.exit, self.held)
         held.update(self.variables_in(held.pop("variables")))
         self.held = held
         self.lost = {name: reason for name, reason in self.lost.items() if f"{name} () \n" not in held["functions"]}

@@ -5,6 +5,7 @@ workspace's go.mod while the workspace stays as it is. The build cache is the se
 in the image.
 """
 
+import errno
 import os
 
 import standard_build
@@ -23,30 +24,33 @@ GO_ENVIRONMENT = {"GODEBUG": "installgoroot=all", "GOTOOLCHAIN": "local", "GOFLA
 class GoKernel(PlainKernel):
     def __init__(self, line):
         super().__init__(line)
-        self.built = None  # source of the program that is there and is built of nothing else
+        self.built = None  # of the program that is there: (source, identity), when it is built of nothing else
 
     def run(self, header, code, pipes):
         self.was_signalled = False
         env = self.environment_of(header)
-        status = self.build(code, env, pipes)
+        try:
+            status = self.build(code, env, pipes)
+        except OSError as cause:  # a full /tmp, or what a program has made of the folder
+            return failure(pipes, cause)
         if status != 0:
             return status
         try:
             return self.step([PROGRAM], env, pipes)
-        except OSError:
-            os.write(pipes[1], b"go: what was built is no program: its package is not main\n")
-            return 1 << 8
+        except OSError as cause:
+            is_program = cause.errno not in (errno.EACCES, errno.ENOEXEC)
+            return failure(pipes, cause if is_program else "what was built is no program: its package is not main")
 
     def build(self, code, env, pipes):
         """Leaves the program, or answers what the go command ended with."""
         is_plain = standard_build.is_plain(code, env)
-        if is_plain and code == self.built and os.path.exists(PROGRAM):
+        if is_plain and os.path.lexists(PROGRAM) and self.built == (code, identity(PROGRAM)):
             return 0
         self.built = None
         os.makedirs(BUILD, exist_ok=True)
         _write(SOURCE, code)
         if is_plain and self.build_plainly():
-            self.built = code
+            self.built = code, identity(PROGRAM)
             return 0
         overlay = f"{BUILD}/overlay.json"
         _write(overlay, to_json({"Replace": {f"{WORKSPACE}/{NAME}": SOURCE}}))
@@ -65,6 +69,18 @@ class GoKernel(PlainKernel):
         if self.was_signalled:
             return SIGINT
         return self.wait(self.spawn(argv, env, pipes))
+
+
+def identity(path):
+    """Another one for each file, and each change of it."""
+    info = os.lstat(path)
+    return info.st_dev, info.st_ino, info.st_ctime_ns
+
+
+def failure(pipes, cause):
+    """Answers a status of 1, with the cause told."""
+    os.write(pipes[1], f"go: {cause}\n".encode())
+    return 1 << 8
 
 
 def _write(path, content):

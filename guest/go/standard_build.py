@@ -14,9 +14,10 @@ ENVIRONMENT = {"GOROOT": os.path.realpath("/usr/lib/go"), "PATH": "/usr/bin:/bin
 # Without what only a debugger reads, as `go run` does.
 LINK_OPTIONS = ["-s", "-w"]
 # What the go command would read in the source, or tell the program of itself.
-OF_THE_GO_COMMAND = (b"//go:debug", b"//go:embed", b"runtime/debug")
+OF_THE_GO_COMMAND = (b"//go:debug", b"//go:embed", b"runtime/debug", b"debug/buildinfo")
 # Where it would take its orders from.
-ORDERS = ("/workspace/go.mod", "/workspace/go.work", "/go.mod", "/go.work", os.path.expanduser("~/.config/go/env"))
+FILES = ("/workspace/go.mod", "/workspace/go.work", "/workspace/default.pgo", "/go.mod", "/go.work")
+ORDERS = (*FILES, os.path.expanduser("~/.config/go/env"))
 # What the other variables whose names begin like its own are for does not depend on how a program is built.
 NO_ORDERS = {"GOCACHE", "GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOMODCACHE", "GOPATH", "GOPROXY", "GOSUMDB", "GOTRACEBACK"}
 

@@ -16,8 +16,15 @@ const KERNEL_FRAME = /^ +at .*(?:\/opt\/era\/|node:inspector|ext:deno_node\/insp
 
 /** Asked for by process.exit() in a program. */
 export class ExitRequest {
+  #isOne = true;
+
   constructor(code) {
     this.code = code;
+  }
+
+  /** Calls nothing of a program's, whatever it has thrown. */
+  static is(value) {
+    return typeof value === "object" && value !== null && #isOne in value;
   }
 }
 
@@ -127,6 +134,15 @@ export class Evaluator {
 
 /** What is printed of an error, and told as data: its stack without the kernel's own frames. */
 export function describeError(error) {
+  try {
+    return described(error);
+  } catch {
+    const message = "an error that cannot be shown"; // what tells of it fails itself
+    return { name: "Error", message, traceback: `Uncaught ${message}\n` };
+  }
+}
+
+function described(error) {
   if (
     !(error instanceof Error) &&
     !(typeof error?.stack === "string" && typeof error?.message === "string")
@@ -152,7 +168,7 @@ export function describeError(error) {
 export function show(value) {
   try {
     return globalThis.Deno === undefined ? util.inspect(value) : Deno.inspect(value);
-  } catch (error) {
-    return `<${typeof value}: it cannot be shown: ${error?.name}>`;
+  } catch {
+    return `<${typeof value} that cannot be shown>`;
   }
 }

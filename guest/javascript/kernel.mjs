@@ -87,9 +87,11 @@ class Kernel {
   #prepareProcess() {
     install((run, stream, bytes) => this.#line.send({ type: "late", run: run.id, stream }, bytes));
     const exit = (code) => {
-      const request = new ExitRequest(Number(code ?? process.exitCode ?? 0) & 0xff);
-      if (isOfCurrentRun() && !this.#run.isExiting) this.#exit(request);
-      if (!this.#isHandling) throw request; // there it would end the process
+      if (isOfCurrentRun()) {
+        if (code !== undefined) process.exitCode = code;
+        if (!this.#run.isExiting) this.#exit();
+      }
+      if (!this.#isHandling) throw new ExitRequest(exitStatus()); // there it would end the process
     };
     process.exit = exit;
     if (isDeno) Deno.exit = exit;
@@ -101,25 +103,24 @@ class Kernel {
           this.#isHandling = false;
         });
         // A handler of the program's own deals with it.
-        if (process.listenerCount(event) === 1 || error instanceof ExitRequest) this.#onLeftOver(error);
+        if (process.listenerCount(event) === 1 || ExitRequest.is(error)) this.#onLeftOver(error);
       });
     process.on("beforeExit", () => this.#onDrained());
     process.chdir("/workspace");
   }
 
   /** The run is over, whatever of the program still goes on: it may catch what is thrown, but says nothing any more. */
-  #exit(request) {
+  #exit() {
     const run = this.#run;
     run.isExiting = true;
-    let last = request;
     try {
-      process.emit("exit", request.code);
+      process.emit("exit", exitStatus());
     } catch (error) {
-      if (error instanceof ExitRequest) last = error;
-      else write("stderr", describeError(error).traceback);
+      if (!ExitRequest.is(error)) write("stderr", describeError(error).traceback);
+    } finally {
+      run.exit = new ExitRequest(exitStatus()); // a handler may have changed it
+      run.ended({ thrown: run.exit });
     }
-    run.exit = last;
-    run.ended({ thrown: last });
   }
 
   async #startWatchdog() {
@@ -278,18 +279,18 @@ class Kernel {
 
   #onLeftOver(error) {
     if (isOfCurrentRun()) this.#run.ended({ thrown: error });
-    else if (!(error instanceof ExitRequest)) write("stderr", describeError(error).traceback);
+    else if (!ExitRequest.is(error)) write("stderr", describeError(error).traceback);
   }
 
   #conclude(ended) {
-    const exit = this.#run.exit ?? (ended.thrown instanceof ExitRequest ? ended.thrown : undefined);
+    const exit = this.#run.exit ?? (ExitRequest.is(ended.thrown) ? ended.thrown : undefined);
     if (exit !== undefined) return { outcome: "exited", exit_code: exit.code, error: null };
     if ("thrown" in ended) {
       const error = this.#explained(describeError(ended.thrown));
       write("stderr", error.traceback);
       return { outcome: "raised", exit_code: 1, error };
     }
-    const code = Number(process.exitCode ?? 0) & 0xff;
+    const code = exitStatus();
     if (code !== 0) return { outcome: "exited", exit_code: code, error: null };
     const results = ended.isMain
       ? Buffer.from(toJson([{ main: true, text: show(ended.value).slice(0, MAX_TEXT).toWellFormed() }]))
@@ -316,6 +317,10 @@ function reseed() {
     globalThis.crypto.getRandomValues(words);
     return (words[0] * 2 ** 21 + (words[1] >>> 11)) / 2 ** 53;
   };
+}
+
+function exitStatus() {
+  return Number(process.exitCode ?? 0) & 0xff;
 }
 
 function interruption() {

@@ -218,6 +218,29 @@ echo it' ERR; false`,
     else assert.equal((await session.run(code)).stdout, stdout, code);
 });
 
+test("bash keeps what a run leaves under traps and modes, whatever it unsets and however it ends", async () => {
+  const cases: [string[], string, string][] = [
+    [
+      ["trap 'echo e' ERR", "unset $(compgen -v) 2>/dev/null; x=5; trap - ERR"],
+      "5\n",
+      "echo $x; false; true",
+    ],
+    [["set -x", "for v in $(compgen -v); do unset $v; done 2>/dev/null; y=6; set +x"], "6\n", "echo $y"],
+    [["trap 'echo e' ERR", "main() { exit 0; }; main"], "e\n", "false; true"],
+    [["trap 'echo e' ERR; set -e", "f() { false; }; f"], "e\n", "set +e; false; true"],
+    [["trap 'echo e' ERR", "trap - ERR; exit 0"], "x\n", "false; echo x"],
+    [["trap 'echo u' USR1", "builtin() { :; }; exit"], "u\n", "kill -USR1 $$; :"],
+    [["trap 'exit 3' DEBUG", "echo never"], "hi\n", "echo hi"],
+  ];
+  for (const [at, [runs, stdout, check]] of cases.entries()) {
+    const session = await it.client.create(`left-${at}`, { language: "bash" });
+    for (const code of runs) await session.run(code);
+    assert.equal((await session.run(check)).stdout, stdout, runs.join("; then "));
+    await hibernate(session);
+    assert.equal((await session.run(check)).stdout, stdout, `${runs.join("; then ")}, after sleep`);
+  }
+});
+
 test("what a run alone has in its environment is as it was afterwards", async () => {
   const session = await it.client.create("path", { language: "bash" });
   await session.prints("/nowhere\n", "echo $PATH", { env: { PATH: "/nowhere" } });

@@ -121,3 +121,29 @@ test("an interrupted go build is not begun again", async () => {
   const { stderr: next } = await session.run('package main\nfunc main() { println("next") }');
   assert.equal(next, "next\n");
 });
+
+test("a built go program is run again only as it was, and what stands in a build's way is told", async () => {
+  const session = await it.client.create("go-again", { language: "go" });
+  const shell = (command: string) => it.client.expect(200, "POST", `${session.path}/shell`, { command });
+  const code = main(`"fmt"`, `fmt.Println("whole")`);
+  for (const harm of [
+    "true",
+    ": >/tmp/era-go/program",
+    "chmod -x /tmp/era-go/program",
+    "rm -r /tmp/era-go",
+  ]) {
+    await session.prints("whole\n", code);
+    await shell(harm);
+  }
+  await session.prints("whole\n", code);
+  await session.prints(
+    "",
+    main(`"os"`, `os.Remove(os.Args[0]); os.WriteFile(os.Args[0], []byte("#!/bin/sh\\necho fake\\n"), 0755)`),
+  );
+  await session.prints("whole\n", code);
+  await shell("rm -r /tmp/era-go; touch /tmp/era-go");
+  const refused = await session.run(code);
+  assert.deepEqual([refused.exit_code, /^go: .*era-go/.test(refused.stderr)], [1, true]);
+  await shell("rm /tmp/era-go");
+  await session.prints("whole\n", code);
+});

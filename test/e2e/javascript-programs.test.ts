@@ -148,10 +148,21 @@ const { items, settings, size } = require("./store.cjs"); items.push(1, 2); sett
       `process.on("exit", () => { throw new Error("in a handler") }); process.exit(5)`,
     );
     assert.deepEqual([failing.exit_code, /Error: in a handler/.test(failing.stderr)], [5, true]);
-    const last = await session.run(
-      `process.removeAllListeners("exit"); process.on("exit", () => process.exit(6)); process.exit(7)`,
-    );
-    assert.deepEqual([last.exit_code, last.stderr], [6, ""]);
+    for (const [handler, exit_code, stderr] of [
+      ["process.exit(6)", 6, ""],
+      ["process.exit()", 7, ""],
+      ["process.exitCode = 8", 8, ""],
+      [
+        "throw Object.defineProperty(new Error(), 'stack', { get() { throw 1 } })",
+        7,
+        "Uncaught an error that cannot be shown\n",
+      ],
+    ] as const) {
+      const last = await session.run(
+        `process.removeAllListeners("exit"); process.on("exit", () => { ${handler} }); try { process.exit(7) } catch {}`,
+      );
+      assert.deepEqual([last.exit_code, last.stderr], [exit_code, stderr], handler);
+    }
     await session.prints("on\n", "process.removeAllListeners('exit'); console.log('on')");
   });
 
