@@ -42,7 +42,7 @@ __era_rest() {
   \builtin echo >&STATUS
 }
 __era_each() {
-  \builtin local rest=$3:
+  \builtin local "rest=$3:"
   while [[ ${rest%:} ]]; do \builtin "$1" "$2" "${rest%%:*}"; rest=${rest#*:}; done
 }
 __era_options() {
@@ -133,6 +133,11 @@ def restoring_functions(text):
     each = [f"\\builtin eval -- {quote(piece)} || __era_lost {quote(FUNCTION.match(piece)[1])}" for piece in pieces]
     together = f"\\builtin eval -- {quote(text)} || {{\n" + "\n".join(each or [":"]) + "\n}"
     return f"\\builtin shopt -s extglob\n{together}"
+
+
+def export(name, value):
+    """All of it quoted: under `set -k` an argument that looks like an assignment is none."""
+    return rf"\builtin export {quote(f'{name}={value}')}"
 
 
 def quote(text):

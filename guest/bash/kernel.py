@@ -12,7 +12,7 @@ import select
 import bash_text
 import processes
 import workspace
-from bash_text import EXIT, ORDER, OWN, REST, RUN, RUN_ALONE, quote
+from bash_text import EXIT, ORDER, OWN, REST, RUN, RUN_ALONE, export, quote
 from plain_kernel import SIGINT, SIGTERM, NotKept, PlainKernel
 
 BASH = "/bin/bash"
@@ -115,12 +115,12 @@ class BashKernel(PlainKernel):
         for name, value in env.items():
             if name.isidentifier():
                 self.overlaid[name] = self.held.get(f"variable {name}")
-                lines.append(f"\\builtin export {name}={quote(value)}")
+                lines.append(export(name, value))
         return lines
 
     def before(self, name):
         """What a variable of a run only goes back to, when the session has not set it."""
-        return f"\\builtin export {name}={quote(self.environment[name])}" if name in self.environment else f"\\builtin unset {name}"
+        return export(name, self.environment[name]) if name in self.environment else f"\\builtin unset {name}"
 
     def start_early(self):
         """Before a run waits for it. When a program holds every process slot, that run tries again."""

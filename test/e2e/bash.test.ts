@@ -77,6 +77,8 @@ const KEPT: [title: string, runs: string[], prints: string, check: string][] = [
     "not x 1\n",
     "echo $(f y) $v",
   ],
+  ["IFS of letters", ["x=1", "x=2; IFS=aeo; true"], "2\n", "echo $x"],
+  ["assignments anywhere", ["set -k; x=3"], "3\n", "echo $x"],
   ["IFS of digits", ["x=1", "x=2; IFS=0; true"], "2\n", "echo $x"],
   [
     "IFS that is read only",
