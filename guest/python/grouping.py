@@ -260,7 +260,7 @@ class Snapshot:
 
     def _extras(self):
         writer = _Bytes()
-        Pickler(writer, self.namespace, False).dump(surroundings.capture(self.kernel.first_path))
+        Pickler(writer, self.namespace, False).dump(self.saver.surroundings or surroundings.capture(self.kernel))
         return bytes(writer.content)
 
     def _sources(self, groups, carry, data):

@@ -11,6 +11,7 @@ from _io import FileIO, TextIOWrapper
 from posix import O_RDONLY, WNOHANG, _exit, chdir, close, dup2, getcwd, getpid, setsid, waitpid, write
 from posix import open as open_descriptor
 
+from after_import import after_import
 from display import Results
 from environment import Environment, track
 from kernel_process import Requests
@@ -33,6 +34,7 @@ SITES = [USER_SITE, "/usr/local/lib/python3.13/dist-packages", "/usr/lib/python3
 
 
 BUILTINS = dict(vars(builtins))
+Code = type((lambda: 0).__code__)
 
 
 class Descriptor(FileIO):
@@ -73,14 +75,16 @@ class Kernel:
         self.pid = getpid()
         self.interruptible = False
         self.loop = None
+        self.linecache = None  # the module, once something has imported it
         self.sources = {}
-        self.unpublished = {}
+        self.submodules = {}  # each "a.b" that a program has imported, in order
         self.environment = Environment()
         self.modules = WorkspaceModules()
         self.results = Results(figure_to_png)
         self.namespace = self._new_main()
         self._prepare_process()
         self.first_path = frozenset(sys.path)
+        after_import("linecache", self._on_linecache)
 
     def _new_main(self):
         main = type(sys)("__main__")
@@ -189,7 +193,9 @@ class Kernel:
             return {"version": 0, "run": "", "result": None, "not_kept": [], "damage": damage[:MAX_TOLD]}
         self.restored = restoring.Restored(self.namespace, header, self.first_path)
         self.sources.update(self.restored.sources)
-        self.unpublished.update(self.restored.sources)
+        if self.linecache is not None:
+            self._publish_sources(self.restored.sources)
+        self.submodules.update(dict.fromkeys(self.restored.submodules))
         self._persistence(header)
         told = {key: header[key] for key in ("version", "run", "result", "not_kept")}
         return {**told, "not_kept": told["not_kept"][:MAX_TOLD], "damage": damage[:MAX_TOLD]}
@@ -222,6 +228,9 @@ class Kernel:
 
     def waiting_modules(self):
         return self.restored.modules if self.restored is not None else {}
+
+    def waiting_submodules(self):
+        return self.restored.submodules if self.restored is not None else ()
 
     def lost(self):
         return self.restored.lost if self.restored is not None else {}
@@ -277,19 +286,19 @@ class Kernel:
 
     def _remember_source(self, name, code):
         """Kept for tracebacks and inspect.getsource, oldest forgotten first."""
-        self.sources[name] = self.unpublished[name] = code
+        self.sources[name] = code
         if len(self.sources) > MAX_SOURCES:
-            oldest = next(iter(self.sources))
-            del self.sources[oldest]
-            self.unpublished.pop(oldest, None)
-        self._publish_sources()
+            del self.sources[next(iter(self.sources))]
+        if self.linecache is not None:
+            self._publish_sources({name: code})
 
-    def _publish_sources(self):
-        """Hands them to linecache, once something has imported it: doing so here would cost every session."""
-        if (linecache := sys.modules.get("linecache")) is not None:
-            for name, code in self.unpublished.items():
-                linecache.cache[name] = _source_lines(name, code)
-            self.unpublished.clear()
+    def _publish_sources(self, sources):
+        for name, code in sources.items():
+            self.linecache.cache[name] = _source_lines(name, code)
+
+    def _on_linecache(self, linecache):
+        self.linecache = linecache
+        self._publish_sources(self.sources)
 
     def _attach(self, descriptors):
         for target, source in zip((1, 2), descriptors, strict=True):
@@ -324,12 +333,22 @@ class Kernel:
         self.codes = [compile(tree, name, "exec", TOP_LEVEL_AWAIT, True)]
         if last is not None:
             self.codes.append(compile(_ast.Expression(last.value), name, "eval", TOP_LEVEL_AWAIT, True))
+        if "import" in code:
+            for program in self.codes:
+                self._note_submodules(program)
         if self.saver is not None:
             self.saver.before_run(self.codes)
         for program in self.codes:
             value = self._evaluate(program)
         if last is not None and value is not None:
             self.results.add(value, main=True)
+
+    def _note_submodules(self, code):
+        """Of names in code only those of modules have dots in them."""
+        self.submodules.update((name, None) for name in code.co_names if "." in name)
+        for constant in code.co_consts:
+            if type(constant) is Code:
+                self._note_submodules(constant)
 
     def _evaluate(self, code):
         if code.co_flags & COROUTINE:
@@ -352,7 +371,6 @@ class Kernel:
         trace = error.__traceback__
         while trace is not None and not trace.tb_frame.f_code.co_filename.startswith("<run "):
             trace = trace.tb_next
-        self._publish_sources()
         try:
             summary = traceback.TracebackException(type(error), error, trace)
             _hide_kernel_frames(summary)

@@ -7,6 +7,9 @@ into the session's cache when matplotlib is first imported.
 import os
 import sys
 
+from after_import import after_import
+
+BACKEND = "module://era_matplotlib"
 FONT_LISTS = "/usr/share/era/matplotlib"
 CACHE = "/root/.cache/matplotlib"
 
@@ -28,14 +31,15 @@ def figure_to_png(value):
     return content.getvalue()
 
 
-class FontListSeed:
-    """Sits in front of the import system and acts once, when matplotlib is asked for."""
+def install():
+    after_import("matplotlib", _prepare)
 
-    def find_spec(self, name, _path=None, _target=None):
-        if name == "matplotlib":
-            sys.meta_path.remove(self)
-            _seed()
-        return None
+
+def _prepare(matplotlib):
+    """In this process only: what it starts has nobody to show a figure to."""
+    if os.environ.get("MPLBACKEND") == "agg":
+        matplotlib.rcParams["backend"] = BACKEND
+    _seed()
 
 
 def _seed():
@@ -47,7 +51,3 @@ def _seed():
                 os.symlink(os.path.join(FONT_LISTS, name), target)
     except OSError:
         pass  # matplotlib then builds its own
-
-
-def install():
-    sys.meta_path.insert(0, FontListSeed())

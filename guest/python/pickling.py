@@ -16,6 +16,7 @@ from _io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWr
 import _pickle
 
 PROTOCOL = 5
+IS_MADE_AT_RUN_TIME = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 Function, Code, Module = type(lambda: 0), type((lambda: 0).__code__), type(sys)
 Cell = type((lambda x: lambda: x)(0).__closure__[0])
 MappingProxy = type(type.__dict__)
@@ -66,6 +67,8 @@ def is_importable(value):
     if name == "__main__" or name == "_era_rebuild" or type(name) is not str:
         return name == "_era_rebuild"
     found = sys.modules.get(name)
+    if found is None and isinstance(value, type) and not value.__flags__ & IS_MADE_AT_RUN_TIME:
+        found = import_unhidden(name)  # of the interpreter's own, which are there before their modules
     for part in getattr(value, "__qualname__", "<locals>").split("."):
         found = getattr(found, part, None)
     return found is value
@@ -83,6 +86,7 @@ class Pickler(_pickle.Pickler):
         self._function_cells = set()
         self._scopes = {}
         self._kinds_with_hooks = {}
+        self._setters = {}
 
     def reducer_override(self, value):
         kind = type(value)
@@ -99,7 +103,19 @@ class Pickler(_pickle.Pickler):
             raise NeedsChild
         if kind.__name__[0] == "_" and (found := _name_of_singleton(value)) is not None:
             return rebuild("attribute"), found
+        if (setter := self._setter_of(kind)) is not None:
+            return _with_setter(value, setter)
         return NotImplemented
+
+    def _setter_of(self, kind):
+        """What puts the state of such an object back, where pickle's own way would go wrong."""
+        if kind not in self._setters:
+            names = {name for base in kind.__mro__[:-1] for name in vars(base)}
+            is_simple = "__setstate__" not in names and kind not in sys.modules["copyreg"].dispatch_table
+            of_argparse = any(base.__module__ == "argparse" for base in kind.__mro__)
+            needed = "fill_parser" if of_argparse else "fill_object" if "__getattr__" in names else None
+            self._setters[kind] = needed if is_simple else None
+        return self._setters[kind]
 
     def _has_hooks(self, kind):
         known = self._kinds_with_hooks.get(kind)
@@ -223,6 +239,13 @@ def _name_of_singleton(value):
         if item is value:
             return module, name
     return None
+
+
+def _with_setter(value, setter):
+    reduced = value.__reduce_ex__(PROTOCOL)
+    if type(reduced) is not tuple or len(reduced) < 3 or reduced[2] is None:
+        return reduced
+    return *reduced[:3], *(*reduced[3:5], None, None)[:2], rebuild(setter)
 
 
 def _contents(cell):
@@ -428,6 +451,11 @@ def _reduce_system_random(_pickler, _value):
     return rebuild("system_random"), ()
 
 
+def _reduce_random(_pickler, value):
+    """The functions of the module are methods of one object."""
+    return (rebuild("attribute"), ("random", "_inst")) if value is sys.modules["random"]._inst else NotImplemented
+
+
 def _refuse(reason):
     def refuse(_pickler, _value):
         raise CannotKeep(reason)
@@ -477,6 +505,7 @@ NAMED = {
     "weakref.WeakValueDictionary": _reduce_weak_mapping,
     "weakref.WeakKeyDictionary": _reduce_weak_mapping,
     "asyncio.unix_events._UnixSelectorEventLoop": _reduce_event_loop,
+    "random.Random": _reduce_random,
     "random.SystemRandom": _reduce_system_random,
     "numpy.ndarray": _reduce_array,
     "builtins.coroutine": _refuse("a coroutine's position cannot be saved"),

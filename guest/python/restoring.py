@@ -19,7 +19,7 @@ from state_files import Damaged
 LOCK_SECONDS = 130
 RESEED = state_files.STATE + "/reseed"
 MAX_REASON = 300
-SHOW_ALL = REACH_ALL | {"dir", "__dict__", "pickle", "shelve", "who", "whos"}
+SHOW_ALL = REACH_ALL | {"dir", "__dict__", "pickle", "shelve", "unittest", "who", "whos"}
 _SEPARATORS = {number: " " for number in range(128) if not (chr(number).isalnum() or chr(number) == "_")}
 
 
@@ -102,6 +102,7 @@ class Restored:
         self.modules = dict(header["modules"])
         self.lost = {item["name"]: item for item in header["not_kept"]}
         self.sources = {}
+        self.submodules = ()
         self._loading = set()
         self._users = {}
         for group in header["groups"]:
@@ -141,7 +142,8 @@ class Restored:
             with state_files.open_value(place) as file:
                 state = Unpickler(file, self.find).load()
                 file.verify()
-            surroundings.restore(state, first_path, keep_generators=not is_copy)
+            self.submodules = state.get("submodules", ())
+            surroundings.restore(state, first_path, not is_copy, self.find)
         except Exception as error:
             self._lose("(surroundings)", "state", error)
         if is_copy:
@@ -210,6 +212,16 @@ class Restored:
         except Exception as error:
             self._lose(name, "module", error)
         self.modules.pop(name, None)
+        self._load_submodules(module)
+
+    def _load_submodules(self, module):
+        """What `import a.b` has added to `a`."""
+        for submodule in self.submodules:
+            if submodule.startswith(f"{module}."):
+                try:
+                    __import__(submodule)
+                except Exception:
+                    continue  # whoever uses it is told by the attribute that is not there
 
     def _lose(self, name, kind, error):
         reason = f"it could not be restored: {type(error).__name__}: {error}"

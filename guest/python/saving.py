@@ -13,6 +13,7 @@ from _thread import _count as count_threads
 from select import POLLIN, poll
 
 import state_files
+import surroundings
 from grouping import Budget, Snapshot
 from pickling import global_names
 from wire import parse_json, to_json
@@ -54,6 +55,7 @@ class Saver:
         self.seen = {}  # name -> id of its value after the last run
         self.child = None
         self.report = None  # of the last save, until the agent was told
+        self.surroundings = None  # in a child: those of its parent
         state_files.make_folders()
         state_files.remove_unfinished()
 
@@ -121,6 +123,7 @@ class Saver:
     def _start_child(self, entry, durable, stage):
         reader, writer = posix.pipe2(posix.O_CLOEXEC)
         lock = _take_lock()
+        self.surroundings = surroundings.capture(self.kernel)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of forking beside threads
@@ -133,6 +136,7 @@ class Saver:
             posix.close(reader)
             self._failed(entry["version"], f"no process for it can be started: {cause.strerror}")
         finally:
+            self.surroundings = None
             for descriptor in (writer, lock):
                 posix.close(descriptor)
 

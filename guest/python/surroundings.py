@@ -1,18 +1,25 @@
-"""What of the interpreter around the variables belongs to a session's state: its working directory, additions to
-sys.path, and the global random generators."""
+"""What of the interpreter around the variables belongs to a session's state: its working directory, additions to sys.path,
+the global random generators, which submodules were imported, and the handlers of signals."""
 
+import _signal
 import posix
 import sys
 
+from after_import import after_import
+
 GENERATORS = ("random", "numpy.random")
+_waiting = {}  # states of generators whose modules this process has not imported
 
 
-def capture(first_path):
-    """The surroundings, picklable; `first_path` is what sys.path began with."""
+def capture(kernel):
+    """The surroundings, picklable. In the process of the session itself: a fork seeds its generator anew."""
+    first_path = kernel.first_path
     return {
         "directory": _directory(),
+        "submodules": [name for name in kernel.submodules if name in sys.modules or name in kernel.waiting_submodules()],
+        "handlers": _handlers(kernel),
         "path": [entry for entry in sys.path if entry not in first_path and type(entry) is str],
-        "generators": {name: _GET[name](sys.modules[name]) for name in GENERATORS if name in sys.modules},
+        "generators": {**_waiting, **{name: _GET[name](sys.modules[name]) for name in GENERATORS if name in sys.modules}},
     }
 
 
@@ -33,7 +40,40 @@ _SET = {
 }
 
 
-def restore(state, first_path, keep_generators):
+def _handlers(kernel):
+    """Of signals, where a variable is the handler or has it as its method: (number, variable, method or None)."""
+    found = []
+    for number in range(1, _signal.NSIG):
+        handler = _signal.getsignal(number)
+        owner, method = getattr(handler, "__self__", None), getattr(handler, "__name__", None)
+        if type(handler) is Handler:
+            found.append(handler.place)
+        elif callable(handler) and owner is not kernel:
+            for name, value in kernel.namespace.items():
+                if value is handler:
+                    found.append((number, name, None))
+                elif owner is not None and value is owner:
+                    found.append((number, name, method))
+                else:
+                    continue
+                break
+    return found
+
+
+class Handler:
+    """Of a signal: calls the variable that was its handler, which may have to be restored for it."""
+
+    def __init__(self, place, find):
+        self.place = place
+        self._find = find
+
+    def __call__(self, number, frame):
+        _, name, method = self.place
+        target = self._find(name)
+        return (target if method is None else getattr(target, method))(number, frame)
+
+
+def restore(state, first_path, keep_generators, find):
     """Puts them back; a copy of a session does not `keep_generators`: it must not draw the original's numbers."""
     try:
         posix.chdir(state["directory"])
@@ -41,12 +81,11 @@ def restore(state, first_path, keep_generators):
         posix.chdir("/workspace")
     sys.path[:] = [entry for entry in sys.path if entry in first_path]
     sys.path += [entry for entry in state["path"] if entry not in sys.path]
-    pending = dict(state["generators"]) if keep_generators else {}
-    for name in list(pending):
-        if name in sys.modules:
-            _SET[name](sys.modules[name], pending.pop(name))
-    if pending:
-        sys.meta_path.insert(0, StateOnImport(pending))
+    for place in state.get("handlers", ()):
+        _signal.signal(place[0], Handler(place, find))
+    _waiting.update(state["generators"] if keep_generators else {})
+    for name in list(_waiting):
+        after_import(name, lambda module, name=name: _SET[name](module, _waiting.pop(name)))
 
 
 def reseed():
@@ -54,34 +93,3 @@ def reseed():
     for name in GENERATORS:
         if name in sys.modules:
             sys.modules[name].seed()
-
-
-class StateOnImport:
-    """Puts a saved state into a module right after its first import: importing it only for that would cost every wake."""
-
-    def __init__(self, pending):
-        self._pending = pending
-
-    def find_spec(self, name, path=None, target=None):
-        if name not in self._pending:
-            return None
-        state = self._pending.pop(name)
-        if not self._pending:
-            sys.meta_path.remove(self)
-        for finder in list(sys.meta_path):
-            if finder is not self and (spec := finder.find_spec(name, path, target)) is not None:
-                _after_loading(spec, lambda module: _SET[name](module, state))
-                return spec
-        return None
-
-
-def _after_loading(spec, act):
-    loader, execute = spec.loader, spec.loader.exec_module
-
-    def exec_module(module):
-        del loader.exec_module
-        execute(module)
-        act(module)
-
-    loader.exec_module = exec_module
-

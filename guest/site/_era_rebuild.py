@@ -163,6 +163,26 @@ def fill_dict(target, attributes):
     target.__dict__.update(attributes)
 
 
+def fill_object(target, state):
+    """Calls nothing of the object's: its own __getattr__ may need what is not there yet."""
+    attributes, slots = state if type(state) is tuple and len(state) == 2 else (state, None)
+    if attributes:
+        object.__getattribute__(target, "__dict__").update(attributes)
+    for name, value in (slots or {}).items():
+        object.__setattr__(target, name, value)
+
+
+def fill_parser(target, state):
+    """Of argparse, which knows its mark for nothing by identity."""
+    from argparse import SUPPRESS
+
+    for items in (state, *(value for value in state.values() if type(value) is dict)):
+        for name, value in items.items():
+            if type(value) is str and value == SUPPRESS:
+                items[name] = SUPPRESS
+    fill_object(target, state)
+
+
 def context_variable(name, default):
     from contextvars import ContextVar
 

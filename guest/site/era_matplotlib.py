@@ -1,4 +1,4 @@
-"""The matplotlib backend of a session (MPLBACKEND=module://era_matplotlib): Agg, with show() as a result of the run."""
+"""The matplotlib backend of a session (its kernel sets it): Agg, with show() as a result of the run."""
 
 from builtins import display
 

@@ -87,7 +87,7 @@ function environmentOf(cpus: number): Record<string, string> {
     PIP_CERT: CA_PATH,
     PYTHONUNBUFFERED: "1",
     PYTHONDONTWRITEBYTECODE: "1",
-    MPLBACKEND: "module://era_matplotlib",
+    MPLBACKEND: "agg",
     OMP_NUM_THREADS: threads,
     OPENBLAS_NUM_THREADS: threads,
   };

@@ -1,0 +1,124 @@
+/** Programs of Python whose second part, after sleep, does what it would in one process: each in a session of its own. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { oneServer } from "../support/one-server.ts";
+
+const it = oneServer({ ERA_POOL: "python=0" });
+
+type Program = { what: string; before: string; after: string; prints: string };
+const PROGRAMS: readonly Program[] = [
+  {
+    what: "submodules",
+    before:
+      "import urllib.parse, xml.etree.ElementTree, importlib.util\ndef q(s): return urllib.parse.quote(s)",
+    after:
+      "print(q('a b'), xml.etree.ElementTree.fromstring('<a/>').tag, importlib.util.find_spec('os').name)",
+    prints: "a%20b a os\n",
+  },
+  {
+    what: "submodules that a function imports",
+    before: "import urllib\ndef f():\n    import urllib.parse\nf()",
+    after: "print(urllib.parse.quote('a b'))",
+    prints: "a%20b\n",
+  },
+  {
+    what: "submodules of a package of the workspace",
+    before:
+      "import os; os.makedirs('pk'); open('pk/__init__.py', 'w').close(); open('pk/m.py', 'w').write('V = 3')\nimport pk.m",
+    after: "print(pk.m.V)",
+    prints: "3\n",
+  },
+  {
+    what: "annotations by built-in types",
+    before:
+      "def mean(xs: list[float]) -> dict[str, int] | None: return sum(xs) / len(xs)\nclass A:\n    items: tuple[int, ...] = ()\nB = list[int]",
+    after: "print(mean([1, 2]), A().items, B, A.__annotations__)",
+    prints: "1.5 () list[int] {'items': tuple[int, ...]}\n",
+  },
+  {
+    what: "the random generator",
+    before: "import random; random.seed(1); _ = random.random()",
+    after: "print(random.random())",
+    prints: "0.8474337369372327\n",
+  },
+  {
+    what: "functions of the random generator",
+    before: "from random import random, seed; seed(1); _ = random()",
+    after: "print(random()); import random as module; print(module.random())",
+    prints: "0.8474337369372327\n0.763774618976614\n",
+  },
+  {
+    what: "argparse",
+    before:
+      "import argparse; parser = argparse.ArgumentParser(); parser.add_argument('--count', type=int, default=1)\nsub = parser.add_subparsers(dest='c'); s = sub.add_parser('go'); _ = s.add_argument('--fast', action='store_true')",
+    after: "print(parser.parse_args(['--count', '3', 'go']))",
+    prints: "Namespace(count=3, c='go', fast=False)\n",
+  },
+  {
+    what: "unit tests",
+    before: "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): print('ran')",
+    after: "r = unittest.main(argv=['x'], exit=False).result; print(r.testsRun)",
+    prints: "ran\n1\n",
+  },
+  {
+    what: "mocks",
+    before:
+      "from unittest.mock import Mock, MagicMock\nm = Mock(); m(3); mm = MagicMock(); mm.x.return_value = 5; mm.__len__.return_value = 7",
+    after: "print(m.call_args, mm.x(), len(mm)); m.assert_called_once_with(3)",
+    prints: "call(3) 5 7\n",
+  },
+  {
+    what: "objects that look up what they do not have",
+    before:
+      "class P:\n    def __init__(self): self._d = {'a': 1}\n    def __getattr__(self, n): return self._d[n]\nclass S(P):\n    __slots__ = ('t',)\np, s = P(), S(); s.t = 4",
+    after: "print(p.a, s.a, s.t)",
+    prints: "1 1 4\n",
+  },
+  {
+    what: "handlers of signals",
+    before:
+      "import signal, time\ndef h(*_): raise TimeoutError('t')\n_ = signal.signal(signal.SIGALRM, h)\nclass K:\n    n = 0\n    def on(self, *_): self.n += 1\nk = K(); _ = signal.signal(signal.SIGUSR1, k.on)",
+    after:
+      "import os; os.kill(os.getpid(), signal.SIGUSR1); signal.setitimer(signal.ITIMER_REAL, 0.05)\ntry:\n    time.sleep(5)\nexcept TimeoutError as e: print('caught', e, k.n)",
+    prints: "caught t 1\n",
+  },
+];
+
+for (const [at, { what, before, after, prints }] of PROGRAMS.entries())
+  test(`python: ${what}`, async () => {
+    const session = await it.client.create(`p-${at}`, { imaging: "never" });
+    await session.run("import os; os.makedirs('made', exist_ok=True)");
+    const first = await session.run(before);
+    assert.deepEqual([first.exit_code, first.stderr], [0, ""]);
+    for (const copy of ["once", "twice"]) {
+      const { state } = await it.client.expect(200, "POST", `${session.path}/hibernate`);
+      assert.deepEqual(state?.not_kept ?? [], [], copy);
+      if (copy === "once") await session.run("x = 1");
+    }
+    const { stdout, exit_code } = await session.run(after);
+    assert.deepEqual([stdout, exit_code], [prints, 0]);
+  });
+
+test("python: what tells of an error in a program has its lines, whoever asks", async () => {
+  const session = await it.client.create("lines");
+  const { stdout } = await session.run(
+    "import traceback\ntry:\n    1 / 0\nexcept Exception: print(traceback.format_exc())",
+  );
+  assert.match(stdout, /1 \/ 0/);
+});
+
+test("python: figures are the kernel's to show, and programs that it starts draw all the same", async () => {
+  const session = await it.client.create("figures");
+  const program =
+    "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.savefig('a.png'); print(plt.get_backend())";
+  const shown = await session.run(`${program}; plt.show()`);
+  assert.deepEqual([shown.exit_code, shown.results.length], [0, 1]);
+  await session.prints(
+    "agg\n",
+    `import subprocess, sys; print(subprocess.run([sys.executable, "-c", ${JSON.stringify(program)}], capture_output=True, text=True).stdout, end="")`,
+  );
+  const { stdout } = await it.client.expect(200, "POST", `${session.path}/shell`, {
+    command: `python3 -c "${program}"`,
+  });
+  assert.equal(stdout, "agg\n");
+});
