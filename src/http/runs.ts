@@ -80,7 +80,7 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
   });
 
   app.get<RunParams>("/api/runs/:run_id/stream", async (request, reply) => {
-    const { row, run } = await findRun(registry, store, request.params.run_id);
+    const { row, run } = await followRun(registry, store, request.params.run_id);
     const last = String(request.headers["last-event-id"] ?? "0");
     if (!EVENT_ID.test(last))
       throw new AppError("invalid_request", "Cannot use the header 'Last-Event-ID': it is not a number");
@@ -92,7 +92,7 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
 async function answerOf(registry: SessionRegistry, store: Store, id: string, runId: string) {
   const session = await registry.get(id);
   await session.settled();
-  await session.findRun(runId)?.result.catch(() => undefined);
+  await session.runs.find(runId)?.result.catch(() => undefined);
   const row = await store.findRun(runId);
   if (row === null) return null;
   if (row.state !== "done")
@@ -154,7 +154,16 @@ async function findRun(registry: SessionRegistry, store: Store, runId: string) {
   if (row === null)
     throw new AppError("run_not_found", `Cannot find the run ${JSON.stringify(runId.slice(0, 80))}`);
   const session = await registry.find(row.sessionId);
-  return { row, run: session?.findRun(runId) ?? null, isCurrent: session?.currentRun === runId };
+  return { row, run: session?.runs.find(runId) ?? null, isCurrent: session?.currentRun === runId };
+}
+
+/** Also one that goes on since before this server: its sandbox may not have been taken over yet. */
+async function followRun(registry: SessionRegistry, store: Store, runId: string) {
+  const found = await findRun(registry, store, runId);
+  if (found.run !== null || found.row.state !== "queued") return found;
+  const session = await registry.get(found.row.sessionId);
+  const run = await session.runs.heard(runId, session.settled());
+  return run === null ? await findRun(registry, store, runId) : { ...found, run };
 }
 
 /** The reader's pace is its own: events wait in the run's log, at most one socket buffer of them here. */

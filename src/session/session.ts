@@ -57,7 +57,7 @@ export class Session {
   readonly #egress: EgressLog;
   readonly setup: Setup;
   readonly #recorder: RunRecorder;
-  readonly #runs = new CurrentRuns();
+  readonly runs = new CurrentRuns();
   readonly #incoming: Incoming;
   #flushing = Promise.resolve(); // the last image, on its way to the disk
   readonly #open: OpenRuns;
@@ -122,11 +122,7 @@ export class Session {
   /** Milliseconds without a run or a request for one; null while something goes on, also between runs. */
   get idleMs(): number | null {
     if (this.state !== "idle" || this.#queue.length > 0 || this.#sandbox.hasBackgroundWork) return null;
-    return this.#runs.idleMs;
-  }
-
-  findRun(runId: string): Run | null {
-    return this.#runs.find(runId);
+    return this.runs.idleMs;
   }
 
   /** Changes settings: limits at once, all else with the next run. */
@@ -150,7 +146,7 @@ export class Session {
       .add(() => this.#run(request, row, log))
       .then((ended) => this.#recorder.storeSoon(ended, () => this.#row, durabilityOf(request, this.#row)));
     const run = { runId: row.runId, log, result };
-    this.#runs.follow(run);
+    this.runs.follow(run);
     result.catch(() => {
       if (!this.isDeleted) this.#recorder.abandon(row, this.#row);
     });
@@ -182,7 +178,7 @@ export class Session {
 
   /** A connection to a port that a program of it listens on. */
   async connect(port: number): Promise<Socket | null> {
-    this.#runs.touch();
+    this.runs.touch();
     return this.#incoming.connect(port);
   }
 
@@ -378,7 +374,7 @@ export class Session {
   async #settleOpen(live: LiveSandbox): Promise<void> {
     await this.#open.settle(live, this.#row, {
       recorded: this.#recorder.recorded,
-      follow: (run) => this.#runs.follow(run),
+      follow: (run) => this.runs.follow(run),
       begin: (runId) => void this.#sandbox.beginRun(runId),
       ended: (row, log, end) => {
         this.#sandbox.endRun();
