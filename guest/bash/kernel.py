@@ -83,7 +83,8 @@ class BashKernel(PlainKernel):
         begin = (
             f"\\exec </dev/null >{mine}/{pipes[0]} 2>{mine}/{pipes[1]}",
             *self.environment_lines(header["env"]),
-            f"\\builtin trap -- {quote(bash_text.exit_handler(self.held) + self.exit)} EXIT; __era_begun=\n",
+            # What is run as a program finds itself under its own name: "${BASH_SOURCE[0]}" == "$0".
+            f"\\builtin trap -- {quote(bash_text.exit_handler(self.held) + self.exit)} EXIT; __era_begun= BASH_ARGV0={program}\n",
         )
         put(self.begin, "\n".join(begin))
         self.order((RUN_ALONE if header["whole"] else RUN) % (path_of(self.begin), program))

@@ -217,6 +217,7 @@ class Kernel {
       drained: undefined,
     };
     process.exitCode = undefined;
+    if (isDeno) Deno.exitCode = 0;
     this.#environment.reset(header.env);
     try {
       process.cwd();
@@ -319,8 +320,9 @@ function reseed() {
   };
 }
 
+/** What a program has set to end with: Deno has its own place for it. */
 function exitStatus() {
-  return Number(process.exitCode ?? 0) & 0xff;
+  return Number(process.exitCode ?? (isDeno ? Deno.exitCode : 0)) & 0xff;
 }
 
 function interruption() {

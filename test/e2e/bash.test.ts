@@ -243,6 +243,18 @@ test("bash keeps what a run leaves under traps and modes, whatever it unsets and
   }
 });
 
+test("a program of bash that runs main only when it is run itself, does; its library does not", async () => {
+  const session = await it.client.create("main", { language: "bash" });
+  const guard =
+    'main() { echo "main of ${0##*/} $#"; }\nif [[ "${BASH_SOURCE[0]}" == "${0}" ]]; then main "$@"; fi';
+  await session.prints("", `cat >lib.sh <<'END'\n${guard}\nEND`);
+  await session.prints("main of run-2 0\n", `${guard}\n. ./lib.sh`);
+  await hibernate(session);
+  await session.prints("main of run-3 0\n", guard);
+  const alone = await it.client.execute(guard, { language: "bash" });
+  assert.match(alone.stdout, /^main of \S+ 0\n$/);
+});
+
 test("what a run alone has in its environment is as it was afterwards", async () => {
   const session = await it.client.create("path", { language: "bash" });
   await session.prints("/nowhere\n", "echo $PATH", { env: { PATH: "/nowhere" } });

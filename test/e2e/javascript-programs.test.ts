@@ -166,6 +166,24 @@ const { items, settings, size } = require("./store.cjs"); items.push(1, 2); sett
     await session.prints("on\n", "process.removeAllListeners('exit'); console.log('on')");
   });
 
+  if (language !== "node")
+    test(`${language}: a constant enumeration is there in later runs`, async () => {
+      const session = await create(language);
+      await session.prints("2\n", "const enum E { A = 1, B }\nconsole.log(E.B)");
+      await session.prints("1 B\n", "console.log(E.A, E[2])");
+    });
+
+  if (language === "deno")
+    test("deno: its own exit status", async () => {
+      const session = await create(language);
+      for (const [code, status] of [
+        ["Deno.exitCode = 5", 5],
+        ["1", 0],
+        ["Deno.exitCode = 6; Deno.exit()", 6],
+      ] as const)
+        assert.equal((await session.run(code)).exit_code, status, code);
+    });
+
   test(`${language}: names that were declared before, in every place of a program`, async () => {
     const session = await create(language);
     await session.prints("", "let a = 1, b = 2");
