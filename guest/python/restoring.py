@@ -13,6 +13,7 @@ import time
 import state_files
 import surroundings
 from pickling import Unpickler
+from module_marks import MODULE
 from saving import LOCK, REACH_ALL
 from state_files import Damaged
 
@@ -100,7 +101,8 @@ class Restored:
         self.namespace = namespace
         self.groups = {name: group for group in header["groups"] for name in group["names"]}
         self.modules = dict(header["modules"])
-        self.lost = {item["name"]: item for item in header["not_kept"]}
+        # What a module held is lost once: nothing gives it a new value.
+        self.lost = {item["name"]: item for item in header["not_kept"] if not item["name"].startswith(MODULE)}
         self.sources = {}
         self.submodules = ()
         self._loading = set()
