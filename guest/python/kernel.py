@@ -268,13 +268,23 @@ class Kernel:
         self._remember_source(header["name"], code)
         _signal.signal(_signal.SIGINT, self._on_interrupt)
         try:
+            reply = self._outcome_of(code, header["name"])
+            if header["whole"]:
+                self._end_as_process()
+            return reply
+        finally:
+            self.interruptible = False
+            self._flush()
+
+    def _outcome_of(self, code, name):
+        try:
             try:
                 self.interruptible = True
                 if self.restored is not None:
                     self.restored.prepare(code)
                     self.saver.look()
                 self.modules.refresh(self.namespace)
-                self._execute(code, header["name"])
+                self._execute(code, name)
             finally:
                 self.interruptible = False
             return {"outcome": "ok", "exit_code": 0, "error": None}
@@ -283,9 +293,18 @@ class Kernel:
         except BaseException as error:
             self.interruptible = False
             return {"outcome": "raised", "exit_code": 1, "error": self._report(error)}
-        finally:
+
+    def _end_as_process(self):
+        """Of a program that runs alone: waits for its threads, then calls what it has registered for its end."""
+        try:
+            self.interruptible = True
+            if (threading := sys.modules.get("threading")) is not None:
+                threading._shutdown()
+            if (atexit := sys.modules.get("atexit")) is not None:
+                atexit._run_exitfuncs()
+        except BaseException as error:
             self.interruptible = False
-            self._flush()
+            self._report(error)
 
     def _remember_source(self, name, code):
         """Kept for tracebacks and inspect.getsource, oldest forgotten first."""

@@ -105,6 +105,20 @@ for (const [at, { what, before, after, prints }] of PROGRAMS.entries())
     assert.deepEqual([stdout, exit_code], [prints, 0]);
   });
 
+test("python: a program that runs alone ends as a process does: with its threads, and what it registered for its end", async () => {
+  const code =
+    "import atexit, threading, time\natexit.register(print, 'bye')\nthreading.Thread(target=lambda: (time.sleep(0.1), print('thread'))).start()\nprint('main')";
+  const { stdout, exit_code } = await it.client.execute(code);
+  assert.deepEqual([stdout, exit_code], ["main\nthread\nbye\n", 0]);
+  const failed = await it.client.execute(`${code}\nraise SystemExit(3)`);
+  assert.deepEqual([failed.stdout, failed.exit_code], ["main\nthread\nbye\n", 3]);
+  const stuck = await it.client.execute(
+    "import threading\nthreading.Thread(target=threading.Event().wait).start()\nprint('main')",
+    { timeout: 0.5 },
+  );
+  assert.deepEqual([stuck.stdout, stuck.exit_code], ["main\n", 124]);
+});
+
 test("python: what tells of an error in a program has its lines, whoever asks", async () => {
   const session = await it.client.create("lines");
   const { stdout } = await session.run(
