@@ -17,6 +17,7 @@ __era_dump() {
   {
     \builtin printf 'cwd\0\\builtin cd -- %q\0umask\0\\builtin umask ' "$PWD"; \builtin umask
     \builtin printf '\0options\0__era_options %q %q\0aliases\0' "$__era_on" "$BASHOPTS"; \builtin alias -p
+    \builtin printf '\0positional\0'; (($#)) && \builtin printf ' %q' "$@"
     \builtin printf '\0functions\0'; \builtin declare -f
     \builtin printf '\0variables\0'; \builtin declare -p
     \builtin printf '\0end'
@@ -29,7 +30,7 @@ __era_quiet() {
 }
 __era_exit() {
   __era_quiet
-  __era_dump
+  __era_dump "$@"
 }
 __era_end() {
   __era_status=$?
@@ -38,7 +39,7 @@ __era_end() {
 }
 __era_rest() {
   \exec >/dev/null 2>&1
-  __era_dump
+  __era_dump "$@"
   \builtin echo >&STATUS
 }
 __era_each() {
@@ -60,20 +61,20 @@ __era_lost() {
 RUN = r"\builtin . %s; \builtin . %s; { __era_end; } &>/dev/null"
 # Ordered by itself: whoever waits for the status may have to wait, on the same processor, until the shell waits. No function
 # and no file that is sourced is told of all traps.
-REST = r"{ \builtin trap -p >|%s; \builtin trap - DEBUG ERR RETURN; } &>/dev/null; __era_rest"
+REST = r'{ \builtin trap -p >|%s; \builtin trap - DEBUG ERR RETURN; } &>/dev/null; __era_rest "$@"'
 # Of one that ends with its program: nothing follows, so that it ends as a script does.
 RUN_ALONE = r"\builtin . %s; \builtin . %s"
 # A shell that ends within a function lists no trap of a watcher.
 ENDED = "ended in "
-EXIT = r'{ \unset -f builtin; \builtin echo "ended in ${FUNCNAME[*]-}" >|%s; \builtin trap -p >>%s; __era_exit; } &>/dev/null'
+EXIT = r'{ \unset -f builtin; \builtin echo "ended in ${FUNCNAME[*]-}" >|%s; \builtin trap -p >>%s; __era_exit "$@"; } &>/dev/null'
 OWN_FUNCTION = re.compile(r"^__era_\w+ \(\) \n\{.*?^\}\n", re.M | re.S)
 FUNCTION = re.compile(r"^(?=(?:function )?(\S+) \(\) \n)", re.M)
 VARIABLE = re.compile(r"declare -\S+ (\w+)")
 TRAP = re.compile(r"^trap -- ('(?:[^']|'\\'')*') (\S+)\n?", re.M)
 NOT_BEGUN = re.compile(r'^declare -\S+ __era_begun=""$', re.M)
-PARTS = ("cwd", "umask", "options", "aliases", "functions", "variables")
+PARTS = ("cwd", "umask", "options", "aliases", "positional", "functions", "variables")
 # In an order in which nothing that comes later stands in the way of what came before.
-ORDER = ("umask", "cwd", "variable", "traps", "aliases", "functions", "options")
+ORDER = ("umask", "cwd", "variable", "traps", "aliases", "positional", "functions", "options")
 # What a shell stands without between runs, so that nothing of the kernel's own shows in what a program prints: options, and
 # traps of what is no signal. The last one is called before each command, so it is set last.
 MODES = {"xtrace": "x", "verbose": "v", "functrace": "T"}
@@ -103,6 +104,11 @@ def exit_handler(held):
     return f"{handler}\n" if handler else ""
 
 
+def is_ended_within(traps):
+    """Whether the shell ended within a function, by what it said of its traps: traps and arguments are not the session's there."""
+    return traps.startswith(ENDED) and traps.partition("\n")[0] != ENDED
+
+
 def traps_after(text, own, held):
     """The session's traps after a run, by what `trap -p` said: without `own`, which the kernel puts at the end of that of EXIT."""
     said, _, listed = text.partition("\n") if text.startswith(ENDED) else ("", "", text)
@@ -110,7 +116,7 @@ def traps_after(text, own, held):
     handlers["EXIT"] = handlers.get("EXIT", "").removesuffix(own).removesuffix("\n")
     if not handlers["EXIT"]:
         del handlers["EXIT"]
-    if said.removeprefix(ENDED):
+    if is_ended_within(text):
         handlers.update((name, handler) for name, handler in handlers_in(held).items() if name in WATCHERS)
     if said:
         handlers.pop("DEBUG", None)  # it may be what has ended the shell, and would end each run
@@ -121,6 +127,8 @@ def restoring(kind, text):
     """What gives a new shell this part of what the last one held."""
     if kind == "functions":
         return restoring_functions(text)
+    if kind == "positional":
+        return rf"\builtin set --{text}"
     if kind == "traps":
         return TRAP.sub(lambda trap: "" if trap[2] in WATCHERS else trap[0], text)
     return text

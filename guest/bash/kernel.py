@@ -233,7 +233,10 @@ class BashKernel(PlainKernel):
         if self.is_prefixed and bash_text.NOT_BEGUN.search(held["variables"]):
             return  # bash could not read its first line: nothing of the program has run
         held["functions"] = bash_text.OWN_FUNCTION.sub("", held["functions"])
-        held["traps"] = bash_text.traps_after(take(self.traps), self.exit, self.held)
+        traps = take(self.traps)
+        held["traps"] = bash_text.traps_after(traps, self.exit, self.held)
+        if bash_text.is_ended_within(traps):
+            held["positional"] = self.held.get("positional", "")
         held.update(self.variables_in(held.pop("variables")))
         self.held = held
         self.lost = {name: reason for name, reason in self.lost.items() if f"{name} () \n" not in held["functions"]}

@@ -233,6 +233,10 @@ test("bash keeps what a run leaves under traps and modes, whatever it unsets and
     [["trap 'echo e' ERR", "trap - ERR; exit 0"], "x\n", "false; echo x"],
     [["trap 'echo u' USR1", "builtin() { :; }; exit"], "u\n", "kill -USR1 $$; :"],
     [["trap 'exit 3' DEBUG", "echo never"], "hi\n", "echo hi"],
+    [["set -- a 'b  c' ''"], "3 b  c\n", 'echo $# "$2"'],
+    [["set -- a b", "f() { exit 3; }; f x y z"], "2 b\n", 'echo $# "$2"'],
+    [["set -- a b", "shift; exit"], "1 b\n", 'echo $# "$1"'],
+    [["set -- a b", "set --"], "0\n", "echo $#"],
   ];
   for (const [at, [runs, stdout, check]] of cases.entries()) {
     const session = await it.client.create(`left-${at}`, { language: "bash" });
