@@ -19,7 +19,7 @@ AGENT_PARTS = (
 )
 PLAIN_PARTS = (AGENT, ("text_state", "plain_kernel"))
 PLAIN_KERNELS = {"bash": ("/opt/era/bash", ("bash_text", "kernel")), "go": ("/opt/era/go", ("standard_build", "kernel"))}
-PYTHON_PARTS = (PYTHON, ("environment", "workspace_modules", "module_marks", "after_import", "display", "matplotlib_support", "kernel"))
+PYTHON_PARTS = (PYTHON, ("environment", "workspace_modules", "after_import", "display", "matplotlib_support", "kernel"))
 # Loaded when a session first has something to save: one-shot runs never do.
 PERSISTENCE = (PYTHON, ("description", "surroundings", "pickling", "grouping", "saving", "restoring"))
 

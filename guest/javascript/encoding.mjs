@@ -60,8 +60,6 @@ export function findIntrinsics() {
   return found;
 }
 
-const BEGINS_ANEW = "what its module holds has changed: that is imported again, and begins anew";
-
 export class Encoder {
   /** `context`: {intrinsics, origins, facts, sources} of the session. `trustsModules`: as if nothing of theirs had changed. */
   constructor(context, trustsModules) {
@@ -113,14 +111,6 @@ export class Encoder {
     return undefined;
   }
 
-  /** A module of the workspace begins anew when it is imported again, and so does what it gave out. */
-  #noteState({ root }) {
-    const state = this.context.states.get(root);
-    if (state === undefined || this.notes.includes(BEGINS_ANEW)) return;
-    if (!this.#marks.has(root)) this.#marks.set(root, markOf(root));
-    if (this.#marks.get(root) !== state) this.notes.push(BEGINS_ANEW);
-  }
-
   #slot(value) {
     if (
       typeof value !== "symbol" &&
@@ -142,7 +132,6 @@ export class Encoder {
     const known = this.context.intrinsics.get(value);
     if (known !== undefined) return ["intrinsic", known];
     const origin = this.#originOf(value);
-    if (origin !== undefined) this.#noteState(origin);
     if (origin !== undefined)
       return ["module", origin.how, origin.specifier, origin.path, origin.options ?? null];
     if (types.isProxy(value)) throw new CannotKeep("a proxy cannot be looked into");

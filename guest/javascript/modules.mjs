@@ -29,10 +29,8 @@ const isWorkspaceFile = (file) => file.startsWith(WORKSPACE) && !file.includes("
 
 /** The require of a file in the workspace, and where what it and import gave out comes from. */
 export class Modules {
-  /** Object or function -> {how, specifier, options, path, mark, root}: what need not be saved, since it can be imported again. */
+  /** Object or function -> {how, specifier, options, path, mark}: what need not be saved, since it can be imported again. */
   origins = new WeakMap();
-  /** What a module of the workspace gives out, by its root (its namespace or exports) -> the mark of it as it began. */
-  states = new WeakMap();
   #base = createRequire(`${WORKSPACE}run.js`);
   #files = new Map();
   #generation = 0;
@@ -144,15 +142,13 @@ export class Modules {
 
   #note(from, value) {
     const isOfWorkspace = /^\.{0,2}\//.test(from.specifier);
-    const root = isOfWorkspace && typeof value === "object" && value !== null ? value : undefined;
-    if (root !== undefined && !this.states.has(root)) this.states.set(root, markOf(root));
     const note = (object, names) => {
       if ((typeof object !== "object" || object === null) && typeof object !== "function") return;
       if (this.origins.has(object)) return;
       const isMarked =
         isOfWorkspace && typeof object === "object" && !util.types.isModuleNamespaceObject(object);
       const mark = isMarked ? markOf(object) : undefined;
-      this.origins.set(object, { ...from, path: names, mark, root });
+      this.origins.set(object, { ...from, path: names, mark });
     };
     note(value, []);
     if (value === null || (typeof value !== "object" && typeof value !== "function")) return value;

@@ -93,7 +93,6 @@ export class Saver {
       intrinsics,
       resolveIntrinsic: (path) => byPath.get(path.join(".")),
       origins: modules.origins,
-      states: modules.states,
       modules,
       facts: new WeakMap(),
       sources: new WeakMap(),

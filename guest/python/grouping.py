@@ -9,7 +9,6 @@ import sys
 import time
 import warnings
 
-import module_marks
 import state_files
 import surroundings
 from description import describe, name_of_kind
@@ -255,8 +254,6 @@ class Snapshot:
             {"name": name, "type": name_of_kind(self.namespace[name]), "reason": reason}
             for name, reason in self.failures.items()
         ]
-        if not self.in_place:  # it may take a while
-            found += module_marks.changed()
         found += [item for name, item in known.items() if name not in self.seen and name in self.namespace]
         found += [item for name, item in self.kernel.lost().items() if name not in self.namespace]
         return sorted(found, key=lambda item: item["name"])

@@ -11,13 +11,11 @@ from _io import FileIO, TextIOWrapper
 from posix import O_RDONLY, WNOHANG, _exit, chdir, close, dup2, getcwd, getpid, setsid, waitpid, write
 from posix import open as open_descriptor
 
-import matplotlib_support
-import module_marks
 from after_import import after_import
 from display import Results
 from environment import Environment, track
 from kernel_process import Requests
-from matplotlib_support import figure_to_png
+from matplotlib_support import figure_to_png, install
 from state_files import VERSIONS
 from wire import encode_frame
 from workspace_modules import WorkspaceModules
@@ -101,8 +99,7 @@ class Kernel:
         os.register_at_fork(after_in_child=self.line.close)
         chdir("/workspace")
         track()
-        matplotlib_support.install()
-        module_marks.install()
+        install()
         import _sitebuiltins
 
         builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")

@@ -13,7 +13,6 @@ import time
 import state_files
 import surroundings
 from pickling import Unpickler
-from module_marks import MODULE
 from saving import LOCK, REACH_ALL
 from state_files import Damaged
 
@@ -101,8 +100,7 @@ class Restored:
         self.namespace = namespace
         self.groups = {name: group for group in header["groups"] for name in group["names"]}
         self.modules = dict(header["modules"])
-        # What a module held is lost once: nothing gives it a new value.
-        self.lost = {item["name"]: item for item in header["not_kept"] if not item["name"].startswith(MODULE)}
+        self.lost = {item["name"]: item for item in header["not_kept"]}
         self.sources = {}
         self.submodules = ()
         self._loading = set()

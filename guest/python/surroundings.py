@@ -1,5 +1,5 @@
 """What of the interpreter around the variables belongs to a session's state: its working directory, additions to sys.path,
-the global random generators, which submodules were imported, the handlers of signals, the limit of recursion."""
+the global random generators, which submodules were imported, and the handlers of signals."""
 
 import _signal
 import posix
@@ -18,7 +18,6 @@ def capture(kernel):
         "directory": _directory(),
         "submodules": [name for name in kernel.submodules if name in sys.modules or name in kernel.waiting_submodules()],
         "handlers": _handlers(kernel),
-        "recursion": sys.getrecursionlimit(),
         "path": [entry for entry in sys.path if entry not in first_path and type(entry) is str],
         "generators": {**_waiting, **{name: _GET[name](sys.modules[name]) for name in GENERATORS if name in sys.modules}},
     }
@@ -82,7 +81,6 @@ def restore(state, first_path, keep_generators, find):
         posix.chdir("/workspace")
     sys.path[:] = [entry for entry in sys.path if entry in first_path]
     sys.path += [entry for entry in state["path"] if entry not in sys.path]
-    sys.setrecursionlimit(state.get("recursion", sys.getrecursionlimit()))
     for place in state.get("handlers", ()):
         _signal.signal(place[0], Handler(place, find))
     _waiting.update(state["generators"] if keep_generators else {})

@@ -48,12 +48,6 @@ const PROGRAMS: readonly Program[] = [
     prints: "0.8474337369372327\n0.763774618976614\n",
   },
   {
-    what: "the limit of recursion",
-    before: "import sys; sys.setrecursionlimit(5000)\ndef down(n): return n if n == 0 else down(n - 1)",
-    after: "print(down(3000))",
-    prints: "0\n",
-  },
-  {
     what: "argparse",
     before:
       "import argparse; parser = argparse.ArgumentParser(); parser.add_argument('--count', type=int, default=1)\nsub = parser.add_subparsers(dest='c'); s = sub.add_parser('go'); _ = s.add_argument('--fast', action='store_true')",
@@ -141,30 +135,4 @@ test("python: figures are the kernel's to show, and programs that it starts draw
     command: `python3 -c "${program}"`,
   });
   assert.equal(stdout, "agg\n");
-});
-
-test("python: a module of the workspace that holds other data than it began with is named, and begins anew", async () => {
-  const session = await it.client.create("modules", { imaging: "never" });
-  const files = {
-    "counter.py": "n = 0\ndef inc():\n    global n\n    n += 1\n    return n\n",
-    "registry.py":
-      "REG = {}\nclass Base:\n    kinds = []\ndef register(f):\n    REG[f.__name__] = f\n    return f\n",
-    "pure.py": "import re, json\nWORD = re.compile('a')\nTABLE = {'a': [1, 2]}\nclass C:\n    x = 1\n",
-    "pk/__init__.py": "",
-    "pk/inner.py": "state = []\n",
-  };
-  for (const [path, body] of Object.entries(files))
-    await fetch(`${it.server.url}${session.path}/files/${path}`, { method: "PUT", body });
-  await session.prints("1\n", "import counter, registry, pure, pk.inner; print(counter.inc())");
-  await session.run("@registry.register\ndef hello(): pass\nc = pure.C(); pure.WORD.match('a')");
-  const named = async () => {
-    const { state } = await it.client.expect(200, "POST", `${session.path}/hibernate`);
-    return state.not_kept.map(({ name }: { name: string }) => name);
-  };
-  assert.deepEqual(await named(), ["(module counter)", "(module registry)"]);
-  await session.prints("0 {}\n", "print(counter.n, registry.REG)");
-  await session.run("pk.inner.state.append(1)");
-  assert.deepEqual(await named(), ["(module pk.inner)"]);
-  await session.prints("[]\n", "print(pk.inner.state)");
-  assert.deepEqual(await named(), []);
 });
