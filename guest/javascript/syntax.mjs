@@ -34,7 +34,8 @@ export function stripTypes(code) {
       throw asSyntaxError(error);
   }
   try {
-    return stripTypeScriptTypes(code.replace(CONST_ENUM, "$1     $2"), { mode: "transform" });
+    const ordinary = globalThis.Deno === undefined ? code : code.replace(CONST_ENUM, "$1     $2");
+    return stripTypeScriptTypes(ordinary, { mode: "transform" });
   } catch (error) {
     throw asSyntaxError(error);
   }

@@ -1,18 +1,18 @@
-"""Acts on a module right after its first import: importing it only for that would cost every start and every wake."""
+"""Acts on a module right after it was imported: importing it only for that would cost every start and every wake."""
 
 import sys
+from _frozen_importlib_external import SourceFileLoader
 
 
 def after_import(name, act):
-    """Calls `act` with the module of that name: now if it is there, else once it has been imported."""
+    """Calls `act` with the module of that name, if it is there, and each time that it has been imported."""
     if name in sys.modules:
         act(sys.modules[name])
-    else:
-        sys.meta_path.insert(0, _Once(name, act))
+    sys.meta_path.insert(0, _Watcher(name, act))
 
 
-class _Once:
-    """Sits in front of the import system until its module is asked for."""
+class _Watcher:
+    """Sits in front of the import system: whoever only asks where the module is changes nothing."""
 
     def __init__(self, name, act):
         self._name = name
@@ -21,10 +21,11 @@ class _Once:
     def find_spec(self, name, path=None, target=None):
         if name != self._name:
             return None
-        sys.meta_path.remove(self)
         for finder in list(sys.meta_path):
-            if (spec := finder.find_spec(name, path, target)) is not None:
-                self._follow(spec.loader)
+            find = getattr(finder, "find_spec", None)
+            if finder is not self and find is not None and (spec := find(name, path, target)) is not None:
+                if isinstance(spec.loader, SourceFileLoader):
+                    self._follow(spec.loader)
                 return spec
         return None
 
@@ -32,8 +33,10 @@ class _Once:
         execute = loader.exec_module
 
         def exec_module(module):
-            del loader.exec_module
             execute(module)
-            self._act(module)
+            try:
+                self._act(module)
+            except Exception:
+                pass  # a module of the program's own that has its name
 
         loader.exec_module = exec_module

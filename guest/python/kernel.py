@@ -299,9 +299,8 @@ class Kernel:
                 threading._shutdown()
             if (atexit := sys.modules.get("atexit")) is not None:
                 atexit._run_exitfuncs()
-        except BaseException as error:
-            self.interruptible = False
-            self._report(error)
+        except BaseException:
+            pass  # it was interrupted; what a function fails with, atexit itself tells
 
     def _remember_source(self, name, code):
         """Kept for tracebacks and inspect.getsource, oldest forgotten first."""
@@ -316,8 +315,9 @@ class Kernel:
             self.linecache.cache[name] = _source_lines(name, code)
 
     def _on_linecache(self, linecache):
-        self.linecache = linecache
-        self._publish_sources(self.sources)
+        if type(linecache.cache) is dict:  # else it is one of the program's own
+            self.linecache = linecache
+            self._publish_sources(self.sources)
 
     def _attach(self, descriptors):
         for target, source in zip((1, 2), descriptors, strict=True):

@@ -243,8 +243,8 @@ def _name_of_singleton(value):
 
 def _with_setter(value, setter):
     reduced = value.__reduce_ex__(PROTOCOL)
-    if type(reduced) is not tuple or len(reduced) < 3 or reduced[2] is None:
-        return reduced
+    if type(reduced) is not tuple or len(reduced) < 3 or reduced[2] is None or reduced[0] is not sys.modules["copyreg"].__newobj__:
+        return reduced  # it has its own way
     return *reduced[:3], *(*reduced[3:5], None, None)[:2], rebuild(setter)
 
 

@@ -220,7 +220,7 @@ class Restored:
             if submodule.startswith(f"{module}."):
                 try:
                     __import__(submodule)
-                except Exception:
+                except (Exception, SystemExit):
                     continue  # whoever uses it is told by the attribute that is not there
 
     def _lose(self, name, kind, error):

@@ -121,9 +121,9 @@ class Saver:
     # The child.
 
     def _start_child(self, entry, durable, stage):
+        self.surroundings = surroundings.capture(self.kernel)
         reader, writer = posix.pipe2(posix.O_CLOEXEC)
         lock = _take_lock()
-        self.surroundings = surroundings.capture(self.kernel)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of forking beside threads

@@ -7,6 +7,8 @@ import sys
 
 from after_import import after_import
 
+Method = type(after_import.__get__(0))
+_class_dict = type.__dict__["__dict__"].__get__
 GENERATORS = ("random", "numpy.random")
 _waiting = {}  # states of generators whose modules this process has not imported
 
@@ -19,8 +21,19 @@ def capture(kernel):
         "submodules": [name for name in kernel.submodules if name in sys.modules or name in kernel.waiting_submodules()],
         "handlers": _handlers(kernel),
         "path": [entry for entry in sys.path if entry not in first_path and type(entry) is str],
-        "generators": {**_waiting, **{name: _GET[name](sys.modules[name]) for name in GENERATORS if name in sys.modules}},
+        "generators": {**_waiting, **_generators()},
     }
+
+
+def _generators():
+    states = {}
+    for name in GENERATORS:
+        try:
+            if name in sys.modules:
+                states[name] = _GET[name](sys.modules[name])
+        except Exception:
+            continue  # a module of the program's own that has its name
+    return states
 
 
 def _directory():
@@ -42,35 +55,33 @@ _SET = {
 
 def _handlers(kernel):
     """Of signals, where a variable is the handler or has it as its method: (number, variable, method or None)."""
-    found = []
-    for number in range(1, _signal.NSIG):
-        handler = _signal.getsignal(number)
-        owner, method = getattr(handler, "__self__", None), getattr(handler, "__name__", None)
-        if type(handler) is Handler:
-            found.append(handler.place)
-        elif callable(handler) and owner is not kernel:
-            for name, value in kernel.namespace.items():
-                if value is handler:
-                    found.append((number, name, None))
-                elif owner is not None and value is owner:
-                    found.append((number, name, method))
-                else:
-                    continue
-                break
-    return found
+    handlers = [(number, _signal.getsignal(number)) for number in range(1, _signal.NSIG)]
+    mine = [(number, handler) for number, handler in handlers if callable(handler)]
+    return [(number, *place) for number, handler in mine if (place := _place_of(handler, kernel)) is not None]
 
 
-class Handler:
-    """Of a signal: calls the variable that was its handler, which may have to be restored for it."""
+def _place_of(handler, kernel):
+    """Looks at types alone: what a session has made may not like to be looked at."""
+    owner = handler.__self__ if type(handler) is Method else handler
+    if owner is kernel:
+        return None
+    name = next((name for name, value in list(kernel.namespace.items()) if value is owner), None)
+    if name is None or owner is handler:
+        return None if name is None else (name, None)
+    bases = type.__dict__["__mro__"].__get__(type(owner))
+    methods = (key for base in bases for key, item in _class_dict(base).items() if item is handler.__func__)
+    method = next(methods, None)
+    return None if method is None else (name, method)
 
-    def __init__(self, place, find):
-        self.place = place
-        self._find = find
 
-    def __call__(self, number, frame):
-        _, name, method = self.place
-        target = self._find(name)
-        return (target if method is None else getattr(target, method))(number, frame)
+def _restore_handler(place, find):
+    """It is the function of the session itself, so the variable is loaded at once."""
+    number, name, method = place
+    try:
+        target = find(name)
+        _signal.signal(number, target if method is None else getattr(target, method))
+    except Exception:
+        pass  # whoever uses the variable is told
 
 
 def restore(state, first_path, keep_generators, find):
@@ -82,10 +93,15 @@ def restore(state, first_path, keep_generators, find):
     sys.path[:] = [entry for entry in sys.path if entry in first_path]
     sys.path += [entry for entry in state["path"] if entry not in sys.path]
     for place in state.get("handlers", ()):
-        _signal.signal(place[0], Handler(place, find))
+        _restore_handler(place, find)
     _waiting.update(state["generators"] if keep_generators else {})
     for name in list(_waiting):
-        after_import(name, lambda module, name=name: _SET[name](module, _waiting.pop(name)))
+        after_import(name, lambda module, name=name: _put_generator(name, module))
+
+
+def _put_generator(name, module):
+    if name in _waiting:
+        _SET[name](module, _waiting.pop(name))
 
 
 def reseed():

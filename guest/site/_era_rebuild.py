@@ -176,7 +176,8 @@ def fill_parser(target, state):
     """Of argparse, which knows its mark for nothing by identity."""
     from argparse import SUPPRESS
 
-    for items in (state, *(value for value in state.values() if type(value) is dict)):
+    attributes = state if type(state) is dict else {}
+    for items in (attributes, *(value for value in attributes.values() if type(value) is dict)):
         for name, value in items.items():
             if type(value) is str and value == SUPPRESS:
                 items[name] = SUPPRESS

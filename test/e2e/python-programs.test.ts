@@ -48,6 +48,20 @@ const PROGRAMS: readonly Program[] = [
     prints: "0.8474337369372327\n0.763774618976614\n",
   },
   {
+    what: "handlers that do not like to be looked at, and how they are put back",
+    before:
+      "import signal\nclass W:\n    def __init__(self): self.__dict__['t'] = {}\n    def __getattr__(self, n): return self.t[n]\n    def __call__(self, *_): print('called')\nw = W(); _ = signal.signal(signal.SIGUSR1, w)\nclass T:\n    def __enter__(self): self.old = signal.signal(signal.SIGUSR2, self.__on)\n    def __exit__(self, *_): signal.signal(signal.SIGUSR2, self.old)\n    def __on(self, *_): print('on')\nt = T(); t.__enter__()",
+    after:
+      "import os; os.kill(os.getpid(), signal.SIGUSR1); os.kill(os.getpid(), signal.SIGUSR2); t.__exit__(); print(signal.getsignal(signal.SIGUSR1) is w, signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL)",
+    prints: "called\non\nTrue True\n",
+  },
+  {
+    what: "objects of argparse with slots",
+    before: "import argparse\nclass NS(argparse.Namespace): __slots__ = ('q',)\nns = NS(a=1); ns.q = 2",
+    after: "print(ns.a, ns.q)",
+    prints: "1 2\n",
+  },
+  {
     what: "argparse",
     before:
       "import argparse; parser = argparse.ArgumentParser(); parser.add_argument('--count', type=int, default=1)\nsub = parser.add_subparsers(dest='c'); s = sub.add_parser('go'); _ = s.add_argument('--fast', action='store_true')",
@@ -125,6 +139,7 @@ test("python: figures are the kernel's to show, and programs that it starts draw
   const session = await it.client.create("figures");
   const program =
     "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.savefig('a.png'); print(plt.get_backend())";
+  await session.run("import importlib.util; importlib.util.find_spec('matplotlib')"); // who asks changes nothing
   const shown = await session.run(`${program}; plt.show()`);
   assert.deepEqual([shown.exit_code, shown.results.length], [0, 1]);
   await session.prints(
