@@ -198,7 +198,8 @@ export class Session {
   async rollback(version: number): Promise<void> {
     await this.#queue.add(async () => {
       this.#admission.check();
-      this.#epoch = await rollBack(await this.#ensureLive(), this.#row, version);
+      const { keepVersions } = this.#deps.host.config;
+      this.#epoch = await rollBack(await this.#ensureLive(), this.#row, version, keepVersions);
       await this.#deps.store.updateSession(this.#row);
     });
   }

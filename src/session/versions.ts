@@ -29,7 +29,15 @@ export async function findListing(
  * Makes a kept version current, under a new number, in the session's turn. Changes the row; answers the epoch of the
  * kernel that holds it. Rejects with `version_not_kept`.
  */
-export async function rollBack(live: LiveSandbox, row: SessionRow, version: number): Promise<number> {
+export async function rollBack(
+  live: LiveSandbox,
+  row: SessionRow,
+  version: number,
+  keepVersions: number,
+): Promise<number> {
+  // The state of a run is written after its answer: what is not there yet is waited for.
+  if (version > row.saved.savedVersion && version <= row.version && row.durability !== "none")
+    await live.channel.save(row.version, keepVersions);
   const to = row.version + 1;
   const { error, epoch, restored } = await live.channel.rollback(version, to);
   if (error !== null)

@@ -135,3 +135,12 @@ test("only what a run touches is written again", async () => {
   await it.client.expect(200, "POST", `${session.path}/hibernate`);
   await session.prints("-1\n", "print(big[5])");
 });
+
+test("a version can be gone back to at once, before anybody was told that it is saved", async () => {
+  for (let at = 0; at < 5; at++) {
+    const session = await it.client.create(`at-once-${at}`);
+    await session.prints("", "x = 1");
+    await it.client.expect(200, "POST", `${session.path}/rollback`, { version: 1 });
+    await session.prints("1\n", "print(x)");
+  }
+});
