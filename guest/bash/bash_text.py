@@ -64,9 +64,10 @@ RUN = r"\builtin . %s; \builtin . %s; { __era_end; } &>/dev/null"
 REST = r'{ \builtin trap -p >|%s; \builtin trap - DEBUG ERR RETURN; } &>/dev/null; __era_rest "$@"'
 # Of one that ends with its program: nothing follows, so that it ends as a script does.
 RUN_ALONE = r"\builtin . %s; \builtin . %s"
-# A shell that ends within a function lists no trap of a watcher.
+# It says first in which functions it ends: within one it lists no trap of a watcher.
 ENDED = "ended in "
-EXIT = r'{ \unset -f builtin; \builtin echo "ended in ${FUNCNAME[*]-}" >|%s; \builtin trap -p >>%s; __era_exit "$@"; } &>/dev/null'
+SAY_ENDED = rf'\builtin echo "{ENDED}${{FUNCNAME[*]-}}" >|%s; \builtin trap -p >>%s'
+EXIT = rf'{{ \unset -f builtin; {SAY_ENDED}; __era_exit "$@"; }} &>/dev/null'
 OWN_FUNCTION = re.compile(r"^__era_\w+ \(\) \n\{.*?^\}\n", re.M | re.S)
 FUNCTION = re.compile(r"^(?=(?:function )?(\S+) \(\) \n)", re.M)
 VARIABLE = re.compile(r"declare -\S+ (\w+)")
@@ -104,21 +105,22 @@ def exit_handler(held):
     return f"{handler}\n" if handler else ""
 
 
-def is_ended_within(traps):
-    """Whether the shell ended within a function, by what it said of its traps: traps and arguments are not the session's there."""
-    return traps.startswith(ENDED) and traps.partition("\n")[0] != ENDED
+def ended_in(text):
+    """The functions in which a shell ended, by what it said of its traps: "" outside of any, None of one that goes on."""
+    first = text.partition("\n")[0]
+    return first.removeprefix(ENDED) if first.startswith(ENDED) else None
 
 
 def traps_after(text, own, held):
     """The session's traps after a run, by what `trap -p` said: without `own`, which the kernel puts at the end of that of EXIT."""
-    said, _, listed = text.partition("\n") if text.startswith(ENDED) else ("", "", text)
-    handlers = {name: unquote(quoted) for quoted, name in TRAP.findall(listed)}
+    handlers = {name: unquote(quoted) for quoted, name in TRAP.findall(text)}
     handlers["EXIT"] = handlers.get("EXIT", "").removesuffix(own).removesuffix("\n")
     if not handlers["EXIT"]:
         del handlers["EXIT"]
-    if is_ended_within(text):
+    functions = ended_in(text)
+    if functions:
         handlers.update((name, handler) for name, handler in handlers_in(held).items() if name in WATCHERS)
-    if said:
+    if functions is not None:
         handlers.pop("DEBUG", None)  # it may be what has ended the shell, and would end each run
     return "".join(f"trap -- {quote(handler)} {name}\n" for name, handler in handlers.items())
 

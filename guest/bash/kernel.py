@@ -235,7 +235,7 @@ class BashKernel(PlainKernel):
         held["functions"] = bash_text.OWN_FUNCTION.sub("", held["functions"])
         traps = take(self.traps)
         held["traps"] = bash_text.traps_after(traps, self.exit, self.held)
-        if bash_text.is_ended_within(traps):
+        if bash_text.ended_in(traps):  # there traps and arguments are not the session's
             held["positional"] = self.held.get("positional", "")
         held.update(self.variables_in(held.pop("variables")))
         self.held = held
