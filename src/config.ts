@@ -25,6 +25,7 @@ const environment = z.object({
   ERA_OPEN_FILES: integer(64, 1 << 20).default(1024),
   ERA_TMP_MIB: integer(1, 65_536).default(64),
   ERA_DISK_MIB: integer(16, 1 << 24).default(1024),
+  ERA_STATE_MIB: integer(16, 1 << 24).default(1024),
   ERA_DISK_FILES: integer(1_000, 100_000_000).default(200_000),
   ERA_OUTPUT_KIB: integer(1, 16_384).default(1024),
   ERA_BODY_MIB: integer(1, 64).default(10),
@@ -62,6 +63,8 @@ export type Config = {
     pids: number;
     openFiles: number;
     tmpBytes: number;
+    /** Of saved variables, all kept versions together; a session whose memory is larger may save as much as that. */
+    stateBytes: number;
     diskBytes: number;
     diskFiles: number;
   };
@@ -120,6 +123,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
       pids: settings.ERA_PIDS,
       openFiles: settings.ERA_OPEN_FILES,
       tmpBytes: settings.ERA_TMP_MIB * MIB,
+      stateBytes: settings.ERA_STATE_MIB * MIB,
       diskBytes: settings.ERA_DISK_MIB * MIB,
       diskFiles: settings.ERA_DISK_FILES,
     },

@@ -37,7 +37,7 @@ class Agent(ServerSide, RunSide, KernelSide):
         self.is_muted = False  # the run in progress is recorded only, until a server asks for it
         self.unsent_end = None  # of a run whose kernel has died, until the next one is ready
         self.restored = None  # what a new kernel found, until the server was told
-        self.keep = 20  # versions
+        self.keep = {"versions": 20, "bytes": 1 << 30}  # of saved state: see state_files.py
         self.is_saving_all = False
         self.leaving = False  # saving for the last time
         self.leaves_at = 0.0  # then, whatever became of that

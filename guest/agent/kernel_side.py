@@ -56,6 +56,7 @@ class KernelSide:
 
     def become_program(self):
         self.leave_agent()
+        state_files.allow_large_files()  # it saves in its own process, and could not raise the limit itself
         os.setsid()
 
     def watch_kernel(self):

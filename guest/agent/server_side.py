@@ -9,7 +9,7 @@ import state_files
 import workspace
 from wire import FrameError, encode_frame, to_json
 
-PROTOCOL = 4
+PROTOCOL = 5
 MAX_LISTED = 1_000
 FREEZE_SECONDS = 5.0
 # For the last save, of which a part may be a child with a limit of its own.

@@ -9,6 +9,9 @@ an earlier version, or in a value's file. A file is written beside its name, the
 The oldest version's file, when that is not kept any more, becomes the next one's: to make a file and remove another with
 each run costs a file system more than all else of a save. What is not put on disk at once is from time to time, and a
 version that is on disk stays until another one is: a machine that loses power finds it, whatever became of the later ones.
+
+The files of all kept versions take `Keep.bytes` at most: the oldest versions go first. A state that is larger by itself is
+not written at all. While a version is written, the ones before it are still there: twice that is on disk for a moment.
 """
 
 import posix
@@ -43,8 +46,22 @@ class WriteFailed(Exception):
     """The disk is full, or as much of it as the session may have."""
 
 
+class TooLarge(WriteFailed):
+    """The variables take more than may be saved of a session."""
+
+    def __init__(self, size, limit):
+        super().__init__(
+            f"the variables take {_mib(size)} MiB, more than the {_mib(limit)} MiB that may be saved of this session: "
+            "delete some of them, or raise ERA_STATE_MIB"
+        )
+
+
 class Damaged(Exception):
     """A state file is missing, cut short, or not what was written."""
+
+
+def _mib(size):
+    return -(-size // (1 << 20))
 
 
 def fast_sha256():
@@ -52,6 +69,14 @@ def fast_sha256():
     from _hashlib import openssl_sha256
 
     return openssl_sha256()
+
+
+def allow_large_files():
+    """One value may be as large as all that may be saved, which may be more than one file of the program may be."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
 def make_folder(path):
@@ -109,15 +134,38 @@ def write_all(descriptor, data):
         view = view[posix.write(descriptor, view) :]
 
 
-class ValueWriter:
-    """Takes the data of one group as it is pickled: small data stays in memory, the rest goes to a file."""
+class Allowance:
+    """What the files of one version that is being made may take together."""
 
-    def __init__(self, durable):
+    def __init__(self, limit):
+        self._left = limit
+
+    def take(self, size):
+        """False when there is not that much."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give_back(self, size):
+        self._left += size
+
+
+class ValueWriter:
+    """
+    Takes the data of one group as it is pickled: small data stays in memory, the rest goes to a file. What exceeds the
+    allowance is counted only.
+    """
+
+    def __init__(self, durable, allowance):
         self._durable = durable
+        self._allowance = allowance
         self._parts = []
         self._path = self._descriptor = None
         self._digest = None
+        self._taken = 0
         self.size = 0
+        self.has_overflowed = False
 
     def write(self, data):
         data = bytes_of(data)
@@ -125,6 +173,8 @@ class ValueWriter:
         if gap := padding_before(self.size, size):
             self.write(bytes(gap))
         self.size += size
+        if self.has_overflowed:
+            return size
         if self._descriptor is None and self.size <= INLINE_BYTES:
             self._parts.append(bytes(data))
             return size
@@ -142,6 +192,12 @@ class ValueWriter:
         return size
 
     def _put(self, data):
+        if not self._allowance.take(len(data)):
+            self.discard()
+            self.has_overflowed = True
+        if self.has_overflowed:
+            return
+        self._taken += len(data)
         self._digest.update(data)
         try:
             write_all(self._descriptor, data)
@@ -170,6 +226,8 @@ class ValueWriter:
             posix.close(self._descriptor)
             posix.unlink(self._path)
             self._descriptor = None
+            self._allowance.give_back(self._taken)
+            self._taken = 0
 
 
 def _size_of(name):
@@ -458,9 +516,11 @@ class Shelf:
     """The versions that are kept, and which files they need: what nobody needs any more is removed."""
 
     def __init__(self):
-        self.kept = 20
+        self.keep = {"versions": 20, "bytes": 1 << 30}
         self.on_disk = frozenset()  # names of files that are known to be
         self._files = None
+        self._sizes = {}  # of the files of kept versions
+        self._bytes = 0  # of all of them
         self._flushed = []  # the last version that was put on disk; two of them while the newer one is only staged
         self._flushed_at = time.monotonic()
 
@@ -471,17 +531,33 @@ class Shelf:
             return True
         return time.monotonic() - self._flushed_at > FLUSH_SECONDS
 
+    def must_flush(self, header):
+        """Whether a new version and the one that is on disk take more than both may: the new one must be on disk, too."""
+        if self._bytes + header["written"] <= self.keep["bytes"] or not self._files:
+            return False
+        sizes = _sizes_of(header)
+        for version in self._flushed:
+            sizes |= {name: self._sizes.get(name, 0) for name in self._files.get(version, ())}
+        return sum(sizes.values()) > self.keep["bytes"]
+
     def _read(self, but):
         """Once: what an earlier kernel left. What cannot be read any more is not needed by anybody."""
         self._files = {}
         for version in version_numbers():
-            if version != but and len(self._files) < self.kept + 2:
+            if version != but and len(self._files) < self.keep["versions"] + 2:
                 try:
-                    self._files[version] = files_of(read_header(version))
+                    self._enter(read_header(version))
                 except (Damaged, OSError, KeyError, TypeError):
                     continue
-        self._flushed = sorted(self._files)[: -self.kept]
+        self._flushed = sorted(self._files)[: -self.keep["versions"]]
         return {f"{folder}/{name}" for folder in ("versions", "values") for name in _names_in(f"{STATE}/{folder}")}
+
+    def _enter(self, header):
+        version = header["version"]
+        self._files[version] = files_of(header)
+        for name, size in {**_sizes_of(header), f"versions/{version}": max(0, _size_of(f"versions/{version}"))}.items():
+            self._bytes += size - self._sizes.get(name, 0)
+            self._sizes[name] = size
 
     def add(self, header, staged, durable):
         """
@@ -489,28 +565,42 @@ class Shelf:
         staged, the one before it is what counts.
         """
         version = header["version"]
-        kept = max(self.kept, 2) if staged else self.kept
         present = self._read(version) if self._files is None else set()
-        self._files[version] = files_of(header)
+        self._enter(header)
         if durable:
             self.on_disk |= self._files[version]
             self._flushed = [*self._flushed[-1:], version] if staged else [version]
             self._flushed_at = time.monotonic()
-        removable = set(present)
-        for old in sorted(self._files)[:-kept]:
+        self._remove(set(present), present)
+        least = 2 if staged else 1
+        surplus = len(self._files) - max(least, self.keep["versions"])
+        for at, old in enumerate(sorted(self._files)[:-least]):
+            if at >= surplus and self._bytes <= self.keep["bytes"]:
+                break
             if old not in self._flushed:
-                removable |= self._files.pop(old)
-        if removable:
-            needed = set().union(*self._files.values())
-            self.on_disk &= needed
-            for name in removable - needed:
-                try:
-                    if name.startswith("versions/") and name not in present:  # what an earlier kernel left may be anything
-                        posix.rename(f"{STATE}/{name}", SPARE)
-                    else:
-                        posix.unlink(f"{STATE}/{name}")
-                except OSError:
-                    pass  # gone already, or something that the guest put there
+                self._remove(self._files.pop(old), present)
+
+    def _remove(self, names, present):
+        """Removes those that no kept version needs; `present`: what an earlier kernel left may be anything."""
+        unneeded = names.difference(*self._files.values())
+        self.on_disk -= unneeded
+        for name in unneeded:
+            self._bytes -= self._sizes.pop(name, 0)
+            try:
+                if name.startswith("versions/") and name not in present:
+                    posix.rename(f"{STATE}/{name}", SPARE)
+                else:
+                    posix.unlink(f"{STATE}/{name}")
+            except OSError:
+                pass  # gone already, or something that the guest put there
+
+
+def _sizes_of(header):
+    """What the files take that a version needs; of versions' own files, as much as it uses."""
+    sizes = {}
+    for name, offset, size, _ in places_of(header):
+        sizes[name] = max(sizes.get(name, 0), offset + size)
+    return sizes
 
 
 def listing(limit):

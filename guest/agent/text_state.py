@@ -41,17 +41,22 @@ class TextState:
         to keep. Answers the report.
         """
         version = request["version"]
+        self._shelf.keep = request["keep"]
         durable = durable or self._shelf.is_flush_due
         try:
             if self.header["version"] == 0:
                 state_files.make_folders()
                 state_files.remove_unfinished()
             header, data = self._next(request, result, values, lost)
+            if len(data) > request["keep"]["bytes"]:
+                raise state_files.TooLarge(len(data), request["keep"]["bytes"])
+            durable = durable or self._shelf.must_flush(header)
             state_files.write_version(header, data, durable, stage, self._shelf.on_disk)
         except OSError as error:
             return self.failed(version, f"its data cannot be written: {error.strerror}")
+        except state_files.WriteFailed as error:
+            return self.failed(version, str(error))
         self.header = header
-        self._shelf.kept = request["keep"]
         self._shelf.add(header, stage, durable)
         return self._report(version, header["written"], None, stage)
 

@@ -17,6 +17,7 @@ import {
   readVersion,
   removeUnfinished,
   Shelf,
+  TooLarge,
   versionNumbers,
   writeVersion,
 } from "./state-files.mjs";
@@ -217,6 +218,7 @@ export class Saver {
   }
 
   async #save({ version, run, result, keep, durable: isAsked, stage, all }) {
+    this.#shelf.keep = keep;
     try {
       const durable = isAsked || this.#shelf.isFlushDue;
       if (durable || this.#header.version === 0) makeFolders();
@@ -227,18 +229,20 @@ export class Saver {
         run: run ?? this.#header.run,
         result: result === undefined ? this.#header.result : result,
       };
-      const header = await this.#write(entry, durable, stage);
+      const [header, isDurable] = await this.#write(entry, durable, stage);
       this.#header = header;
       this.#touched = new Set();
       this.#touchedAll = false;
-      this.#shelf.add(header, keep, durable, stage);
+      this.#shelf.add(header, isDurable, stage);
       return this.#report(version, header.written, null, stage);
     } catch (error) {
-      return this.#report(version, 0, `${error?.name}: ${error?.message}`.slice(0, MAX_REASON), false);
+      removeUnfinished();
+      const reason = error instanceof TooLarge ? error.message : `${error?.name}: ${error?.message}`;
+      return this.#report(version, 0, reason.slice(0, MAX_REASON), false);
     }
   }
 
-  /** A snapshot is taken in one go; facts that it needs are asked for, and it is taken again. */
+  /** Answers the header, and whether it is on disk. A snapshot is taken in one go; facts that it needs are asked for, and it is taken again. */
   async #write(entry, durable, stage) {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const missing = [];
@@ -303,6 +307,8 @@ export class Saver {
     const kept = this.#header.groups
       .filter((group) => !group.names.some((name) => seen.has(name)))
       .map((group) => ({ ...group, at: carry(group.at) }));
+    const size = [...kept.map((group) => group.at[2]), ...parts.map((part) => part.data.length)];
+    this.#refuseTooLarge(size.reduce((total, bytes) => total + bytes, 0));
     const made = parts.map((part) => entryOf(part, values, data.add(part.data)));
     const changed = made.flatMap((group) =>
       group.names.filter((name) => groups.get(name)?.at[3] !== group.at[3]),
@@ -325,8 +331,14 @@ export class Saver {
       not_kept: this.#notKept(values, seen, failures),
       written: data.written,
     };
-    writeVersion(header, data, durable, stage, this.#shelf.onDisk);
-    return header;
+    const isDurable = durable || this.#shelf.mustFlush(header);
+    writeVersion(header, data, isDurable, stage, this.#shelf.onDisk);
+    return [header, isDurable];
+  }
+
+  #refuseTooLarge(bytes) {
+    const limit = this.#shelf.keep.bytes;
+    if (bytes > limit) throw new TooLarge(bytes, limit);
   }
 
   /** What cannot be encoded now, and what was lost earlier and not been given a new value since. */

@@ -24,6 +24,16 @@ const SPARE = `${STATE}/.version-spare`;
 let hasSpare = false;
 let staged = 0;
 
+/** The variables take more than may be saved of a session. */
+export class TooLarge extends Error {
+  constructor(size, limit) {
+    const [needed, allowed] = [size, limit].map((bytes) => Math.ceil(bytes / (1 << 20)));
+    super(
+      `the variables take ${needed} MiB, more than the ${allowed} MiB that may be saved of this session: delete some of them, or raise ERA_STATE_MIB`,
+    );
+  }
+}
+
 /** A state file is missing, cut short, or not what was written. */
 export class Damaged extends Error {}
 
@@ -39,6 +49,7 @@ export function makeFolders() {
 
 /** What a save that was killed has left. */
 export function removeUnfinished() {
+  hasSpare = false;
   for (const name of fs.readdirSync(STATE)) {
     if (name.startsWith(".version-") || (name.startsWith(".staged-") && !name.startsWith(".staged-1-")))
       fs.rmSync(`${STATE}/${name}`, { force: true, recursive: true });
@@ -279,11 +290,18 @@ export function placesOf(header) {
   ];
 }
 
-/** The versions that are kept, and which files they need: what nobody needs any more is removed. */
+/**
+ * The versions that are kept, and which files they need: what nobody needs any more is removed. `keep` says how many there
+ * may be, and how many bytes their files may take together.
+ */
 export class Shelf {
+  keep = { versions: 20, bytes: 2 ** 30 };
   /** Names of files that are known to be. */
   onDisk = new Set();
   #files = null;
+  /** Of the files of kept versions, and of all of them together. */
+  #sizes = new Map();
+  #bytes = 0;
   /** The last version that was put on disk; two of them while the newer one is only staged. */
   #flushed = [];
   #flushedAt = now();
@@ -294,45 +312,86 @@ export class Shelf {
     return now() - this.#flushedAt > FLUSH_MS;
   }
 
+  /** Whether a new version and the one that is on disk take more than both may: the new one must be on disk, too. */
+  mustFlush(header) {
+    if (this.#files === null || this.#bytes + header.written <= this.keep.bytes) return false;
+    const sizes = sizesOf(header);
+    for (const version of this.#flushed)
+      for (const name of this.#files.get(version) ?? []) sizes.set(name, this.#sizes.get(name) ?? 0);
+    return sum(sizes.values()) > this.keep.bytes;
+  }
+
   /** While a version is only staged, the one before it is what counts. */
-  add(header, keep, durable, staged) {
+  add(header, durable, staged) {
     const { version } = header;
-    const kept = staged ? Math.max(keep, 2) : keep;
-    const present = new Set(this.#files === null ? this.#find(version, kept) : []);
-    const removable = new Set(present);
-    this.#files.set(version, filesOf(header));
+    const present = new Set(this.#files === null ? this.#find(version) : []);
+    this.#enter(header);
     if (durable) {
       for (const name of this.#files.get(version)) this.onDisk.add(name);
       this.#flushed = staged ? [...this.#flushed.slice(-1), version] : [version];
       this.#flushedAt = now();
     }
-    for (const old of [...this.#files.keys()].sort((a, b) => a - b).slice(0, -kept)) {
+    this.#remove(present, present);
+    const least = staged ? 2 : 1;
+    const surplus = this.#files.size - Math.max(least, this.keep.versions);
+    for (const [at, old] of inOrder(this.#files.keys()).slice(0, -least).entries()) {
+      if (at >= surplus && this.#bytes <= this.keep.bytes) break;
       if (this.#flushed.includes(old)) continue;
-      for (const name of this.#files.get(old)) removable.add(name);
+      const names = this.#files.get(old);
       this.#files.delete(old);
+      this.#remove(names, present);
     }
-    if (removable.size === 0) return;
-    const needed = new Set([...this.#files.values()].flat());
-    for (const name of this.onDisk) if (!needed.has(name)) this.onDisk.delete(name);
-    for (const name of removable) if (!needed.has(name)) discard(name, !present.has(name));
+  }
+
+  #enter(header) {
+    const own = `versions/${header.version}`;
+    this.#files.set(header.version, new Set(filesOf(header)));
+    for (const [name, size] of sizesOf(header).set(own, Math.max(0, sizeOf(`${STATE}/${own}`)))) {
+      this.#bytes += size - (this.#sizes.get(name) ?? 0);
+      this.#sizes.set(name, size);
+    }
+  }
+
+  /** Removes those that no kept version needs; `present`: what an earlier kernel left may be anything. */
+  #remove(names, present) {
+    if (names.size === 0) return;
+    const needed = new Set([...this.#files.values()].flatMap((files) => [...files]));
+    for (const name of names) {
+      if (needed.has(name)) continue;
+      this.onDisk.delete(name);
+      this.#bytes -= this.#sizes.get(name) ?? 0;
+      this.#sizes.delete(name);
+      discard(name, !present.has(name));
+    }
   }
 
   /** Once: what an earlier kernel left, and the names of all files that are there. */
-  #find(but, kept) {
+  #find(but) {
     this.#files = new Map();
     for (const version of versionNumbers()) {
-      if (version === but || this.#files.size >= kept + 2) continue;
+      if (version === but || this.#files.size >= this.keep.versions + 2) continue;
       try {
-        this.#files.set(version, filesOf(readVersion(version).header));
+        this.#enter(readVersion(version).header);
       } catch {
         // what cannot be read any more is not needed by anybody
       }
     }
-    this.#flushed = [...this.#files.keys()].sort((a, b) => a - b).slice(0, -kept);
+    this.#flushed = inOrder(this.#files.keys()).slice(0, -this.keep.versions);
     return ["versions", "values"].flatMap((folder) =>
       namesIn(`${STATE}/${folder}`).map((name) => `${folder}/${name}`),
     );
   }
+}
+
+const inOrder = (versions) => [...versions].sort((a, b) => a - b);
+const sum = (sizes) => [...sizes].reduce((total, size) => total + size, 0);
+
+/** What the files take that a version needs; of versions' own files, as much as it uses. */
+function sizesOf(header) {
+  const sizes = new Map();
+  for (const [name, offset, size] of placesOf(header))
+    sizes.set(name, Math.max(sizes.get(name) ?? 0, offset + size));
+  return sizes;
 }
 
 const filesOf = (header) => [...placesOf(header).map(([file]) => file), `versions/${header.version}`];

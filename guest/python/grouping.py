@@ -41,8 +41,8 @@ class Budget:
 
 
 class InPlaceWriter(ValueWriter):
-    def __init__(self, budget):
-        super().__init__(False)
+    def __init__(self, budget, allowance):
+        super().__init__(False, allowance)
         self._budget = budget
 
     def write(self, data):
@@ -106,12 +106,16 @@ class Snapshot:
         self.budget = budget
         self.in_place = budget is not None
         self.durable = False
+        self.limit = saver.shelf.keep["bytes"]
+        self.allowance = state_files.Allowance(self.limit)
         self.groups = {name: group for group in saver.header["groups"] for name in group["names"]}
         self.parts = {}
         self.failures = {}
 
     def new_writer(self):
-        return InPlaceWriter(self.budget) if self.in_place else ValueWriter(self.durable)
+        if self.in_place:
+            return InPlaceWriter(self.budget, self.allowance)
+        return ValueWriter(self.durable, self.allowance)
 
     def take(self, durable):
         """The header of the new version and the data of its small groups."""
@@ -122,6 +126,7 @@ class Snapshot:
             self._pickle_touched()
             parts = self._group()
             extras = self._extras()
+        self._refuse_too_large(parts)
         carry = self._carrier(data)
         groups = [{**group, "at": carry(group["at"])} for group in self._untouched()]
         changed = self._removed()
@@ -216,15 +221,26 @@ class Snapshot:
         members = {}
         for name in self.parts:
             members.setdefault(find(name), []).append(name)
-        return [part for names in members.values() for part in self._together(sorted(names))]
+        linked = [self._together(sorted(names)) for names in members.values() if len(names) > 1]
+        return linked + [self._alone(names[0]) for names in members.values() if len(names) == 1]
+
+    def _alone(self, name):
+        """Again, if there was no room while parts that turned out to share objects were written once for each name."""
+        part = self.parts[name]
+        return Part([name], self) if part.writer.has_overflowed else part
 
     def _together(self, names):
-        alone = [self.parts[name] for name in names]
-        if len(names) == 1:
-            return alone
-        for part in alone:
+        for name in names:
+            self.parts[name].writer.discard()
+        return Part(names, self)
+
+    def _refuse_too_large(self, parts):
+        size = sum(part.writer.size for part in parts) + sum(group["at"][2] for group in self._untouched())
+        if size <= self.limit:
+            return
+        for part in parts:
             part.writer.discard()
-        return [Part(names, self)]
+        raise state_files.TooLarge(size, self.limit)
 
     # What else a version holds.
 

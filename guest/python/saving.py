@@ -34,12 +34,11 @@ NOTHING_SAVED = {"version": 0, "run": "", "result": None, "groups": [], "extras"
 class Child:
     """A save in progress in a forked process."""
 
-    def __init__(self, pid, reader, version, touched, durable):
+    def __init__(self, pid, reader, version, touched):
         self.pid = pid
         self.reader = reader
         self.version = version
         self.touched = touched
-        self.durable = durable
         self.deadline = time.monotonic() + CHILD_SECONDS
 
 
@@ -84,11 +83,11 @@ class Saver:
     def save(self, version, run, result, durable, keep):
         """After a run. With `durable` the state is written and flushed on return, under a name that the agent changes."""
         self.finish_child()
-        self.shelf.kept = keep
+        self.shelf.keep = keep
         entry = {"version": version, "run": run, "result": result}
         stage, durable = durable, durable or self.shelf.is_flush_due
         try:
-            header = self._write(Snapshot(self, entry, Budget()), durable, stage)
+            header, durable = self._write(Snapshot(self, entry, Budget()), durable, stage)
         except Exception:
             # It is large, or may run code of the session, or the session has broken what pickling needs.
             self._start_child(entry, durable, stage)
@@ -101,7 +100,7 @@ class Saver:
     def save_all(self, version, keep):
         """Before the session sleeps or is copied: everything is looked at again, whether touched or not."""
         self.finish_child()
-        self.shelf.kept = keep
+        self.shelf.keep = keep
         self.touched_all = True
         _flush_open_files()
         entry = {"version": version, "run": self.header["run"], "result": self.header["result"]}
@@ -114,9 +113,11 @@ class Saver:
         return touched
 
     def _write(self, snapshot, durable, stage):
+        """Answers the header, and whether it is on disk."""
         header, data = snapshot.take(durable)
+        durable = durable or self.shelf.must_flush(header)
         state_files.write_version(header, data, durable, stage, self.shelf.on_disk)
-        return header
+        return header, durable
 
     # The child.
 
@@ -130,7 +131,7 @@ class Saver:
                 pid = posix.fork()
             if pid == 0:
                 self._live_as_child(writer, entry, durable, stage)
-            self.child = Child(pid, reader, entry["version"], self._clear(), durable)
+            self.child = Child(pid, reader, entry["version"], self._clear())
             self.kernel.tell({"type": "saving", "pid": pid})
         except OSError as cause:
             posix.close(reader)
@@ -145,8 +146,11 @@ class Saver:
             null = posix.open("/dev/null", posix.O_RDWR)
             for descriptor in (0, 1, 2):
                 posix.dup2(null, descriptor)
-            header = self._write(Snapshot(self, entry, None), durable, stage)
-            answer = (b"S" if stage else b"V") + to_json(header)
+            state_files.allow_large_files()
+            header, durable = self._write(Snapshot(self, entry, None), durable, stage)
+            answer = (b"S" if stage else b"D" if durable else b"V") + to_json(header)
+        except state_files.WriteFailed as error:
+            answer = b"F" + str(error).encode(errors="backslashreplace")
         except BaseException as error:
             answer = b"F" + f"{type(error).__name__}: {error}".encode(errors="backslashreplace")
         try:
@@ -167,11 +171,12 @@ class Saver:
             posix.waitpid(child.pid, 0)
         except ChildProcessError:
             pass  # the program has waited for it
-        if answer and answer[:1] in b"SV":
-            self._saved(parse_json(answer[1:]), answer[:1] == b"S", child.durable)
+        if answer and answer[:1] in b"SDV":
+            self._saved(parse_json(answer[1:]), answer[:1] == b"S", answer[:1] in b"SD")
             return
         self.touched |= child.touched[0]
         self.touched_all |= child.touched[1]
+        state_files.remove_unfinished()
         reason = "it took too long" if answer is None else answer[1:].decode(errors="replace")
         self._failed(child.version, reason or "its process was killed: is memory short?")
 

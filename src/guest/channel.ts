@@ -20,6 +20,7 @@ import {
   type EndFrame,
   GUEST_PROTOCOL,
   type HelloFrame,
+  type Keep,
   type RolledBackFrame,
   type SavedFrame,
   type ServerFrame,
@@ -168,7 +169,7 @@ export class GuestChannel {
   }
 
   /** Saves all variables, so that the sandbox can go. Rejects with `save_failed` when that cannot be done. */
-  async save(version: number, keep: number): Promise<SavedFrame> {
+  async save(version: number, keep: Keep): Promise<SavedFrame> {
     const { header } = await this.#ask({ type: "save", version, keep }, "saved", SAVE_MS);
     if (header.type !== "saved") throw new BugError("another answer than was waited for");
     if (header.failed !== null)

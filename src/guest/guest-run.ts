@@ -1,5 +1,5 @@
 /** A run as an agent is asked for it. */
-import type { SaveMode, ServerFrame, StreamName } from "../protocol/guest.ts";
+import type { Keep, SaveMode, ServerFrame, StreamName } from "../protocol/guest.ts";
 
 export type OnOutput = (stream: StreamName, chunk: Buffer) => void;
 
@@ -17,8 +17,7 @@ export type GuestRun = {
   /** Number of the state after this run. */
   version: number;
   save: SaveMode;
-  /** How many versions to keep. */
-  keep: number;
+  keep: Keep;
   /** It ends when nothing of it is left to happen. */
   whole: boolean;
   /** It is run only when it has no type errors. */

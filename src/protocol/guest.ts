@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 
-export const GUEST_PROTOCOL = 4;
+export const GUEST_PROTOCOL = 5;
 export const MAX_HEADER_BYTES = 256 << 10;
 export const MAX_PAYLOAD_BYTES = 12 << 20;
 
@@ -152,7 +152,7 @@ export type ServerFrame =
   | { type: "welcome"; token: string; orphan_ms: number }
   | { type: "recorded"; runs: string[] }
   | { type: "replay"; run: string }
-  | { type: "save"; version: number; keep: number }
+  | { type: "save"; version: number; keep: Keep }
   | { type: "inspect" }
   | { type: "rollback"; version: number; to: number }
   /** A session has moved into the folders of this sandbox, which is new. */
@@ -178,8 +178,7 @@ export type ServerFrame =
       /** Number of the state after this run. */
       version: number;
       save: SaveMode;
-      /** How many versions to keep. */
-      keep: number;
+      keep: Keep;
       /** A program that runs alone: it ends when nothing of it is left to happen, as its process would. */
       whole: boolean;
       /** TypeScript: it is run only when it has no type errors. */
@@ -189,6 +188,8 @@ export type ServerFrame =
       /** Earlier runs that the store has: their results need not be kept any more. */
       recorded: string[];
     };
+/** Saved versions of the variables: how many there may be, and how many bytes their files may take together. */
+export type Keep = { versions: number; bytes: number };
 /** Whether a run's state is saved: not at all, soon after its answer, or on disk before it. */
 export type SaveMode = "none" | "async" | "sync";
 

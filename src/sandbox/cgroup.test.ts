@@ -3,7 +3,15 @@ import { test } from "node:test";
 import { planCgroup } from "./cgroup.ts";
 import { findCgroupLayout } from "./cgroup-layout.ts";
 
-const limits = { memoryBytes: 1 << 29, cpus: 1.5, pids: 128, openFiles: 1024, tmpBytes: 1, fileBytes: 1 };
+const limits = {
+  memoryBytes: 1 << 29,
+  cpus: 1.5,
+  pids: 128,
+  openFiles: 1024,
+  tmpBytes: 1,
+  fileBytes: 1,
+  stateFileBytes: 1,
+};
 
 test("a hybrid host is used by its v1 controllers", () => {
   const mounts = `

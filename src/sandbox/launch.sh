@@ -1,11 +1,13 @@
 #!/bin/sh
 # Last host step of a sandbox: takes on its limits and its cgroups, then becomes the command given.
-# usage: launch.sh OPEN_FILES FILE_BLOCKS_OF_512 [CGROUP_DIR...] -- COMMAND...
+# usage: launch.sh OPEN_FILES FILE_BLOCKS STATE_FILE_BLOCKS [CGROUP_DIR...] -- COMMAND...
+# Blocks have 512 bytes. A program may write FILE_BLOCKS into one file; who saves its state raises that to STATE_FILE_BLOCKS.
 set -eu
 ulimit -c 0
 ulimit -n "$1"
-ulimit -f "$2"
-shift 2
+ulimit -S -f "$2"
+ulimit -H -f "$3"
+shift 3
 while [ "$1" != -- ]; do
   echo 0 >"$1/cgroup.procs"
   shift

@@ -1,14 +1,12 @@
 /** From a policy to the command line of one sandbox. Pure: tests read what would be started. */
-import { fileURLToPath } from "node:url";
+import { planHostLimits } from "./host-limits.ts";
 import { planMounts } from "./mounts.ts";
 import { planNetwork } from "./network.ts";
 import type { SandboxPolicy } from "./policy.ts";
 import { planUser } from "./user.ts";
 
-const LAUNCH_SCRIPT = fileURLToPath(new URL("launch.sh", import.meta.url));
 /** The number under which bubblewrap finds the compiled system call filter: see launch.ts. */
 const SECCOMP_FD = 3;
-const FILE_BLOCK_BYTES = 512;
 
 export type LaunchPlan = { argv: string[]; needsUserNamespace: boolean };
 
@@ -20,18 +18,10 @@ type PlanHost = { asRoot: boolean; cgroupFolders: readonly string[] };
  */
 export function planLaunch(policy: SandboxPolicy, host: PlanHost): LaunchPlan {
   const user = planUser(host.asRoot, host.asRoot && host.cgroupFolders.length > 0);
-  const fileBlocks = Math.floor(policy.limits.fileBytes / FILE_BLOCK_BYTES);
   return {
     needsUserNamespace: host.asRoot,
     argv: [
-      ...[
-        "/bin/sh",
-        LAUNCH_SCRIPT,
-        String(policy.limits.openFiles),
-        String(fileBlocks),
-        ...host.cgroupFolders,
-        "--",
-      ],
+      ...planHostLimits(policy.limits, host.cgroupFolders),
       ...user.enter,
       "bwrap",
       ...user.bwrap,

@@ -11,6 +11,8 @@ export type Limits = {
   tmpBytes: number;
   /** The largest single file; the whole session's disk is bounded by session/disk-quota. */
   fileBytes: number;
+  /** The same of a file of saved variables, where that is more. */
+  stateFileBytes: number;
 };
 
 /** Host folders of one session. All are written by the guest but `run`, which holds the agent's socket. */

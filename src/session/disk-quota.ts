@@ -8,12 +8,15 @@ import { runCommand } from "../lib/run-command.ts";
 import type { Logger } from "../log.ts";
 import { unlinkedBytes } from "./unlinked-files.ts";
 
-type DiskUsage = { bytes: number; files: number };
+/** Bytes and names of a session's files, and bytes of its saved state; each is held to a limit of its own. */
+type DiskUsage = { bytes: number; files: number; stateBytes: number };
 
 /** A session that the monitor looks at while its sandbox lives. */
 export type Watched = {
-  /** Folders that the guest can write. */
+  /** Folders that count against the quota of its files. */
   paths: readonly string[];
+  /** Where its variables are saved, and how much that may take: see state-budget.ts. */
+  state: { path: string; bytes: number };
   /** Host pids of what runs in its sandbox. */
   pids: () => readonly number[];
   /** What it used when it was last found over its quota: it may shrink or stay, but not grow from there. */
@@ -32,10 +35,15 @@ const SLACK_FILES = 100;
 const MEASURE_TIMEOUT_MS = 20_000;
 const MEASURE_ONE_TIMEOUT_MS = 5_000;
 const MIB = 1 << 20;
+/** Kernels keep to what they may save. While a version is written the one before it is there, too, and a little of both. */
+/** For what one session has deleted and still holds to be found: another one is not to wait for long. */
+const UNLINKED_MS = 300;
+const STATE_TRANSIENT = 2;
+const STATE_SLACK_BYTES = 64 << 20;
 
 export class DiskMonitor {
   readonly #path: string;
-  readonly #limits: DiskUsage;
+  readonly #limits: { bytes: number; files: number };
   readonly #log: Logger;
   readonly #watched = new Set<Watched>();
   readonly #timer: NodeJS.Timeout;
@@ -46,7 +54,7 @@ export class DiskMonitor {
   #skipped = 0;
   #busy: Promise<void> | null = null;
 
-  constructor(path: string, limits: DiskUsage, log: Logger) {
+  constructor(path: string, limits: { bytes: number; files: number }, log: Logger) {
     this.#path = path;
     this.#limits = limits;
     this.#log = log;
@@ -94,53 +102,73 @@ export class DiskMonitor {
     const sessions = [...this.#watched];
     const usages = await this.#measure(sessions);
     const { dev } = await stat(this.#path, { bigint: true });
+    // First by what lies in folders, then with what is deleted and still held, which takes long to find where it is much.
+    for (const [at, session] of sessions.entries())
+      this.#judge(session, usages[at], isOver(this.#limitsOf(session)));
     for (const [at, session] of sessions.entries()) {
       const usage = usages[at];
-      if (usage !== undefined) usage.bytes += await unlinkedBytes(session.pids(), dev);
+      if (usage === undefined || !this.#watched.has(session)) continue;
+      const held = await unlinkedBytes(session.pids(), dev, performance.now() + UNLINKED_MS);
+      this.#judge(session, { ...usage, bytes: usage.bytes + held }, always);
     }
-    for (const [at, session] of sessions.entries()) {
-      const usage = usages[at];
-      // A session that was not measured, since it has ended, is neither over its quota nor within it.
-      if (usage !== undefined && !Number.isNaN(usage.bytes + usage.files) && this.#watched.has(session)) {
-        this.#judge(session, usage);
-      }
-    }
+  }
+
+  #limitsOf({ state }: Watched): DiskUsage {
+    return { ...this.#limits, stateBytes: STATE_TRANSIENT * state.bytes + STATE_SLACK_BYTES };
   }
 
   /** Together; one by one when that takes too long, so that one session does not hide what the others use. */
   async #measure(sessions: readonly Watched[]): Promise<DiskUsage[]> {
-    const usages = await measure(sessions.map((session) => session.paths));
+    const usages = await measure(sessions);
     if (usages !== null) return usages;
     const found: DiskUsage[] = [];
     for (const session of sessions) {
-      const [usage] = (await measure([session.paths], MEASURE_ONE_TIMEOUT_MS)) ?? [];
+      const [usage] = (await measure([session], MEASURE_ONE_TIMEOUT_MS)) ?? [];
       const isTooMuch = usage === undefined && this.#uncounted.has(session);
       if (usage === undefined) this.#uncounted.add(session);
       else this.#uncounted.delete(session);
-      found.push(usage ?? { bytes: 0, files: isTooMuch ? Number.POSITIVE_INFINITY : Number.NaN });
+      found.push(
+        usage ?? { bytes: 0, stateBytes: 0, files: isTooMuch ? Number.POSITIVE_INFINITY : Number.NaN },
+      );
     }
     return found;
   }
 
-  #judge(session: Watched, usage: DiskUsage): void {
+  /** Only a reading that `counts` is taken for what the session uses. */
+  #judge(session: Watched, usage: DiskUsage | undefined, counts: (usage: DiskUsage) => boolean): void {
+    // A session that was not measured, since it has ended, is neither over its quota nor within it.
+    if (usage === undefined || Number.isNaN(usage.bytes + usage.files + usage.stateBytes)) return;
+    if (!this.#watched.has(session) || !counts(usage)) return;
+    const limits = this.#limitsOf(session);
     const before = session.excess;
-    const over = usage.bytes > this.#limits.bytes || usage.files > this.#limits.files;
+    const over = isOver(limits)(usage);
     session.excess = over ? smaller(usage, before ?? usage) : null;
     if (!over) return;
     const grew =
       before === null ||
       !Number.isFinite(usage.files) ||
       usage.bytes > before.bytes + SLACK_BYTES ||
+      usage.stateBytes > before.stateBytes + SLACK_BYTES ||
       usage.files > before.files + SLACK_FILES;
-    if (grew) session.onExceeded(describeExcess(usage, this.#limits), before === null);
+    if (grew) session.onExceeded(describeExcess(usage, limits), before === null);
   }
 }
 
+const always = () => true;
+const isOver = (limits: DiskUsage) => (usage: DiskUsage) =>
+  usage.bytes > limits.bytes || usage.files > limits.files || usage.stateBytes > limits.stateBytes;
+
 function smaller(a: DiskUsage, b: DiskUsage): DiskUsage {
-  return { bytes: Math.min(a.bytes, b.bytes), files: Math.min(a.files, b.files) };
+  return {
+    bytes: Math.min(a.bytes, b.bytes),
+    files: Math.min(a.files, b.files),
+    stateBytes: Math.min(a.stateBytes, b.stateBytes),
+  };
 }
 
 function describeExcess(usage: DiskUsage, limits: DiskUsage): string {
+  if (usage.stateBytes > limits.stateBytes)
+    return `The session's saved state takes ${Math.ceil(usage.stateBytes / MIB)} MiB, more than it may`;
   if (usage.bytes > limits.bytes) {
     return `The session stores ${Math.ceil(usage.bytes / MIB)} MiB, more than its quota of ${limits.bytes / MIB} MiB: delete files`;
   }
@@ -150,15 +178,15 @@ function describeExcess(usage: DiskUsage, limits: DiskUsage): string {
 
 async function usageOfFileSystem(path: string): Promise<DiskUsage> {
   const { blocks, bfree, bsize, files, ffree } = await statfs(path);
-  return { bytes: (blocks - bfree) * bsize, files: files - ffree };
+  return { bytes: (blocks - bfree) * bsize, files: files - ffree, stateBytes: 0 };
 }
 
 /** Disk use of each session's folders, in the order given; null when that takes too long. */
 async function measure(
-  sessions: readonly (readonly string[])[],
+  sessions: readonly Pick<Watched, "paths" | "state">[],
   timeoutMs = MEASURE_TIMEOUT_MS,
 ): Promise<DiskUsage[] | null> {
-  const paths = sessions.flat();
+  const paths = sessions.flatMap((session) => [...session.paths, session.state.path]);
   const [bytes, files] = await Promise.all([
     du(["--block-size=1"], paths, timeoutMs),
     // Each name of a file: a folder of them takes room, and time of whoever reads it.
@@ -167,7 +195,11 @@ async function measure(
   if (bytes === null || files === null) return null;
   const sum = (sizes: Map<string, number>, folders: readonly string[]) =>
     folders.reduce((total, path) => total + (sizes.get(path) ?? Number.NaN), 0);
-  return sessions.map((folders) => ({ bytes: sum(bytes, folders), files: sum(files, folders) }));
+  return sessions.map(({ paths: folders, state }) => ({
+    bytes: sum(bytes, folders),
+    files: sum(files, [...folders, state.path]),
+    stateBytes: sum(bytes, [state.path]),
+  }));
 }
 
 async function du(flags: string[], paths: string[], timeoutMs: number): Promise<Map<string, number> | null> {

@@ -9,6 +9,7 @@ import type { RunRecorder } from "./recorder.ts";
 import type { SessionDependencies } from "./session.ts";
 import type { SessionFolder } from "./session-folder.ts";
 import type { SessionSandbox } from "./session-sandbox.ts";
+import { keepOf } from "./state-budget.ts";
 
 /** Saves all and ends the sandbox; its image, if any, is on disk a little later. Rejects with `save_failed`, still live. */
 export async function fallAsleep(
@@ -119,7 +120,7 @@ async function saveAll(
   const { live } = sandbox;
   const isThere = live !== null && !live.channel.isLost;
   if (isThere) {
-    await live.channel.save(row.version, host.config.keepVersions);
+    await live.channel.save(row.version, keepOf(row, host.config));
     await store.saveListing(row.id, await live.channel.inspect());
   }
   await recorder.settled();

@@ -52,7 +52,13 @@ export async function createFolder(dataDir: string, uid: number, asRoot: boolean
 /** Where a sandbox reaches the gateway to the internet. */
 export const egressSocket = ({ run }: SessionFolders) => join(run, "egress.sock");
 
-/** What the guest writes, and what counts against its quota. */
+/** What counts against the quotas of its files and of its saved state. */
+export const measuredFolders = ({ workspace, home, state }: SessionFolders, stateBytes: number) => ({
+  paths: [workspace, home],
+  state: { path: state, bytes: stateBytes },
+});
+
+/** What the guest writes. */
 export const guestFolders = ({ workspace, home, state }: SessionFolders) => [workspace, home, state];
 
 /**

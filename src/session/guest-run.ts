@@ -3,6 +3,7 @@ import type { Config } from "../config.ts";
 import type { GuestRun } from "../guest/guest-run.ts";
 import type { Durability, RunRow, SessionRow } from "../store/store.ts";
 import { DEFAULT_TIMEOUT_MS, type RunRequest } from "./run.ts";
+import { keepOf } from "./state-budget.ts";
 
 export function guestRunOf(
   request: RunRequest,
@@ -20,7 +21,7 @@ export function guestRunOf(
     env: { ...request.env, ...sessionEnvironment(session, request.baseUrl) },
     version: session.version + (request.shell ? 0 : 1),
     save: durabilityOf(request, session),
-    keep: config.keepVersions,
+    keep: keepOf(session, config),
     whole: false,
     check: request.check,
     shell: request.shell,

@@ -31,7 +31,8 @@ export class Hibernation {
 
   /** Puts the least recently used session that is idle to sleep. False when there is none to be spared. */
   async reclaim(): Promise<boolean> {
-    const [longest] = this.#idle();
+    // One whose variables could not be saved goes on with them.
+    const longest = this.#idle().find((session) => session.row.saved.failure === null);
     if (longest !== undefined) return (await this.#sleep(longest)) || this.reclaim();
     // All that could be spared is on its way already: the next that has gone leaves its slot.
     if (this.#inProgress.size > 0) return Promise.race(this.#inProgress.values());

@@ -21,6 +21,7 @@ import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
 import { guestEnvironment, type Limits, type SandboxPolicy } from "../sandbox/policy.ts";
 import type { UidRange } from "../sandbox/uids.ts";
 import { createFolder, type Folder, prepareFolder } from "./folder.ts";
+import { stateBytesOf } from "./state-budget.ts";
 
 /** What every sandbox of this server is made with. */
 export type SandboxHost = {
@@ -71,7 +72,9 @@ export type Start = { language: Language; limits: Limits };
 
 export function defaultLimits(config: Config): Limits {
   const { memoryBytes, cpus, pids, openFiles, tmpBytes, diskBytes } = config.limits;
-  return { memoryBytes, cpus, pids, openFiles, tmpBytes, fileBytes: diskBytes };
+  // Set before it is known which session a warm sandbox is for.
+  const stateFileBytes = stateBytesOf(config, config.maxMemoryMib * MIB);
+  return { memoryBytes, cpus, pids, openFiles, tmpBytes, fileBytes: diskBytes, stateFileBytes };
 }
 
 /** Starts a sandbox on an existing folder. Rejects with `sandbox_failed`, leaving nothing of it behind. */

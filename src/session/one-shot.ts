@@ -10,7 +10,7 @@ import type { Language } from "../protocol/language.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
 import type { Dropped } from "../store/store.ts";
 import type { DiskMonitor } from "./disk-quota.ts";
-import { egressSocket, type Folder, guestFolders } from "./folder.ts";
+import { egressSocket, type Folder, measuredFolders } from "./folder.ts";
 import { lostOutcome, resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
@@ -72,7 +72,7 @@ export class OneShots {
     let door: EgressDoor | null = null;
     const { folder, channel } = lease.live;
     const watched = {
-      paths: guestFolders(folder),
+      ...measuredFolders(folder, 0),
       pids: () => lease.live.sandbox.cgroup?.pids() ?? [],
       excess: null,
       onExceeded: (message: string) => {
@@ -135,7 +135,7 @@ export class OneShots {
       env: request.env,
       version: 1,
       save: "none",
-      keep: 1,
+      keep: { versions: 1, bytes: 0 },
       whole: true,
       check: request.check,
       shell: false,

@@ -11,12 +11,13 @@ import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import type { ProcessImage, SessionRow, Store } from "../store/store.ts";
 import type { DiskMonitor, Watched } from "./disk-quota.ts";
-import { egressSocket, type Folder, guestFolders } from "./folder.ts";
+import { egressSocket, type Folder, measuredFolders } from "./folder.ts";
 import { adoptSandbox, defaultLimits, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
 import type { Lease, SandboxPool } from "./pool.ts";
 import { dropImage, imageFolder, reasonAgainst, reasonInFiles, takeImage } from "./process-images.ts";
 import type { SessionFolder } from "./session-folder.ts";
 import { move, type SessionState } from "./state.ts";
+import { keepOf } from "./state-budget.ts";
 
 type SandboxEvents = {
   onLate: (runId: string, stream: StreamName, chunk: Buffer) => void;
@@ -181,7 +182,7 @@ export class SessionSandbox {
     if (channel.isLost) {
       if (this.#watched !== null) this.#deps.disk.unwatch(this.#watched);
       lease.live = await adoptSandbox(this.#deps.host, folder, sandbox.cgroup);
-      this.#attach(lease.live);
+      this.#attach(row, lease.live);
     }
     await this.#closeDoor();
     await this.#openDoor(row, lease);
@@ -285,7 +286,7 @@ export class SessionSandbox {
     try {
       const lease = await work();
       await this.#openDoor(row, lease);
-      this.#attach(lease.live);
+      this.#attach(row, lease.live);
       this.#state = move(this.#state, { kind: "idle", lease });
       return lease.live;
     } catch (error) {
@@ -310,7 +311,7 @@ export class SessionSandbox {
     }
   }
 
-  #attach(live: LiveSandbox): void {
+  #attach(row: SessionRow, live: LiveSandbox): void {
     const { onLate, onKernelLost, onSaved } = this.#events;
     live.channel.events = {
       ...live.channel.events,
@@ -323,7 +324,7 @@ export class SessionSandbox {
       onLost: () => this.#tellLost(live, "The sandbox ended between runs"),
     };
     this.#watched = {
-      paths: guestFolders(live.folder),
+      ...measuredFolders(live.folder, keepOf(row, this.#deps.host.config).bytes),
       pids: () => live.sandbox.cgroup?.pids() ?? [],
       excess: this.#watched?.excess ?? null,
       onExceeded: (message, isNew) => this.#onDiskExceeded(live, message, isNew),

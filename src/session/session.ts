@@ -33,6 +33,7 @@ import { type HeldFolder, SessionFolder } from "./session-folder.ts";
 import { SessionSandbox } from "./session-sandbox.ts";
 import { Setup } from "./setup.ts";
 import type { SessionState } from "./state.ts";
+import { keepOf } from "./state-budget.ts";
 import { findListing, rollBack } from "./versions.ts";
 
 export type SessionDependencies = { host: SandboxHost; store: Store; pool: SandboxPool; disk: DiskMonitor };
@@ -198,8 +199,8 @@ export class Session {
   async rollback(version: number): Promise<void> {
     await this.#queue.add(async () => {
       this.#admission.check();
-      const { keepVersions } = this.#deps.host.config;
-      this.#epoch = await rollBack(await this.#ensureLive(), this.#row, version, keepVersions);
+      const keep = keepOf(this.#row, this.#deps.host.config);
+      this.#epoch = await rollBack(await this.#ensureLive(), this.#row, version, keep);
       await this.#deps.store.updateSession(this.#row);
     });
   }

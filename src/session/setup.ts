@@ -11,6 +11,7 @@ import { resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
 import type { SessionSandbox } from "./session-sandbox.ts";
 import { planSetup, type SetupStep } from "./setup-steps.ts";
+import { keepOf } from "./state-budget.ts";
 
 type Dependencies = { host: SandboxHost; store: Store };
 
@@ -112,7 +113,7 @@ export class Setup {
         env: step.env,
         version: this.#row.version,
         save: "none",
-        keep: this.#deps.host.config.keepVersions,
+        keep: keepOf(this.#row, this.#deps.host.config),
         whole: false,
         check: false,
         shell: true,

@@ -8,10 +8,20 @@ import { readdir, readFile, readlink, stat } from "node:fs/promises";
 const DELETED = " (deleted)";
 const BLOCK_BYTES = 512n;
 
-/** Bytes of deleted files on the device that the processes keep alive; a file that several hold counts once. */
-export async function unlinkedBytes(pids: readonly number[], device: bigint): Promise<number> {
+/**
+ * Bytes of deleted files on the device that the processes keep alive, as many as are found by `deadline`, a time of
+ * performance.now(); a file that several hold counts once.
+ */
+export async function unlinkedBytes(
+  pids: readonly number[],
+  device: bigint,
+  deadline: number,
+): Promise<number> {
   const files = new Map<bigint, bigint>();
-  for (const pid of pids) {
+  // Begun elsewhere each time: what is not reached in time now is another time.
+  const first = Math.floor(Math.random() * pids.length);
+  for (const pid of [...pids.slice(first), ...pids.slice(0, first)]) {
+    if (performance.now() > deadline) break;
     if (await addDescriptors(pid, device, files)) await addMappings(pid, device, files);
     else await addThreads(pid, device, files);
   }

@@ -1,6 +1,6 @@
 /** Kept versions of a session's variables: which there are, and going back to one. */
 import { AppError } from "../protocol/errors.ts";
-import type { StateListing } from "../protocol/guest.ts";
+import type { Keep, StateListing } from "../protocol/guest.ts";
 import type { SessionRow, Store } from "../store/store.ts";
 import type { LiveSandbox } from "./live-sandbox.ts";
 import { noteRestored } from "./saved-state.ts";
@@ -33,11 +33,11 @@ export async function rollBack(
   live: LiveSandbox,
   row: SessionRow,
   version: number,
-  keepVersions: number,
+  keep: Keep,
 ): Promise<number> {
   // The state of a run is written after its answer: what is not there yet is waited for.
   if (version > row.saved.savedVersion && version <= row.version && row.durability !== "none")
-    await live.channel.save(row.version, keepVersions);
+    await live.channel.save(row.version, keep);
   const to = row.version + 1;
   const { error, epoch, restored } = await live.channel.rollback(version, to);
   if (error !== null)

@@ -228,7 +228,7 @@ const RUN = {
   env: {},
   version: 1,
   save: "none" as const,
-  keep: 1,
+  keep: { versions: 1, bytes: 0 },
   whole: false,
   check: false,
   shell: false,

@@ -95,6 +95,10 @@ export class SessionClient {
     return this.client.expect(200, "GET", this.path);
   }
 
+  hibernate(): Promise<Body> {
+    return this.client.expect(200, "POST", `${this.path}/hibernate`);
+  }
+
   patch(fields: object): Promise<Body> {
     return this.client.expect(200, "PATCH", this.path, fields);
   }

@@ -1,17 +1,16 @@
 /** CRIU's command lines. Pure: tests read what would be run. docs/decisions/0017 says why each option is there. */
 import { fileURLToPath } from "node:url";
+import { planHostLimits } from "../host-limits.ts";
 import { hostBinds } from "../mounts.ts";
 import type { SandboxPolicy } from "../policy.ts";
 
 /** Where CRIU was unpacked, and a folder on a memory file system for what it finds out of this kernel. */
 export type CriuPlace = { root: string; runDir: string };
 
-const LAUNCH_SCRIPT = fileURLToPath(new URL("../launch.sh", import.meta.url));
 const ENTER_SCRIPT = fileURLToPath(new URL("enter.sh", import.meta.url));
 const RESTORE_SCRIPT = fileURLToPath(new URL("restore.sh", import.meta.url));
 const RESTORED_SCRIPT = fileURLToPath(new URL("restored.sh", import.meta.url));
 const OPEN_SCRIPT = fileURLToPath(new URL("open.sh", import.meta.url));
-const FILE_BLOCK_BYTES = 512;
 const LOADERS: Readonly<Record<string, readonly [loader: string, libraries: string]>> = {
   x64: ["usr/lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu"],
   arm64: ["usr/lib/ld-linux-aarch64.so.1", "usr/lib/aarch64-linux-gnu"],
@@ -75,16 +74,8 @@ export function planRestore(
   const fresh = (target: string) => ["tmpfs", `/run/${keyOf(target)}`, "tmpfs", `${options},X-mount.mkdir`];
   const binds = [...hostBinds(policy), ...empty.map((target) => [target, `/run/${keyOf(target)}`] as const)];
   const pidFile = `${folder}/first-process`;
-  const fileBlocks = Math.floor(policy.limits.fileBytes / FILE_BLOCK_BYTES);
   return [
-    ...[
-      "/bin/sh",
-      LAUNCH_SCRIPT,
-      String(policy.limits.openFiles),
-      String(fileBlocks),
-      ...cgroupFolders,
-      "--",
-    ],
+    ...planHostLimits(policy.limits, cgroupFolders),
     ...alone(criu, policy.rootfs, folder, { namespaces: ["--cgroup"], mounts: empty.map(fresh) }),
     // CRIU calls its own at six stages, each time for some ten milliseconds: only where it must be.
     ...(hasConnections ? [] : ["/bin/sh", RESTORE_SCRIPT, pidFile]),
