@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { findImage, type Image } from "../image/find.ts";
 import { imageName, readRecipe } from "../image/recipe.ts";
+import { descriptorLimit } from "../lib/descriptors.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import { runCommand } from "../lib/run-command.ts";
 import type { Logger } from "../log.ts";
@@ -33,7 +34,7 @@ export async function doctor(config: Config, log: Logger): Promise<number> {
   const image = findImage(config.home, imageName(readRecipe(config.imagePackages)));
   say(image === null ? "missing" : "ok", "image", image?.rootfs ?? "./era image build");
   if (image === null || failed) return 1;
-  const { facilities, imaging } = await probe(config, image, log);
+  const { facilities, imaging, maxLive } = await probe(config, image, log);
   for (const { name, state, detail } of facilities) say(state, name, detail);
   say(imaging.supported ? "ok" : "without", "imaging", imaging.detail);
   const { limits } = config;
@@ -48,7 +49,11 @@ export async function doctor(config: Config, log: Logger): Promise<number> {
     "its disk",
     `${mib(limits.diskBytes)}, ${limits.diskFiles} files; /tmp ${mib(limits.tmpBytes)}`,
   );
-  say("limit", "this server", `${config.maxLive} live sandboxes, uids from ${config.uidBase}`);
+  say(
+    "limit",
+    "this server",
+    `${maxLive} live sandboxes, ${descriptorLimit()} open files, uids from ${config.uidBase}`,
+  );
   return unacceptable(facilities, config.allowWeak).length === 0 ? 0 : 1;
 }
 
@@ -62,13 +67,13 @@ async function probe(
   config: Config,
   image: Image,
   log: Logger,
-): Promise<{ facilities: Facility[]; imaging: ImagingSupport }> {
+): Promise<{ facilities: Facility[]; imaging: ImagingSupport; maxLive: number }> {
   const dataDir = await mkdtemp(join(tmpdir(), "era-doctor-"));
   await runCommand(["chmod", "711", dataDir], { timeoutMs: 10_000 });
   try {
     await using stack = new AsyncDisposableStack();
     const { host } = await openHost({ ...config, dataDir }, image, log, stack);
-    return { facilities: await probeHost(host), imaging: host.imaging };
+    return { facilities: await probeHost(host), imaging: host.imaging, maxLive: host.config.maxLive };
   } finally {
     await removeTree(dataDir);
   }

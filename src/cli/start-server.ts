@@ -13,6 +13,8 @@ import { EgressGateway } from "../egress/gateway.ts";
 import { createHttpServer } from "../http/server.ts";
 import type { Image } from "../image/find.ts";
 import { ensureRuntime } from "../image/runtime.ts";
+import { type DescriptorPlan, descriptorLimit, Places, planDescriptors } from "../lib/descriptors.ts";
+import { RetryLater } from "../lib/retry-later.ts";
 import type { Logger } from "../log.ts";
 import { type Destination, normalizeHost } from "../protocol/egress.ts";
 import { type Cgroup, type CgroupTree, openCgroupTree } from "../sandbox/cgroup.ts";
@@ -38,6 +40,8 @@ type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facil
 
 const SQLITE_BUSY = 5;
 const SECRET_FILE = "secret";
+const MAX_KEPT_NAMESPACES = 320;
+const REMOVE_AGAIN_MS = 1_000;
 
 export async function startServer(config: Config, image: Image, log: Logger): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack();
@@ -58,8 +62,9 @@ export async function startServer(config: Config, image: Image, log: Logger): Pr
   await pool.fill();
 
   const { imaging } = host;
+  const maxConnections = planDescriptors(descriptorLimit()).clients;
   const health = { version: readVersion(), facilities, imaging, image: image.name, pool };
-  const app = createHttpServer({ config, log, store, registry, oneShots, health });
+  const app = createHttpServer({ config, log, store, registry, oneShots, health, maxConnections });
   // Together: requests in progress end when their runs do, and runs are ended by the registry.
   stack.defer(async () => {
     const closing = app.close();
@@ -77,12 +82,14 @@ export async function startServer(config: Config, image: Image, log: Logger): Pr
 
 /** Everything that a sandbox is made with, after what an earlier server left behind was removed. */
 export async function openHost(
-  config: Config,
+  wanted: Config,
   image: Image,
   log: Logger,
   stack: AsyncDisposableStack,
 ): Promise<{ host: SandboxHost; store: Store; left: Map<string, Cgroup> }> {
   const asRoot = process.getuid?.() === 0;
+  const descriptors = planDescriptors(descriptorLimit());
+  const config = withinDescriptors(wanted, descriptors);
   checkSocketPath(config.dataDir);
   await mkdir(sessionsDir(config.dataDir), { recursive: true, mode: 0o711 });
   if (asRoot) for (const path of [config.dataDir, image.rootfs]) checkReachable(path);
@@ -102,12 +109,28 @@ export async function openHost(
     new UidRange(
       config.uidBase,
       places.map(({ uid }) => uid),
+      Math.min(MAX_KEPT_NAMESPACES, descriptors.namespaces),
     ),
   );
   const secret = await readSecret(join(config.dataDir, SECRET_FILE));
   const caBundle = findCaBundle();
-  const egress = stack.use(new EgressGateway(indexHosts(config.indexes), log));
-  const parts = { config, log, image, runtime, caBundle, cgroups, uids, egress, asRoot, secret };
+  const leftovers = stack.use(new RetryLater(REMOVE_AGAIN_MS));
+  const guestPlaces = new Places(descriptors.guests);
+  const egress = stack.use(new EgressGateway(indexHosts(config.indexes), guestPlaces, log));
+  const parts = {
+    config,
+    log,
+    image,
+    runtime,
+    caBundle,
+    cgroups,
+    uids,
+    egress,
+    guestPlaces,
+    leftovers,
+    asRoot,
+    secret,
+  };
   const bare = { ...parts, imager: null, imaging: { supported: false, detail: "not looked at yet" } };
   const host = { ...parts, ...(await openImaging(bare, instanceOf(config.dataDir), stack)) };
   await removeStrayImages(config.dataDir, new Set(await store.listImages()));
@@ -127,6 +150,16 @@ async function stopMoves(store: Store, cgroups: CgroupTree | null, dataDir: stri
     places.push(folder.movedFrom);
   }
   return places;
+}
+
+/** Settings that this process's own limit of descriptors allows. */
+function withinDescriptors(config: Config, { sandboxes }: DescriptorPlan): Config {
+  const openFiles = Math.min(config.limits.openFiles, descriptorLimit());
+  return {
+    ...config,
+    maxLive: Math.min(config.maxLive, sandboxes),
+    limits: { ...config.limits, openFiles },
+  };
 }
 
 /** Where package indexes are that the operator has named. */

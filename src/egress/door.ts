@@ -2,9 +2,13 @@
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
+import type { Places } from "../lib/descriptors.ts";
 import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
 
 const MAX_CONNECTIONS = 128;
+/** While the rule lets nothing through, a connection is there to be refused, and gone. */
+const MAX_REFUSED = 4;
+const REFUSED_MS = 2_000;
 
 export type EgressDoor = AsyncDisposable & {
   rule: EgressRule;
@@ -14,6 +18,8 @@ export type EgressDoor = AsyncDisposable & {
 };
 
 type Owner = {
+  /** For connections, shared by all doors. */
+  places: Places;
   admit: (socket: Socket, door: EgressDoor) => void;
   onRecord: (record: EgressRecord) => void;
 };
@@ -25,7 +31,7 @@ function closed(socket: Socket): Promise<void> {
   return promise;
 }
 
-export async function openDoor(path: string, { admit, onRecord }: Owner): Promise<EgressDoor> {
+export async function openDoor(path: string, { places, admit, onRecord }: Owner): Promise<EgressDoor> {
   await rm(path, { force: true });
   const sockets = new Set<Socket>();
   const door: EgressDoor = {
@@ -39,13 +45,23 @@ export async function openDoor(path: string, { admit, onRecord }: Owner): Promis
     },
   };
   const server = createServer((socket) => {
+    const isClosed = door.rule === false;
+    if ((isClosed && sockets.size >= MAX_REFUSED) || !places.take()) {
+      socket.destroy();
+      return;
+    }
     sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
+    const overdue = isClosed ? setTimeout(() => socket.destroy(), REFUSED_MS) : undefined;
+    socket.once("close", () => {
+      clearTimeout(overdue);
+      sockets.delete(socket);
+      places.giveBack();
+    });
     admit(socket, door);
   });
   server.maxConnections = MAX_CONNECTIONS;
   server.listen({ path, readableAll: true, writableAll: true });
   await once(server, "listening");
-  server.on("error", () => server.close());
+  server.on("error", () => undefined); // a connection could not be taken: the next one may be
   return door;
 }

@@ -6,6 +6,7 @@ import { Agent, type IncomingMessage } from "node:http";
 import { connect, isIP, type LookupFunction, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { type ConnectionStats, type PrepareRequestFunctionOpts, RequestError, Server } from "proxy-chain";
+import type { Places } from "../lib/descriptors.ts";
 import type { Logger } from "../log.ts";
 import {
   type Destination,
@@ -29,11 +30,13 @@ export class EgressGateway implements AsyncDisposable {
   readonly #passages = new Map<number, Passage>();
   readonly #arriving = new WeakMap<object, EgressDoor>();
   readonly #trusted: ReadonlySet<string>;
+  readonly #places: Places;
   /** No connection is used for two sessions, or kept for later. */
   readonly #agent = new Agent({ keepAlive: false });
 
   /** `trusted` are hosts with their ports that the operator has named, such as package indexes: they may be private. */
-  constructor(trusted: readonly Destination[], log: Logger) {
+  constructor(trusted: readonly Destination[], places: Places, log: Logger) {
+    this.#places = places;
     this.#trusted = new Set(trusted.map(({ host, port }) => `${host}:${port}`));
     this.#proxy = new Server({
       authRealm: "era",
@@ -64,7 +67,11 @@ export class EgressGateway implements AsyncDisposable {
 
   /** Opens a door at a path, closed to everything until it is given a rule. */
   async open(path: string, onRecord: (record: EgressRecord) => void): Promise<EgressDoor> {
-    return openDoor(path, { admit: (socket, door) => this.#admit(socket, door), onRecord });
+    return openDoor(path, {
+      places: this.#places,
+      admit: (socket, door) => this.#admit(socket, door),
+      onRecord,
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -33,7 +33,10 @@ async function addAll(archive: Pack, root: string): Promise<void> {
 }
 
 async function addOne(archive: Pack, root: string, { path }: FileEntry): Promise<void> {
-  const opened = await openFile(root, path).catch(() => null); // removed since it was listed
+  const opened = await openFile(root, path).catch((error: unknown) => {
+    if (error instanceof AppError) return null; // removed since it was listed
+    throw error;
+  });
   if (opened === null) return;
   const { file, sizeBytes: size, modifiedAt: mtime, isExecutable } = opened;
   try {

@@ -2,6 +2,7 @@
 import { constants } from "node:fs";
 import { type FileHandle, lstat, open, rename, rm } from "node:fs/promises";
 import type { Readable } from "node:stream";
+import { isInTheWay, isMissing, nullIfMissing } from "../lib/missing.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { AppError } from "../protocol/errors.ts";
 import { makeFolder, type Owner, openPlace } from "./open.ts";
@@ -18,11 +19,15 @@ const inTheWay = (path: string, cause?: unknown) =>
   new AppError("path_conflict", `Cannot put anything at ${JSON.stringify(path)}: something is in the way`, {
     cause,
   });
+/** For `.catch` of what puts something at a path. */
+const orInTheWay = (path: string) => (error: unknown) => {
+  throw isInTheWay(error) ? inTheWay(path, error) : error;
+};
 
 /** A regular file, open for reading; the caller closes it. Rejects with `file_not_found`. */
 export async function openFile(root: string, path: string): Promise<OpenFile> {
   await using place = await openPlace(root, path);
-  const file = place === null ? null : await open(place.at, READ).catch(() => null);
+  const file = place === null ? null : await open(place.at, READ).catch(nullIfMissing);
   if (file === null) throw notFound(path);
   const info = await file.stat();
   const { size: sizeBytes, mtime: modifiedAt, mode } = info;
@@ -54,9 +59,7 @@ export async function writeFile(
       await file.writeFile(chunk);
     }
     if (options.owner !== null) await file.chown(options.owner.uid, options.owner.uid);
-    await rename(staged, place.at).catch((cause: unknown) => {
-      throw inTheWay(path, cause);
-    });
+    await rename(staged, place.at).catch(orInTheWay(path));
     return size;
   } catch (error) {
     await rm(staged, { force: true });
@@ -75,19 +78,17 @@ export async function createFolderAt(root: string, path: string, owner: Owner): 
   await using place = await openPlace(root, path, { owner });
   if (place === null) throw inTheWay(path);
   if (await makeFolder(place.at, owner)) return;
-  const info = await lstat(place.at).catch(() => null);
+  const info = await lstat(place.at).catch(nullIfMissing);
   if (!info?.isDirectory()) throw inTheWay(path);
 }
 
 /** Moves a file or folder; a file that stands at the target is replaced. */
 export async function move(root: string, from: string, to: string, owner: Owner): Promise<void> {
   await using source = await openPlace(root, from);
-  if (source === null || (await lstat(source.at).catch(() => null)) === null) throw notFound(from);
+  if (source === null || (await lstat(source.at).catch(nullIfMissing)) === null) throw notFound(from);
   await using target = await openPlace(root, to, { owner });
   if (target === null) throw inTheWay(to);
-  await rename(source.at, target.at).catch((cause: unknown) => {
-    throw inTheWay(to, cause);
-  });
+  await rename(source.at, target.at).catch(orInTheWay(to));
 }
 
 /**
@@ -97,8 +98,8 @@ export async function move(root: string, from: string, to: string, owner: Owner)
 export async function takeOut(root: string, path: string, target: string): Promise<void> {
   await using place = await openPlace(root, path);
   if (place === null) throw notFound(path);
-  await rename(place.at, target).catch(() => {
-    throw notFound(path);
+  await rename(place.at, target).catch((error: unknown) => {
+    throw isMissing(error) ? notFound(path) : error;
   });
 }
 

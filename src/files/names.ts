@@ -1,12 +1,13 @@
 /** Names in a folder, one after the other: a guest may have made any number of them. */
 import { type Dirent, opendirSync } from "node:fs";
 import { opendir } from "node:fs/promises";
+import { nullIfMissing } from "../lib/missing.ts";
 
 const BATCH = 256;
 
-/** Without holding up others meanwhile; nothing of a folder that cannot be read. */
+/** Without holding up others meanwhile; nothing of a folder that has gone. */
 export async function* eachEntry(folder: string): AsyncGenerator<Dirent> {
-  const open = await opendir(folder, { bufferSize: BATCH }).catch(() => null);
+  const open = await opendir(folder, { bufferSize: BATCH }).catch(nullIfMissing);
   if (open !== null) yield* open;
 }
 

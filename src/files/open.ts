@@ -4,6 +4,7 @@
  */
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { isInTheWay, nullIfMissing } from "../lib/missing.ts";
 
 /** Names at the top of a workspace that belong to the server, not to the user. */
 export const INTERNAL: ReadonlySet<string> = new Set([".session_data.json", ".session_data.json.new"]);
@@ -17,8 +18,9 @@ type Place = AsyncDisposable & { folder: FileHandle; at: string };
 
 const inside = (folder: FileHandle, name: string) => `/proc/self/fd/${folder.fd}/${name}`;
 
+/** Null when it is missing, or something else than a folder. */
 export async function openFolder(path: string): Promise<FileHandle | null> {
-  return open(path, FOLDER).catch(() => null); // missing, or something else than a folder
+  return open(path, FOLDER).catch(nullIfMissing);
 }
 
 /**
@@ -59,8 +61,9 @@ async function openChild(
 export async function makeFolder(at: string, owner: Owner): Promise<boolean> {
   try {
     await mkdir(at, { mode: 0o755 });
-  } catch {
-    return false;
+  } catch (error) {
+    if (isInTheWay(error)) return false;
+    throw error;
   }
   const made = await openFolder(at);
   try {

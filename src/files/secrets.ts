@@ -4,6 +4,7 @@
  */
 import type { FileHandle } from "node:fs/promises";
 import { unlink } from "node:fs/promises";
+import { nullIfMissing } from "../lib/missing.ts";
 import { eachEntry } from "./names.ts";
 import { openFolder } from "./open.ts";
 
@@ -50,13 +51,10 @@ async function sweep(folder: FileHandle, prefix: string, depth: number, removed:
     for await (const entry of eachEntry(here)) {
       const path = prefix + entry.name;
       if (entry.isDirectory()) {
-        const child = depth < MAX_DEPTH ? await openFolder(`${here}/${entry.name}`).catch(() => null) : null;
+        const child = depth < MAX_DEPTH ? await openFolder(`${here}/${entry.name}`) : null;
         if (child !== null) await sweep(child, `${path}/`, depth + 1, removed);
       } else if (looksSecret(path)) {
-        const isGone = await unlink(`${here}/${entry.name}`).then(
-          () => true,
-          () => false,
-        );
+        const isGone = (await unlink(`${here}/${entry.name}`).catch(nullIfMissing)) !== null;
         if (isGone && removed.length < MAX_LISTED) removed.push(path.slice(0, MAX_LISTED_CHARS));
       }
     }

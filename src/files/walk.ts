@@ -1,5 +1,6 @@
 /** Reads a whole tree that a guest may be changing at the same moment: see open.ts for why that is safe. */
 import { type FileHandle, lstat } from "node:fs/promises";
+import { nullIfMissing } from "../lib/missing.ts";
 import { eachEntry } from "./names.ts";
 import { INTERNAL, openFolder } from "./open.ts";
 
@@ -44,7 +45,7 @@ async function walk(
 }
 
 async function addFile(at: string, path: string, tree: Tree, maxListed: number): Promise<void> {
-  const info = await lstat(at).catch(() => null); // removed in between
+  const info = await lstat(at).catch(nullIfMissing); // removed in between
   if (info === null || !info.isFile()) return;
   tree.count += 1;
   tree.totalBytes += info.size;

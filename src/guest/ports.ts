@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
+import type { Places } from "../lib/descriptors.ts";
 
 const TICKET_BYTES = 32;
 const TIMEOUT_MS = 5_000;
@@ -16,14 +17,16 @@ type Waiter = (connection: Socket | null) => void;
 export class SandboxPorts implements AsyncDisposable {
   readonly #path: string;
   readonly #ask: (port: number, ticket: string) => void;
+  readonly #places: Places;
   readonly #waiters = new Map<string, Waiter>();
   readonly #strangers = new Set<Socket>();
   readonly #connections = new Set<Socket>();
   #server: Promise<Server> | null = null;
 
-  /** `ask` tells the agent; the socket file is made with the first connection. */
-  constructor(path: string, ask: (port: number, ticket: string) => void) {
+  /** `ask` tells the agent; the socket file is made with the first connection. `places` are those of all sandboxes. */
+  constructor(path: string, places: Places, ask: (port: number, ticket: string) => void) {
     this.#path = path;
+    this.#places = places;
     this.#ask = ask;
   }
 
@@ -63,12 +66,12 @@ export class SandboxPorts implements AsyncDisposable {
     const server = createServer((socket) => this.#accept(socket));
     server.listen({ path: this.#path, readableAll: true, writableAll: true });
     await once(server, "listening");
-    server.on("error", () => server.close());
+    server.on("error", () => undefined); // a connection could not be taken: the next one may be
     return server;
   }
 
   #accept(socket: Socket): void {
-    if (this.#strangers.size >= MAX_STRANGERS) {
+    if (this.#strangers.size >= MAX_STRANGERS || !this.#places.take()) {
       socket.destroy();
       return;
     }
@@ -79,6 +82,7 @@ export class SandboxPorts implements AsyncDisposable {
       clearTimeout(patience);
       this.#strangers.delete(socket);
       this.#connections.delete(socket);
+      this.#places.giveBack();
     });
     const onReadable = () => {
       const ticket: Buffer | null = socket.read(TICKET_BYTES);

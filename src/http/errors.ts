@@ -1,7 +1,7 @@
 /** Every failure as an answer: expected refusals from the catalogue, all else as `internal` with a request id. */
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Logger } from "../log.ts";
-import { AppError } from "../protocol/errors.ts";
+import { AppError, shortageError } from "../protocol/errors.ts";
 
 const RETRY_AFTER_SECONDS = "1";
 
@@ -49,6 +49,8 @@ function rememberRoutes(app: FastifyInstance): { pattern: RegExp; method: string
 
 function asRefusal(error: FastifyError, request: FastifyRequest): AppError | null {
   if (error instanceof AppError) return error;
+  const shortage = shortageError("answer", error);
+  if (shortage !== null) return shortage;
   if (error.code === "FST_ERR_CTP_BODY_TOO_LARGE") {
     return new AppError(
       "body_too_large",

@@ -8,6 +8,7 @@ import type { SessionRegistry } from "../session/registry.ts";
 import type { Store } from "../store/store.ts";
 import { requireKey } from "./auth.ts";
 import { acceptJsonBodies } from "./body.ts";
+import { boundConnections } from "./bound-connections.ts";
 import { addCode } from "./code.ts";
 import { addConnections } from "./connections.ts";
 import { mapErrors } from "./errors.ts";
@@ -28,19 +29,30 @@ type HttpDependencies = {
   registry: SessionRegistry;
   oneShots: OneShots;
   health: HealthInfo;
+  /** Of clients, at the same time. */
+  maxConnections: number;
 };
 
 const MAX_PARAM_CHARS = 512;
+/** For the head of a request to arrive, from when its connection was opened, or from its first byte. */
+const HEADERS_MS = 15_000;
+const LOOK_FOR_OVERDUE_MS = 5_000;
 
 export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   const { config, registry, store } = deps;
   const app = Fastify({
     bodyLimit: config.bodyBytes,
     forceCloseConnections: "idle",
-    http: { shouldUpgradeCallback: isUpgrade },
+    http: {
+      shouldUpgradeCallback: isUpgrade,
+      headersTimeout: HEADERS_MS,
+      connectionsCheckingInterval: LOOK_FOR_OVERDUE_MS,
+    },
     requestTimeout: 0, // uploads and bodies for a session's own server take what they take; see body.ts for the others
     routerOptions: { maxParamLength: MAX_PARAM_CHARS, ignoreTrailingSlash: true },
   });
+  app.server.on("error", (error) => deps.log.warn({ err: error }, "a connection could not be taken"));
+  boundConnections(app.server, deps.maxConnections);
   acceptJsonBodies(app);
   mapErrors(app, deps.log);
   requireKey(app, config.apiKey);

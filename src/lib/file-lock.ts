@@ -1,5 +1,5 @@
-import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { spawnProgram, streamOf } from "./spawn-program.ts";
 
 /**
  * Holds an exclusive lock on a file until disposed of. The lock is held by a `flock` process whose input is our pipe:
@@ -10,7 +10,7 @@ export async function lockFile(
   onWait: () => void,
   signal?: AbortSignal,
 ): Promise<AsyncDisposable> {
-  const child = spawn("flock", ["-x", path, "sh", "-c", "echo locked; cat >/dev/null"], {
+  const child = await spawnProgram(["flock", "-x", path, "sh", "-c", "echo locked; cat >/dev/null"], {
     stdio: ["pipe", "pipe", "inherit"],
     ...(signal === undefined ? {} : { signal }),
   });
@@ -18,14 +18,16 @@ export async function lockFile(
   ended.catch(() => undefined);
   const timer = setTimeout(onWait, 300);
   try {
-    const [chunk] = (await Promise.race([once(child.stdout, "data"), ended.then(() => [""])])) as [unknown];
+    const [chunk] = (await Promise.race([once(streamOf(child.stdout), "data"), ended.then(() => [""])])) as [
+      unknown,
+    ];
     if (String(chunk).trim() !== "locked") throw new Error(`Cannot lock '${path}'`);
   } finally {
     clearTimeout(timer);
   }
   return {
     async [Symbol.asyncDispose]() {
-      child.stdin.end();
+      streamOf(child.stdin).end();
       await ended;
     },
   };

@@ -24,7 +24,10 @@ export async function removeTree(path: string): Promise<void> {
  * links in it meanwhile. False when there is more, or something else, at the path.
  */
 async function removeShallow(path: string): Promise<boolean> {
-  const folder = await open(path, FOLDER).catch(nullIfMissing);
+  const folder = await open(path, FOLDER).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return null;
+    throw error; // also for what is no folder
+  });
   if (folder === null) return true;
   try {
     const entries = await few(folder);
@@ -59,9 +62,4 @@ async function few(folder: FileHandle): Promise<Dirent[] | null> {
     found.push(entry);
   }
   return found;
-}
-
-function nullIfMissing(error: NodeJS.ErrnoException): null {
-  if (error.code === "ENOENT") return null;
-  throw error;
 }

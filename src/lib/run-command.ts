@@ -1,5 +1,6 @@
 /** Runs one program of the host to its end. argv arrays only, output bounded, always under a time limit. */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { spawnProgram, streamOf } from "./spawn-program.ts";
 
 type CommandResult = {
   code: number | null;
@@ -26,24 +27,22 @@ const MAX_OUTPUT_CHARS = 1 << 20;
  * has ended, if there was no input for it.
  */
 export async function runCommand(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
-  const [file, ...args] = argv;
-  if (file === undefined) throw new TypeError("an empty command");
   options.signal?.throwIfAborted();
-  const child = spawn(file, args, {
+  const child = await spawnProgram(argv, {
     cwd: options.cwd,
     env: options.env ?? process.env,
     stdio: ["pipe", "pipe", "pipe"],
     // Its own group, so that a cancelled build takes its children with it.
     detached: true,
   });
-  const stdout = collect(child.stdout, options.onLine);
-  const stderr = collect(child.stderr, options.onLine);
-  child.stdin.on("error", () => undefined); // a program that does not read its input is no failure
+  const stdout = collect(streamOf(child.stdout), options.onLine);
+  const stderr = collect(streamOf(child.stderr), options.onLine);
+  const stdin = streamOf(child.stdin).on("error", () => undefined); // a program that does not read it is no failure
   return new Promise((resolve, reject) => {
     const stop = () => killGroup(child);
     let noInput: { reason: unknown } | null = null;
     Promise.resolve(options.stdin ?? "").then(
-      (text) => child.stdin.end(text),
+      (text) => stdin.end(text),
       (reason: unknown) => {
         noInput = { reason };
         stop();
@@ -51,14 +50,11 @@ export async function runCommand(argv: readonly string[], options: CommandOption
     );
     const timer = setTimeout(stop, options.timeoutMs);
     options.signal?.addEventListener("abort", stop, { once: true });
+    if (options.signal?.aborted) stop(); // while it was started
     const settle = () => {
       clearTimeout(timer);
       options.signal?.removeEventListener("abort", stop);
     };
-    child.once("error", (error) => {
-      settle();
-      reject(error);
-    });
     child.once("close", (code, signal) => {
       settle();
       if (noInput !== null) reject(noInput.reason);

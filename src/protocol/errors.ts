@@ -3,6 +3,8 @@
  * docs/errors.md lists the same codes; a test compares the two.
  */
 
+import { shortageIn } from "../lib/shortage.ts";
+
 type Entry = { status: number; retryable: boolean; hint?: string };
 
 export const ERROR_CATALOGUE = {
@@ -61,7 +63,7 @@ export const ERROR_CATALOGUE = {
   invalid_range: { status: 416, retryable: false },
   queue_full: { status: 429, retryable: true, hint: "Wait for runs of this session to end" },
   internal: { status: 500, retryable: false, hint: "The request id finds the cause in the server's log" },
-  sandbox_failed: { status: 500, retryable: true },
+  sandbox_failed: { status: 503, retryable: true },
   proxy_failed: { status: 502, retryable: true, hint: "Does the program still run, and answer HTTP?" },
   disk_full: { status: 507, retryable: false, hint: "Free disk of the session, or raise ERA_DISK_MIB" },
   save_failed: { status: 507, retryable: true, hint: "Free disk or memory of the session" },
@@ -69,6 +71,16 @@ export const ERROR_CATALOGUE = {
     status: 503,
     retryable: true,
     hint: "Delete sessions that are no longer needed, or raise ERA_MAX_LIVE",
+  },
+  host_exhausted: {
+    status: 503,
+    retryable: true,
+    hint: "The host is short of descriptors, processes or memory: wait, or raise the limits of the server",
+  },
+  host_disk_full: {
+    status: 507,
+    retryable: true,
+    hint: "Delete sessions or files, or give the server's data folder more disk",
   },
   shutting_down: { status: 503, retryable: true },
 } as const satisfies Record<string, Entry>;
@@ -108,6 +120,15 @@ export class AppError extends Error {
       ...this.options.extra,
     };
   }
+}
+
+/** The refusal for what failed because the host is short of something; null when it failed for another reason. */
+export function shortageError(action: string, cause: unknown): AppError | null {
+  const short = shortageIn(cause);
+  if (short === null) return null;
+  return short === "disk"
+    ? new AppError("host_disk_full", `Cannot ${action}: the disk of this host is full`, { cause })
+    : new AppError("host_exhausted", `Cannot ${action}: this host is short of ${short}`, { cause });
 }
 
 /** What everything that would run code answers once the server has begun to stop. */

@@ -1,8 +1,8 @@
 /** Starting and ending one sandbox. "Ended" means: every process in it is gone, and its cgroup with them. */
-import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { spawnProgram } from "../lib/spawn-program.ts";
 import type { Cgroup } from "./cgroup.ts";
 import type { LaunchPlan } from "./plan.ts";
 
@@ -32,15 +32,13 @@ const END_ATTEMPTS = 300;
 
 export async function launchSandbox(plan: LaunchPlan, resources: LaunchResources): Promise<Sandbox> {
   await using filter = await open(resources.seccompPath, "r");
-  const [file = "", ...args] = plan.argv;
-  const child = spawn(file, args, {
+  const child = await spawnProgram(plan.argv, {
     env: { PATH: process.env.PATH ?? "/usr/sbin:/usr/bin:/sbin:/bin" },
     // In the order of SECCOMP_FD and USER_NS_FD.
     stdio: ["ignore", "ignore", "pipe", filter.fd, resources.userNamespaceFd ?? "ignore"],
     detached: true,
   });
-  const exited = exitOf(child);
-  await spawned(child);
+  const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   let diagnostics = "";
   child.stderr?.setEncoding("utf8").on("data", (chunk: string) => {
     if (diagnostics.length < MAX_DIAGNOSTICS) diagnostics += chunk;
@@ -71,20 +69,6 @@ export function adoptedSandbox(cgroup: Cgroup): Sandbox {
     diagnostics: () => "",
     end: () => cgroup.remove(),
   };
-}
-
-async function spawned(child: ChildProcess): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  child.once("spawn", resolve);
-  child.once("error", reject);
-  await promise;
-}
-
-function exitOf(child: ChildProcess): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  child.once("exit", () => resolve());
-  child.once("error", () => resolve());
-  return promise;
 }
 
 async function endSandbox(pid: number, exited: Promise<void>, cgroup: Cgroup | null): Promise<void> {

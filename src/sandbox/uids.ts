@@ -6,11 +6,13 @@ import type { FileHandle } from "node:fs/promises";
 import { openUserNamespace } from "./user.ts";
 
 const RANGE = 1_000_000;
-const MAX_IDLE_NAMESPACES = 64;
-const MAX_RESTING_NAMESPACES = 256;
+/** Of the namespaces that are kept open for later, those of uids that are free. */
+const IDLE_SHARE = 0.2;
 
 export class UidRange {
   readonly #base: number;
+  readonly #maxIdle: number;
+  readonly #maxResting: number;
   readonly #used: Set<number>;
   readonly #idle = new Map<number, FileHandle>();
   readonly #open = new Map<number, FileHandle>();
@@ -18,8 +20,10 @@ export class UidRange {
   readonly #resting = new Map<number, FileHandle>();
   #next: number;
 
-  /** `used` are the uids of folders that exist. */
-  constructor(base: number, used: Iterable<number>) {
+  /** `used` are the uids of folders that exist; `maxKept` bounds the namespaces that are kept open for later. */
+  constructor(base: number, used: Iterable<number>, maxKept: number) {
+    this.#maxIdle = Math.floor(maxKept * IDLE_SHARE);
+    this.#maxResting = maxKept - this.#maxIdle;
     this.#base = base;
     this.#used = new Set(used);
     this.#next = base;
@@ -60,7 +64,7 @@ export class UidRange {
     if (handle === undefined) return;
     this.#open.delete(uid);
     this.#resting.set(uid, handle);
-    if (this.#resting.size <= MAX_RESTING_NAMESPACES) return;
+    if (this.#resting.size <= this.#maxResting) return;
     const [oldest] = this.#resting;
     if (oldest === undefined) return;
     this.#resting.delete(oldest[0]);
@@ -74,7 +78,7 @@ export class UidRange {
     this.#resting.delete(uid);
     this.#used.delete(uid);
     if (handle === undefined) return;
-    if (this.#idle.size < MAX_IDLE_NAMESPACES) this.#idle.set(uid, handle);
+    if (this.#idle.size < this.#maxIdle) this.#idle.set(uid, handle);
     else await handle.close();
   }
 

@@ -3,11 +3,11 @@
  * `0 <uid> 1`, and bubblewrap enters it; otherwise bubblewrap makes a namespace that maps the server's own user.
  * A namespace is kept alive by an open descriptor, so that a later sandbox with the same uid need not make it again.
  */
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { createInterface } from "node:readline";
+import { spawnProgram, streamOf } from "../lib/spawn-program.ts";
 
 /** The number under which a launched command finds the namespace: see launch.ts. */
 const USER_NS_FD = 4;
@@ -31,13 +31,14 @@ const TIMEOUT_MS = 10_000;
 
 /** Makes the namespace of a host uid and answers an open descriptor of it, which the caller closes. */
 export async function openUserNamespace(uid: number): Promise<FileHandle> {
-  const child = spawn("unshare", ["--user", "--keep-caps", "sh", "-c", HOLD_SCRIPT], {
+  const child = await spawnProgram(["unshare", "--user", "--keep-caps", "sh", "-c", HOLD_SCRIPT], {
     stdio: ["pipe", "pipe", "inherit"],
     timeout: TIMEOUT_MS,
     killSignal: "SIGKILL",
   });
   const ended = once(child, "exit");
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const stdin = streamOf(child.stdin).on("error", () => undefined); // it has ended: that is told by its output
+  const lines = createInterface({ input: streamOf(child.stdout) })[Symbol.asyncIterator]();
   const expect = async (word: string) => {
     const { value } = await lines.next();
     if (value !== word)
@@ -47,11 +48,11 @@ export async function openUserNamespace(uid: number): Promise<FileHandle> {
     await expect("unshared");
     writeFileSync(`/proc/${child.pid}/gid_map`, `0 ${uid} 1\n`);
     writeFileSync(`/proc/${child.pid}/uid_map`, `0 ${uid} 1\n`);
-    child.stdin.write("\n");
+    stdin.write("\n");
     await expect("ready");
     return await open(`/proc/${child.pid}/ns/user`, "r");
   } finally {
-    child.stdin.end();
+    stdin.end();
     await ended;
   }
 }

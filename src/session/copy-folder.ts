@@ -3,10 +3,12 @@
  * the two folders, so that no link in it, nor one that appears meanwhile, leads to anything else.
  */
 import { runCommand } from "../lib/run-command.ts";
+import { AppError } from "../protocol/errors.ts";
 import type { Folder } from "./folder.ts";
 import type { SandboxHost } from "./live-sandbox.ts";
 
 const TIMEOUT_MS = 300_000;
+const NO_SPACE = "No space left on device";
 /** The copy draws other random numbers than the original, and owes nobody the results of earlier runs. */
 const SCRIPT = `set -eu
 for part in workspace home state; do
@@ -28,5 +30,8 @@ export async function copyFolder(host: SandboxHost, source: Folder, copy: Folder
     ...["--chdir", "/mnt", "--", "/bin/sh", "-c", SCRIPT, "sh", owner],
   ];
   const { code, stderr } = await runCommand(argv, { timeoutMs: TIMEOUT_MS });
-  if (code !== 0) throw new Error(`Cannot copy a session's folder: ${stderr.trim().slice(0, 500)}`);
+  if (code === 0) return;
+  if (stderr.includes(NO_SPACE))
+    throw new AppError("host_disk_full", "Cannot copy the session: the disk of this host is full");
+  throw new AppError("sandbox_failed", `Cannot copy the session: ${stderr.trim().slice(0, 500)}`);
 }

@@ -8,9 +8,11 @@ import { GuestChannel, type LineIdentity } from "../guest/channel.ts";
 import { SandboxPorts } from "../guest/ports.ts";
 import type { Image } from "../image/find.ts";
 import type { GuestRuntime } from "../image/runtime.ts";
+import type { Places } from "../lib/descriptors.ts";
 import { removeTree } from "../lib/remove-tree.ts";
+import type { RetryLater } from "../lib/retry-later.ts";
 import type { Logger } from "../log.ts";
-import { AppError, BugError } from "../protocol/errors.ts";
+import { AppError, BugError, shortageError } from "../protocol/errors.ts";
 import type { HelloFrame } from "../protocol/guest.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Cgroup, CgroupTree } from "../sandbox/cgroup.ts";
@@ -33,6 +35,10 @@ export type SandboxHost = {
   cgroups: CgroupTree | null;
   uids: UidRange;
   egress: EgressGateway;
+  /** What could not be removed at once. */
+  leftovers: RetryLater;
+  /** For connections that come out of sandboxes. */
+  guestPlaces: Places;
   /** Makes and restores process images; null where that cannot be done. */
   imager: Imager | null;
   imaging: ImagingSupport;
@@ -98,9 +104,9 @@ export async function startSandbox(host: SandboxHost, folder: Folder, start: Sta
     });
     return live(host, folder, sandbox, channel, await greeted(sandbox, channel));
   } catch (cause) {
-    const reason = new AppError("sandbox_failed", `Cannot start a sandbox: ${describe(cause, sandbox)}`, {
-      cause,
-    });
+    const reason =
+      shortageError("start a sandbox", cause) ??
+      new AppError("sandbox_failed", `Cannot start a sandbox: ${describe(cause, sandbox)}`, { cause });
     channel.close(reason);
     await (sandbox === null ? cgroup?.remove() : sandbox.end());
     throw reason;
@@ -245,7 +251,9 @@ function live(
   let oomKills = 0;
   // Its monitor may end while its processes do not: without it nobody would reap them, so the line is given up too.
   void sandbox.exited.then(() => channel.fail(new Error("The sandbox ended")));
-  const ports = new SandboxPorts(`${folder.run}/ports.sock`, (port, ticket) => channel.connect(port, ticket));
+  const ports = new SandboxPorts(`${folder.run}/ports.sock`, host.guestPlaces, (port, ticket) =>
+    channel.connect(port, ticket),
+  );
   channel.events = { ...channel.events, onRefused: (ticket) => ports.refused(ticket) };
   return {
     folder,
@@ -302,8 +310,11 @@ export async function destroy(host: SandboxHost, live: LiveSandbox, reason: Erro
   await removeFolder(host, live.folder);
 }
 
-/** Removes a folder that no process uses any more, and frees its uid. */
+/** Removes a folder that no process uses any more, and frees its uid: now, or as soon as the host lets it. */
 export async function removeFolder(host: SandboxHost, folder: Folder): Promise<void> {
-  await removeTree(folder.root);
-  if (host.asRoot) await host.uids.release(folder.uid);
+  const failure = await host.leftovers.attempt(async () => {
+    await removeTree(folder.root);
+    if (host.asRoot) await host.uids.release(folder.uid);
+  });
+  if (failure !== null) host.log.info({ err: failure }, "a folder is removed later");
 }

@@ -6,6 +6,7 @@ import { cp, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fingerprint } from "../files/fingerprint.ts";
 import { randomBase36 } from "../lib/random-id.ts";
+import { shortageIn } from "../lib/shortage.ts";
 import { flushImage, type Imager, removeImage } from "../sandbox/imaging/imager.ts";
 import type { ProcessImage, SessionRow, Store } from "../store/store.ts";
 import type { Folder } from "./folder.ts";
@@ -99,7 +100,10 @@ export async function reasonAgainst(host: SandboxHost, image: ProcessImage): Pro
 
 /** The same of the files that it would be restored on. */
 export async function reasonInFiles(image: ProcessImage, folder: Folder): Promise<string | null> {
-  const files = await fingerprintOf(folder).catch(() => null);
+  const files = await fingerprintOf(folder).catch((error: unknown) => {
+    if (shortageIn(error) !== null) throw error; // nothing is known of them
+    return null;
+  });
   return files === image.files ? null : "files were changed while the session slept";
 }
 

@@ -4,7 +4,7 @@
  */
 import type { EgressDoor } from "../egress/door.ts";
 import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
-import { AppError, BugError } from "../protocol/errors.ts";
+import { AppError, BugError, shortageError } from "../protocol/errors.ts";
 import type { SavedFrame, StreamName } from "../protocol/guest.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
@@ -118,7 +118,10 @@ export class SessionSandbox {
     try {
       lease = await pool.restore(folder, limits, { ...image, folder: imageFolder(host, image) }, admit);
     } catch (error) {
-      if (error instanceof AppError) throw error; // there was no slot for it
+      // There was no slot for it, or nothing of it was begun: it can be tried again.
+      if (error instanceof AppError) throw error;
+      const shortage = image.isUsed || row.image?.isUsed ? null : shortageError("wake the session", error);
+      if (shortage !== null) throw shortage;
       await this.dropImage(row, reason ?? `it could not be restored: ${(error as Error).message}`);
       return null;
     }

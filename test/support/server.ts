@@ -57,9 +57,20 @@ export class TestServer {
     this.#said = said;
   }
 
-  /** Starts a server; `env` overrides its settings. */
-  static async start(env: Record<string, string> = {}, dataDir = makeDataDir()): Promise<TestServer> {
-    const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", MAIN, "up"], {
+  /** Starts a server; `env` overrides its settings, `under` is a command that becomes the one after it. */
+  static async start(
+    env: Record<string, string> = {},
+    dataDir = makeDataDir(),
+    under: readonly string[] = [],
+  ): Promise<TestServer> {
+    const [file = "", ...args] = [
+      ...under,
+      process.execPath,
+      "--disable-warning=ExperimentalWarning",
+      MAIN,
+      "up",
+    ];
+    const child = spawn(file, args, {
       env: { ...process.env, ERA_PORT: "0", ERA_DATA_DIR: dataDir, ERA_LOG_LEVEL: "warn", ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
