@@ -1,38 +1,53 @@
 /** A whole tree as a tar stream, out and in. What comes in is hostile: names are checked, links and devices refused. */
 import { PassThrough, Readable } from "node:stream";
 import { finished, pipeline } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { createGunzip } from "node:zlib";
 import { extract, type Pack, pack } from "tar-stream";
 import { AppError } from "../protocol/errors.ts";
 import { createFolderAt, openFile, writeFile } from "./change.ts";
 import type { Owner } from "./open.ts";
 import type { Room } from "./room.ts";
-import { type FileEntry, walkFiles } from "./walk.ts";
+import { eachInTree, isNamed } from "./walk.ts";
 
 const GZIP = Buffer.from([0x1f, 0x8b]);
 const MAX_ENTRIES = 200_000;
-/** Of those that hold nothing: their headers wait in memory for a slow reader. What is more is left out. */
-const MAX_BARE_FOLDERS = 20_000;
+const SLOW_READER_MS = 5;
 const PADDING = Buffer.alloc(64 << 10);
 
-/** Every folder and regular file below a folder. A file that changes while it is read is cut or padded to the size it had. */
+/**
+ * Every folder and regular file below a folder that clients can name, in the order in which they are found, as fast as they
+ * are taken. A file that changes while it is read is cut or padded to the size it had.
+ */
 export function packTree(root: string): Readable {
   const archive = pack();
-  addAll(archive, root).then(
+  const gone = new AbortController();
+  archive.once("close", () => gone.abort(new Error("the reader has gone")));
+  addAll(archive, root, gone.signal).then(
     () => archive.finalize(),
     (error: unknown) => archive.destroy(error instanceof Error ? error : new Error(String(error))),
   );
   return Readable.from(archive, { objectMode: false });
 }
 
-async function addAll(archive: Pack, root: string): Promise<void> {
-  const { files, bareFolders } = await walkFiles(root, MAX_ENTRIES);
-  for (const name of bareFolders.slice(0, MAX_BARE_FOLDERS))
-    archive.entry({ name, type: "directory", mode: 0o755 });
-  for (const file of files) if (!archive.destroyed) await addOne(archive, root, file);
+async function addAll(archive: Pack, root: string, signal: AbortSignal): Promise<void> {
+  for await (const { kind, path } of eachInTree(root, signal)) {
+    if (!isNamed(path)) continue;
+    if (kind === "file") await addOne(archive, root, path);
+    else archive.entry({ name: `${path}/`, type: "directory", mode: 0o755 });
+    // Headers alone are not waited for: a slow reader must not have any number of them wait in memory.
+    while (isFull(archive)) await sleep(SLOW_READER_MS, undefined, { signal });
+  }
 }
 
-async function addOne(archive: Pack, root: string, { path }: FileEntry): Promise<void> {
+/** Streams of tar-stream are streamx's, whose classes can tell this. */
+function isFull(archive: Pack): boolean {
+  return (archive.constructor as unknown as { isBackpressured(stream: Pack): boolean }).isBackpressured(
+    archive,
+  );
+}
+
+async function addOne(archive: Pack, root: string, path: string): Promise<void> {
   const opened = await openFile(root, path).catch((error: unknown) => {
     if (error instanceof AppError) return null; // removed since it was listed
     throw error;

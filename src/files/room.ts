@@ -1,6 +1,8 @@
 /** What a tree may still take in, shared by all who write into it at the same time. */
 import { AppError } from "../protocol/errors.ts";
-import { walkFiles } from "./walk.ts";
+import { diskUse } from "./usage.ts";
+
+const MEASURE_MS = 20_000;
 
 type Limits = { bytes: number; files: number };
 
@@ -43,9 +45,9 @@ export class Rooms {
     this.#limits = limits;
   }
 
-  /** The room of a tree, for as long as somebody writes into it. */
-  async use<T>(root: string, write: (room: Room) => Promise<T>): Promise<T> {
-    const entry = this.#open.get(root) ?? { room: Room.of(() => this.#left(root)), users: 0 };
+  /** The room of a tree, which counts with others `beside` it, for as long as somebody writes into it. */
+  async use<T>(root: string, beside: readonly string[], write: (room: Room) => Promise<T>): Promise<T> {
+    const entry = this.#open.get(root) ?? { room: Room.of(() => this.#left([root, ...beside])), users: 0 };
     this.#open.set(root, entry);
     entry.users += 1;
     try {
@@ -56,9 +58,15 @@ export class Rooms {
     }
   }
 
-  async #left(root: string): Promise<Limits> {
-    const { totalBytes, count } = await walkFiles(root, 0);
-    const { bytes, files } = this.#limits;
-    return { bytes: Math.max(0, bytes - totalBytes), files: Math.max(0, files - count) };
+  async #left(paths: readonly string[]): Promise<Limits> {
+    const uses = await diskUse(paths, MEASURE_MS);
+    if (uses === null)
+      throw new AppError("disk_full", "Cannot write: what is stored cannot be counted in time");
+    let { bytes, files } = this.#limits;
+    for (const use of uses.values()) {
+      bytes -= use.bytes || 0;
+      files -= use.files || 0;
+    }
+    return { bytes: Math.max(0, bytes), files: Math.max(0, files) };
   }
 }

@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import mime from "mime";
 import { packTree, unpackTree } from "../files/archive.ts";
 import { createFolderAt, move, openFile, parseRange, takeOut, writeFile } from "../files/change.ts";
+import type { ListOptions } from "../files/list.ts";
 import type { Rooms } from "../files/room.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { removeTree } from "../lib/remove-tree.ts";
@@ -12,6 +13,7 @@ import { fileQuery, moveBody, workspacePath } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { parseInput } from "./body.ts";
+import { goneSignal } from "./gone.ts";
 import { filesOf, type IdParams, parseId } from "./sessions.ts";
 import { viewFile } from "./views.ts";
 
@@ -26,10 +28,10 @@ const UPLOAD = { bodyLimit: Number.MAX_SAFE_INTEGER, config: { isStream: true } 
 export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes): void {
   const find = (id: string) => registry.get(parseId(id));
 
-  app.get<IdParams>("/api/sessions/:id/files", async (request) => {
+  app.get<IdParams>("/api/sessions/:id/files", async (request, reply) => {
     const session = await find(request.params.id);
     const { search, limit } = parseInput(fileQuery, request.query);
-    return list(session, search, limit ?? MAX_LISTED);
+    return list(session, { search, maxListed: limit ?? MAX_LISTED, signal: goneSignal(reply) });
   });
 
   app.get<FileParams>("/api/sessions/:id/files/*", async (request, reply) => {
@@ -64,6 +66,7 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
     using held = await session.holdFolder();
     if (held.folder === null) throw missing(from);
     await move(held.folder.workspace, from, to, held.owner);
+    await session.update({ fileCounts: null }); // it may have replaced a file
     return { success: true, from, to };
   });
 
@@ -85,7 +88,7 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
       const path = parsePath(request.params["*"]);
       using held = await session.holdMadeFolder();
       const { workspace } = held.folder;
-      const size = await rooms.use(workspace, (room) =>
+      const size = await rooms.use(workspace, [held.folder.home], (room) =>
         receive(request, (body) => writeFile(workspace, path, body, { owner: held.owner, room })),
       );
       await session.update({ fileCounts: null });
@@ -97,7 +100,7 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
       using held = await session.holdMadeFolder();
       const { workspace } = held.folder;
       const options = { owner: held.owner, checkPath: parsePath };
-      const done = await rooms.use(workspace, (room) =>
+      const done = await rooms.use(workspace, [held.folder.home], (room) =>
         receive(request, (body) => unpackTree(workspace, body, { ...options, room })),
       );
       await session.update({ fileCounts: null });
@@ -130,15 +133,14 @@ function parsePath(text: string): string {
   );
 }
 
-async function list(session: Session, search: string | undefined, limit: number) {
-  const tree = await filesOf(session, search === undefined ? limit : Number.POSITIVE_INFINITY);
-  const wanted = search?.toLowerCase();
-  const found = tree.files.filter(({ path }) => wanted === undefined || path.toLowerCase().includes(wanted));
+async function list(session: Session, options: ListOptions) {
+  const { files, count, totalBytes, unnamed } = await filesOf(session, options);
   return {
-    files: found.slice(0, limit).map(viewFile),
-    count: wanted === undefined ? tree.count : found.length,
-    total_count: wanted === undefined ? tree.count : found.length,
-    total_size_bytes: tree.totalBytes,
+    files: files.map(viewFile),
+    count,
+    total_count: count,
+    total_size_bytes: totalBytes,
+    ...(unnamed === 0 ? {} : { unnamed_count: unnamed }),
   };
 }
 

@@ -2,7 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import type { z } from "zod";
 import type { Config } from "../config.ts";
-import { walkFiles } from "../files/walk.ts";
+import { countFiles, type ListOptions, listFiles } from "../files/list.ts";
 import { AppError } from "../protocol/errors.ts";
 import { createBody, pageQuery, patchBody, sessionId } from "../protocol/http.ts";
 import { parseLanguage } from "../protocol/language.ts";
@@ -10,6 +10,7 @@ import { type CreateRequest, DEFAULTS, type SessionRegistry } from "../session/r
 import type { Session } from "../session/session.ts";
 import type { SessionRow } from "../store/store.ts";
 import { parseInput } from "./body.ts";
+import { goneSignal } from "./gone.ts";
 import type { Idempotency } from "./idempotency.ts";
 import { type FileCounts, viewFile, viewSession, viewSessionRow, viewState } from "./views.ts";
 
@@ -34,7 +35,13 @@ export function addSessions(app: FastifyInstance, { registry, idempotency, confi
     const { limit, cursor } = parseInput(pageQuery, request.query);
     const page = await registry.list({ limit: limit ?? DEFAULT_LIMIT, cursor: cursor ?? null });
     const sessions = [];
-    for (const row of page.items) sessions.push(viewSessionRow(row, await countsOf(row, registry)));
+    for (const row of page.items)
+      sessions.push(
+        viewSessionRow(
+          row,
+          await countsOf(row, row.fileCounts === null ? await registry.find(row.id) : null),
+        ),
+      );
     return { sessions, count: sessions.length, next_cursor: page.cursor };
   });
 
@@ -48,8 +55,8 @@ export function addSessions(app: FastifyInstance, { registry, idempotency, confi
     };
   });
 
-  app.get<IdParams>("/api/sessions/:id", async (request) =>
-    view(await registry.get(parseId(request.params.id)), true),
+  app.get<IdParams>("/api/sessions/:id", async (request, reply) =>
+    viewWithFiles(await registry.get(parseId(request.params.id)), goneSignal(reply)),
   );
 
   app.patch<IdParams>("/api/sessions/:id", async (request) => {
@@ -131,30 +138,35 @@ function parsePatch(body: unknown): z.infer<typeof patchBody> {
   }
 }
 
-export async function view(session: Session, withFiles = false) {
-  const { row } = session;
-  const tree = await filesOf(session, withFiles ? MAX_LISTED_FILES : 0);
-  return {
-    ...viewSession(row, { files: tree.count, bytes: tree.totalBytes }),
-    status: session.state,
-    state: viewState(row, session.state, session.imaging),
-    ...(withFiles ? { files: tree.files.map(viewFile) } : {}),
-  };
+/** As it is answered when it was made or changed: its files as the last run or change left them. */
+export async function view(session: Session) {
+  return viewCounted(session, await countsOf(session.row, session));
 }
+
+/** The same with its files as they are now, some of them listed. */
+async function viewWithFiles(session: Session, signal: AbortSignal) {
+  const { files, count, totalBytes } = await filesOf(session, { maxListed: MAX_LISTED_FILES, signal });
+  return { ...viewCounted(session, { files: count, bytes: totalBytes }), files: files.map(viewFile) };
+}
+
+const viewCounted = ({ row, state, imaging }: Session, counts: FileCounts) => ({
+  ...viewSession(row, counts),
+  status: state,
+  state: viewState(row, state, imaging),
+});
 
 /** All its files counted, and some of them listed. */
-export async function filesOf(session: Session, maxListed: number) {
+export async function filesOf(session: Session, options: ListOptions) {
   using held = await session.holdFolder();
-  return held.folder === null ? EMPTY : await walkFiles(held.folder.workspace, maxListed);
+  return held.folder === null ? EMPTY : await listFiles(held.folder.workspace, options);
 }
 
-const EMPTY = { files: [], count: 0, totalBytes: 0 };
+const EMPTY = { files: [], count: 0, totalBytes: 0, unnamed: 0 };
 
 /** As the last run left them; counted now where a run leaves too many to count. */
-async function countsOf(row: SessionRow, registry: SessionRegistry): Promise<FileCounts> {
+async function countsOf(row: Readonly<SessionRow>, session: Session | null): Promise<FileCounts> {
   if (row.fileCounts !== null) return row.fileCounts;
-  const session = await registry.find(row.id);
   if (session === null) return { files: 0, bytes: 0 };
-  const tree = await filesOf(session, 0);
-  return { files: tree.count, bytes: tree.totalBytes };
+  using held = await session.holdFolder();
+  return held.folder === null ? { files: 0, bytes: 0 } : await countFiles(held.folder.workspace);
 }

@@ -4,7 +4,7 @@
  * A single large file never gets that far: it is bounded by RLIMIT_FSIZE.
  */
 import { stat, statfs } from "node:fs/promises";
-import { runCommand } from "../lib/run-command.ts";
+import { type DiskUse, diskUse } from "../files/usage.ts";
 import type { Logger } from "../log.ts";
 import { unlinkedBytes } from "./unlinked-files.ts";
 
@@ -186,30 +186,16 @@ async function measure(
   sessions: readonly Pick<Watched, "paths" | "state">[],
   timeoutMs = MEASURE_TIMEOUT_MS,
 ): Promise<DiskUsage[] | null> {
-  const paths = sessions.flatMap((session) => [...session.paths, session.state.path]);
-  const [bytes, files] = await Promise.all([
-    du(["--block-size=1"], paths, timeoutMs),
-    // Each name of a file: a folder of them takes room, and time of whoever reads it.
-    du(["--inodes", "--count-links"], paths, timeoutMs),
-  ]);
-  if (bytes === null || files === null) return null;
-  const sum = (sizes: Map<string, number>, folders: readonly string[]) =>
-    folders.reduce((total, path) => total + (sizes.get(path) ?? Number.NaN), 0);
-  return sessions.map(({ paths: folders, state }) => ({
-    bytes: sum(bytes, folders),
-    files: sum(files, [...folders, state.path]),
-    stateBytes: sum(bytes, [state.path]),
+  const uses = await diskUse(
+    sessions.flatMap((session) => [...session.paths, session.state.path]),
+    timeoutMs,
+  );
+  if (uses === null) return null;
+  const sum = (paths: readonly string[], of: keyof DiskUse) =>
+    paths.reduce((total, path) => total + (uses.get(path)?.[of] ?? Number.NaN), 0);
+  return sessions.map(({ paths, state }) => ({
+    bytes: sum(paths, "bytes"),
+    files: sum([...paths, state.path], "files"),
+    stateBytes: sum([state.path], "bytes"),
   }));
-}
-
-async function du(flags: string[], paths: string[], timeoutMs: number): Promise<Map<string, number> | null> {
-  const argv = ["du", "--summarize", "--one-file-system", "--no-dereference", ...flags, "--", ...paths];
-  const { stdout, signal } = await runCommand(argv, { timeoutMs });
-  if (signal !== null) return null;
-  const sizes = new Map<string, number>();
-  for (const line of stdout.split("\n")) {
-    const [size, path] = line.split("\t");
-    if (size !== undefined && path !== undefined) sizes.set(path, Number(size));
-  }
-  return sizes;
 }
