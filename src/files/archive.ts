@@ -4,14 +4,16 @@ import { finished, pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createGunzip } from "node:zlib";
 import { extract, type Pack, pack } from "tar-stream";
+import { shortageIn } from "../lib/shortage.ts";
 import { AppError } from "../protocol/errors.ts";
-import { createFolderAt, openFile, writeFile } from "./change.ts";
-import type { Owner } from "./open.ts";
-import type { Room } from "./room.ts";
+import { createFolderAt, openFile, type WriteOptions, writeFile } from "./change.ts";
+import { TarGuard } from "./tar-guard.ts";
 import { eachInTree, isNamed } from "./walk.ts";
 
 const GZIP = Buffer.from([0x1f, 0x8b]);
+/** Entries, and what describes them: at most two of each for one. */
 const MAX_ENTRIES = 200_000;
+const MAX_HEADERS = 3 * MAX_ENTRIES;
 const SLOW_READER_MS = 5;
 const PADDING = Buffer.alloc(64 << 10);
 
@@ -82,9 +84,7 @@ function drained(stream: NodeJS.WritableStream & { destroyed?: boolean }): Promi
   });
 }
 
-type UnpackOptions = {
-  owner: Owner;
-  room: Room;
+type UnpackOptions = WriteOptions & {
   /** Throws for a path that may not be in a workspace. */
   checkPath: (path: string) => string;
 };
@@ -125,7 +125,7 @@ export async function unpackTree(
       } else throw refuse(`${JSON.stringify(name.slice(0, 200))} is a ${type}`);
     }
   } catch (error) {
-    if (error instanceof AppError) throw error;
+    if (error instanceof AppError || shortageIn(error) !== null) throw error;
     throw new AppError("invalid_request", `Cannot read the archive: ${(error as Error).message}`, {
       cause: error,
     });
@@ -151,8 +151,9 @@ async function feed(content: Readable, archive: NodeJS.WritableStream): Promise<
     for (let next = await parts.next(); !next.done; next = await parts.next()) yield next.value;
   }
   try {
-    if (start.subarray(0, 2).equals(GZIP)) await pipeline(all, createGunzip(), archive);
-    else await pipeline(all, archive);
+    const guard = new TarGuard(MAX_HEADERS, refuse);
+    if (start.subarray(0, 2).equals(GZIP)) await pipeline(all, createGunzip(), guard, archive);
+    else await pipeline(all, guard, archive);
   } finally {
     content.unpipe(input);
     input.destroy();

@@ -11,6 +11,12 @@ import type { Room } from "./room.ts";
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const WRITE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
+export type WriteOptions = {
+  owner: Owner;
+  room: Room;
+  /** Where a file lies until it is whole: no guest, and no copy of the tree, sees it there. */
+  stagingDir: string;
+};
 type OpenFile = { file: FileHandle; sizeBytes: number; modifiedAt: Date; isExecutable: boolean };
 
 const notFound = (path: string) =>
@@ -37,19 +43,19 @@ export async function openFile(root: string, path: string): Promise<OpenFile> {
 }
 
 /**
- * Writes a file whole or not at all: beside its name first, then renamed. Answers its size. Rejects with
- * `path_conflict`, or `disk_full` when there is no room.
+ * Writes a file whole or not at all: in a folder of the server's own first, on the same file system, then renamed. Answers its
+ * size. Rejects with `path_conflict`, or `disk_full` when there is no room.
  */
 export async function writeFile(
   root: string,
   path: string,
   content: Readable,
-  options: { owner: Owner; room: Room; isExecutable?: boolean },
+  options: WriteOptions & { isExecutable?: boolean },
 ): Promise<number> {
   await using place = await openPlace(root, path, options);
   if (place === null) throw inTheWay(path);
   await options.room.take({ files: 1 });
-  const staged = `/proc/self/fd/${place.folder.fd}/.era-upload-${randomBase36(12)}`;
+  const staged = `${options.stagingDir}/upload-${randomBase36(12)}`;
   const file = await open(staged, WRITE, options.isExecutable ? 0o755 : 0o644);
   let size = 0;
   try {
@@ -60,6 +66,7 @@ export async function writeFile(
     }
     if (options.owner !== null) await file.chown(options.owner.uid, options.owner.uid);
     await rename(staged, place.at).catch(orInTheWay(path));
+    options.room.arrived({ bytes: size, files: 1 });
     return size;
   } catch (error) {
     await rm(staged, { force: true });

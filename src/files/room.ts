@@ -9,8 +9,10 @@ type Limits = { bytes: number; files: number };
 export class Room {
   readonly #measure: () => Promise<Limits>;
   #left: Limits;
+  /** Taken for files that are being written, and not in the tree yet. */
+  readonly #pending: Limits = { bytes: 0, files: 0 };
 
-  /** `measure` answers what is left of the limits now, what is being written included. */
+  /** `measure` answers what the tree leaves of the limits now. */
   private constructor(left: Limits, measure: () => Promise<Limits>) {
     this.#left = left;
     this.#measure = measure;
@@ -23,17 +25,32 @@ export class Room {
   /** Rejects with `disk_full` when there is no room for it, also not what was freed meanwhile. */
   async take({ bytes = 0, files = 0 }: Partial<Limits>): Promise<void> {
     const isShort = () => bytes > this.#left.bytes || files > this.#left.files;
-    if (isShort()) this.#left = await this.#measure();
     if (isShort()) {
-      const what = bytes > this.#left.bytes ? `${this.#left.bytes} bytes` : `${this.#left.files} files`;
+      const left = await this.#measure();
+      this.#left = { bytes: left.bytes - this.#pending.bytes, files: left.files - this.#pending.files };
+    }
+    if (isShort()) {
+      const what =
+        bytes > this.#left.bytes
+          ? `${Math.max(0, this.#left.bytes)} bytes`
+          : `${Math.max(0, this.#left.files)} files`;
       throw new AppError("disk_full", `Cannot write the file: over the ${what} that are left`);
     }
     this.#left = { bytes: this.#left.bytes - bytes, files: this.#left.files - files };
+    this.#pending.bytes += bytes;
+    this.#pending.files += files;
+  }
+
+  /** What was taken is in the tree now. */
+  arrived({ bytes, files }: Limits): void {
+    this.#pending.bytes -= bytes;
+    this.#pending.files -= files;
   }
 
   /** What was taken, and is not there after all. */
-  giveBack({ bytes = 0, files = 0 }: Partial<Limits>): void {
-    this.#left = { bytes: this.#left.bytes + bytes, files: this.#left.files + files };
+  giveBack(taken: Limits): void {
+    this.arrived(taken);
+    this.#left = { bytes: this.#left.bytes + taken.bytes, files: this.#left.files + taken.files };
   }
 }
 

@@ -3,13 +3,22 @@ import type { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import mime from "mime";
 import { packTree, unpackTree } from "../files/archive.ts";
-import { createFolderAt, move, openFile, parseRange, takeOut, writeFile } from "../files/change.ts";
+import {
+  createFolderAt,
+  move,
+  openFile,
+  parseRange,
+  takeOut,
+  type WriteOptions,
+  writeFile,
+} from "../files/change.ts";
 import type { ListOptions } from "../files/list.ts";
 import type { Rooms } from "../files/room.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { removeTree } from "../lib/remove-tree.ts";
-import { AppError } from "../protocol/errors.ts";
+import { AppError, sessionDeleted } from "../protocol/errors.ts";
 import { fileQuery, moveBody, workspacePath } from "../protocol/http.ts";
+import type { Folder } from "../session/folder.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { parseInput } from "./body.ts";
@@ -27,6 +36,25 @@ const UPLOAD = { bodyLimit: Number.MAX_SAFE_INTEGER, config: { isStream: true } 
 
 export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes): void {
   const find = (id: string) => registry.get(parseId(id));
+
+  const upload = async <T>(
+    session: Session,
+    request: FastifyRequest,
+    write: (body: Readable, folder: Folder, options: WriteOptions) => Promise<T>,
+  ): Promise<T> => {
+    using held = await session.holdMadeFolder();
+    const { folder, owner } = held;
+    try {
+      const done = await rooms.use(folder.workspace, [folder.home], (room) =>
+        receive(request, (body) => write(body, folder, { owner, room, stagingDir: folder.run })),
+      );
+      await session.update({ fileCounts: null });
+      return done;
+    } catch (error) {
+      if (session.isDeleted) throw sessionDeleted(session.row.id);
+      throw error;
+    }
+  };
 
   app.get<IdParams>("/api/sessions/:id/files", async (request, reply) => {
     const session = await find(request.params.id);
@@ -86,24 +114,17 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
     uploads.put<FileParams>("/api/sessions/:id/files/*", UPLOAD, async (request) => {
       const session = await find(request.params.id);
       const path = parsePath(request.params["*"]);
-      using held = await session.holdMadeFolder();
-      const { workspace } = held.folder;
-      const size = await rooms.use(workspace, [held.folder.home], (room) =>
-        receive(request, (body) => writeFile(workspace, path, body, { owner: held.owner, room })),
+      const size = await upload(session, request, (body, { workspace }, options) =>
+        writeFile(workspace, path, body, options),
       );
-      await session.update({ fileCounts: null });
       return { path, size };
     });
 
     uploads.put<IdParams>("/api/sessions/:id/archive", UPLOAD, async (request) => {
       const session = await find(request.params.id);
-      using held = await session.holdMadeFolder();
-      const { workspace } = held.folder;
-      const options = { owner: held.owner, checkPath: parsePath };
-      const done = await rooms.use(workspace, [held.folder.home], (room) =>
-        receive(request, (body) => unpackTree(workspace, body, { ...options, room })),
+      const done = await upload(session, request, (body, { workspace }, options) =>
+        unpackTree(workspace, body, { ...options, checkPath: parsePath }),
       );
-      await session.update({ fileCounts: null });
       return { success: true, ...done };
     });
   });

@@ -131,6 +131,10 @@ export function shortageError(action: string, cause: unknown): AppError | null {
     : new AppError("host_exhausted", `Cannot ${action}: this host is short of ${short}`, { cause });
 }
 
+export function sessionDeleted(id: string): AppError {
+  return new AppError("session_deleted", `Cannot go on in session '${id}': it was deleted`);
+}
+
 /** What everything that would run code answers once the server has begun to stop. */
 export function shuttingDown(): AppError {
   return new AppError("shutting_down", "Cannot run code: the server is stopping");

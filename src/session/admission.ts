@@ -1,5 +1,5 @@
 /** Whether a session takes on more work. */
-import { AppError, shuttingDown } from "../protocol/errors.ts";
+import { AppError, sessionDeleted, shuttingDown } from "../protocol/errors.ts";
 
 export class Admission {
   readonly #sessionId: string;
@@ -14,10 +14,7 @@ export class Admission {
 
   /** Refuses everything from now on, since it is deleted. Answers what whoever waits is told. */
   endForDeletion(): AppError {
-    this.#reason = new AppError(
-      "session_deleted",
-      `Cannot run in session '${this.#sessionId}': it was deleted`,
-    );
+    this.#reason = sessionDeleted(this.#sessionId);
     return this.#reason;
   }
 

@@ -302,3 +302,59 @@ test("uploads at the same time share what room there is", async () => {
   hasEnded = true;
   assert.equal((await going).status, 200);
 });
+
+test("an archive that describes each file by any number of names is refused at once, and holds up nobody", async () => {
+  const session = await it.client.create("described");
+  const script = `import gzip, sys, tarfile
+def header(name, size, kind):
+    info = tarfile.TarInfo(name); info.size = size; info.type = kind
+    return info.tobuf(tarfile.USTAR_FORMAT)
+def record(name):
+    text = f" {name}=v\\n"
+    size = len(text) + 2
+    while len(str(size)) + len(text) != size: size = len(str(size)) + len(text)
+    return f"{size}{text}"
+names = "".join(record(f"name{at}") for at in range(50_000)).encode()
+out = header("g", len(names), b"g") + names + bytes(-len(names) % 512)
+out += b"".join(header(f"f{at}", 0, b"0") for at in range(200)) + bytes(1024)
+sys.stdout.buffer.write(gzip.compress(out))`;
+  const body = execFileSync("python3", ["-c", script], { maxBuffer: 1 << 24 });
+  const startedAt = performance.now();
+  const sent = fetch(`${it.server.url}${session.path}/archive`, { method: "PUT", body });
+  await it.client.expect(200, "GET", "/health");
+  assert.equal((await sent).status, 400);
+  assert.ok(performance.now() - startedAt < 2_000, `${performance.now() - startedAt} ms`);
+});
+
+/** An upload that goes on until it is told to end. */
+function slowUpload(id: string, path: string) {
+  let hasEnded = false;
+  const body = new ReadableStream({
+    async pull(stream) {
+      stream.enqueue(new Uint8Array(1 << 10));
+      await sleep(10);
+      if (hasEnded) stream.close();
+    },
+  });
+  const answer = fetch(at(id, path), { method: "PUT", body, duplex: "half" } as RequestInit);
+  return {
+    end: async () => {
+      hasEnded = true;
+      return answer;
+    },
+  };
+}
+
+test("a session is copied and deleted while a file is uploaded into it", async () => {
+  const session = await it.client.create("uploading");
+  await session.run("x = 1");
+  const upload = slowUpload(session.id, "/big");
+  await sleep(100);
+  const copy = await it.client.expect(201, "POST", `${session.path}/duplicate`, {});
+  await it.client.session(copy.id).prints("1 False\n", "import os; print(x, os.path.exists('big'))");
+  await session.delete();
+  const answer = await upload.end();
+  assert.equal(answer.status, 410);
+  assert.equal(((await answer.json()) as { code: string }).code, "session_deleted");
+  assert.equal((await it.client.call("GET", session.path)).status, 404);
+});
