@@ -48,6 +48,7 @@ test("the same limits in the files of either version", () => {
   assert.deepEqual(planCgroup(1, limits), [
     ["memory", "memory.limit_in_bytes", "536870912"],
     ["memory", "memory.swappiness", "0"],
+    ["memory", "memory.kmem.tcp.limit_in_bytes", "33554432"],
     ["cpu", "cpu.cfs_period_us", "100000"],
     ["cpu", "cpu.cfs_quota_us", "150000"],
     ["pids", "pids.max", "128"],

@@ -13,6 +13,8 @@ import type { Limits } from "./policy.ts";
 type Trees = Partial<Record<Controller, string>>;
 
 const CPU_PERIOD_US = 100_000;
+/** Of a sandbox's memory, what its sockets may hold besides. */
+const SOCKET_SHARE = 1 / 16;
 const REMOVE_ATTEMPTS = 200;
 const OOM_FILE = { 1: "memory.oom_control", 2: "memory.events" };
 const OOM_KILLS = /^oom_kill (\d+)$/m;
@@ -32,6 +34,8 @@ export function planCgroup(version: 1 | 2, limits: Limits): [Controller, string,
     ["memory", "memory.limit_in_bytes", String(limits.memoryBytes)],
     // Without it a memory bomb would move on into the host's swap.
     ["memory", "memory.swappiness", "0"],
+    // What sockets hold is counted apart here; v2 counts it with all else.
+    ["memory", "memory.kmem.tcp.limit_in_bytes", String(Math.floor(limits.memoryBytes * SOCKET_SHARE))],
     ["cpu", "cpu.cfs_period_us", String(CPU_PERIOD_US)],
     ["cpu", "cpu.cfs_quota_us", quota],
     ["pids", "pids.max", String(limits.pids)],

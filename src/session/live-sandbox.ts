@@ -21,6 +21,7 @@ import type { ImageFacts } from "../sandbox/imaging/plan.ts";
 import { adoptedSandbox, launchSandbox, type Sandbox } from "../sandbox/launch.ts";
 import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
 import { guestEnvironment, type Limits, type SandboxPolicy } from "../sandbox/policy.ts";
+import { limitTerminals } from "../sandbox/terminals.ts";
 import type { UidRange } from "../sandbox/uids.ts";
 import { createFolder, type Folder, prepareFolder } from "./folder.ts";
 import { stateBytesOf } from "./state-budget.ts";
@@ -102,7 +103,9 @@ export async function startSandbox(host: SandboxHost, folder: Folder, start: Sta
       userNamespaceFd: plan.needsUserNamespace ? await host.uids.namespaceFd(folder.uid) : null,
       cgroup,
     });
-    return live(host, folder, sandbox, channel, await greeted(sandbox, channel));
+    const hello = await greeted(sandbox, channel);
+    if (host.asRoot && cgroup !== null) await limitTerminals(cgroup);
+    return live(host, folder, sandbox, channel, hello);
   } catch (cause) {
     const reason =
       shortageError("start a sandbox", cause) ??

@@ -14,6 +14,7 @@ import {
   PRIVILEGES,
   PROCESSES,
   type Probe,
+  SHARED_BY_HOST,
 } from "./probes.ts";
 
 const it = oneServer({ ERA_POOL: "python=2" });
@@ -24,6 +25,7 @@ const GROUPS: Record<string, Probe[]> = {
   processes: PROCESSES,
   privileges: PRIVILEGES,
   network: NETWORK,
+  "shared by the host": SHARED_BY_HOST,
 };
 
 for (const [group, probes] of Object.entries(GROUPS)) {
@@ -50,6 +52,7 @@ describe("controls: allowed inside", () => {
     ],
     ["its own memory", `open("/proc/self/mem", "rb") is not None`],
     ["a FIFO", `os.mkfifo("/workspace/fifo")`],
+    ["a pseudo-terminal", "os.openpty()"],
     ["a thread", `__import__("threading").Thread(target=print).start()`],
   ];
   for (const [title, expression] of allowed) {

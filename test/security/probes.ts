@@ -217,6 +217,52 @@ export const PRIVILEGES: Probe[] = [
   },
 ];
 
+/** What the kernel has once for all of the host: no session may take it from the others. */
+export const SHARED_BY_HOST: Probe[] = [
+  {
+    title: "events of asynchronous input and output",
+    code: attempt(
+      `syscall(${process.arch === "arm64" ? 0 : 206}, 60000, ctypes.addressof(ctypes.c_ulong(0)))`,
+    ),
+    expected: /^REFUSED ENOSYS/,
+  },
+  {
+    title: "all pseudo-terminals",
+    code: attempt(
+      "take()",
+      `def take():
+    taken = []
+    try:
+        for _ in range(100): taken += os.openpty()
+    finally:
+        for each in taken: os.close(each)`,
+    ),
+    expected: /^REFUSED ENOSPC/,
+  },
+  {
+    title: "memory in sockets, past the memory of the session",
+    code: `${PRELUDE}
+held, total = [], 0
+try:
+    while total < 200 << 20:
+        server = socket.create_server(("127.0.0.1", 0)); client = socket.create_connection(server.getsockname()); other, _ = server.accept()
+        for each in (client, other):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20); each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            each.setblocking(False)
+        held += [server, client, other]
+        sent = 0
+        try:
+            while True: sent += client.send(b"x" * 65536)
+        except BlockingIOError: pass
+        total += sent
+        if len(held) > 600: break
+    print("ALLOWED" if total > 120 << 20 else "REFUSED", total >> 20)
+finally:
+    for each in held: each.close()`,
+    expected: /^REFUSED/,
+  },
+];
+
 export const NETWORK: Probe[] = [
   {
     title: "an address of the internet",

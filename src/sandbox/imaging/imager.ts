@@ -9,6 +9,7 @@ import { Gate } from "../../lib/gate.ts";
 import { removeTree } from "../../lib/remove-tree.ts";
 import { runCommand } from "../../lib/run-command.ts";
 import type { Cgroup } from "../cgroup.ts";
+import { firstProcess } from "../first-process.ts";
 import { adoptedSandbox, type Sandbox } from "../launch.ts";
 import { MEMORY_MOUNTS } from "../mounts.ts";
 import type { SandboxPolicy } from "../policy.ts";
@@ -135,15 +136,6 @@ async function refuseIfFull(folder: string): Promise<void> {
 }
 
 export const removeImage = (folder: string): Promise<void> => removeTree(folder);
-
-/** Host's number of the process that is the first one inside. */
-async function firstProcess(cgroup: Cgroup): Promise<number> {
-  for (const pid of cgroup.pids()) {
-    const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
-    if (/^NSpid:\t\d+\t1$/m.test(status)) return pid;
-  }
-  throw new Error("the sandbox has no first process");
-}
 
 /** They are mount points: no guest can have put a link in their place. */
 async function emptyMounts(pid: number): Promise<string[]> {
