@@ -63,7 +63,14 @@ export async function startServer(config: Config, image: Image, log: Logger): Pr
 
   const { imaging } = host;
   const maxConnections = planDescriptors(descriptorLimit()).clients;
-  const health = { version: readVersion(), facilities, imaging, image: image.name, pool };
+  const health = {
+    version: readVersion(),
+    facilities,
+    imaging,
+    image: image.name,
+    pool,
+    dataDir: config.dataDir,
+  };
   const app = createHttpServer({ config, log, store, registry, oneShots, health, maxConnections });
   // Together: requests in progress end when their runs do, and runs are ended by the registry.
   stack.defer(async () => {

@@ -1,4 +1,5 @@
-/** GET /health: that the server answers, and which isolation is in force. Without a key. */
+/** GET /health: that the server answers, which isolation is in force, and what it is short of. Without a key. */
+import { statfs } from "node:fs/promises";
 import type { FastifyInstance } from "fastify";
 import type { Facility } from "../sandbox/probe.ts";
 import type { ImagingSupport } from "../session/live-sandbox.ts";
@@ -10,19 +11,22 @@ export type HealthInfo = {
   imaging: ImagingSupport;
   image: string;
   pool: SandboxPool;
+  dataDir: string;
 };
 
 export function addHealth(
   app: FastifyInstance,
-  { version, facilities, imaging, image, pool }: HealthInfo,
+  { version, facilities, imaging, image, pool, dataDir }: HealthInfo,
 ): void {
   const isolation = Object.fromEntries(
     facilities.map(({ name, state, detail }) => [name, { state, detail }]),
   );
   app.get("/health", async () => {
     const now = new Date().toISOString();
+    const problems = await problemsOf(dataDir);
     return {
-      status: "healthy",
+      status: problems.length === 0 ? "healthy" : "degraded",
+      ...(problems.length === 0 ? {} : { problems }),
       version,
       time: now,
       timestamp: now,
@@ -32,4 +36,19 @@ export function addHealth(
       imaging,
     };
   });
+}
+
+const MIB = 1 << 20;
+const LOW_DISK_BYTES = 64 * MIB;
+
+/** Sentences for a person; none when nothing is short. */
+async function problemsOf(dataDir: string): Promise<string[]> {
+  const { bavail, bsize, files, ffree } = await statfs(dataDir);
+  const free = bavail * bsize;
+  const problems: string[] = [];
+  if (free < LOW_DISK_BYTES)
+    problems.push(`The disk of the data folder is full: ${Math.floor(free / MIB)} MiB are free`);
+  // A file system without a fixed number of files says that it has none.
+  if (files > 0 && ffree === 0) problems.push("The disk of the data folder can take no more files");
+  return problems;
 }

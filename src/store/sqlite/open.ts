@@ -13,6 +13,7 @@ import type {
   SessionRow,
   Store,
 } from "../store.ts";
+import { fillReserve } from "./reserve.ts";
 import { columnsOf, encodeSummary, page, parseRun, parseSession, type SessionColumns } from "./rows.ts";
 import { MIGRATIONS } from "./schema.ts";
 
@@ -20,6 +21,7 @@ const ANSWER_LIFETIME_MS = 24 * 3_600_000;
 /** Old records are removed with every so-manieth run of a session. */
 const SWEEP_EVERY = 64;
 const DEFER_MS = 10;
+const RESERVE_LOOK_MS = 60_000;
 
 type SqliteOptions = { path: string; keepRuns: number };
 
@@ -32,7 +34,7 @@ export function openSqliteStore(options: SqliteOptions): Store {
   // Exclusive: a second server on the same data would break both; the lock goes with the process.
   database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
   migrate(database);
-  return new SqliteStore(database, options.keepRuns);
+  return new SqliteStore(database, options);
 }
 
 function migrate(database: DatabaseSync): void {
@@ -51,13 +53,26 @@ class SqliteStore implements Store {
   readonly #database: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   readonly #keepRuns: number;
+  readonly #path: string;
+  readonly #reserveTimer: NodeJS.Timeout;
   /** Inserts of runs that wait for a transaction, by the run's id. */
   readonly #deferred = new Map<string, () => void>();
   #flushTimer: NodeJS.Timeout | undefined;
 
-  constructor(database: DatabaseSync, keepRuns: number) {
+  constructor(database: DatabaseSync, { keepRuns, path }: SqliteOptions) {
     this.#database = database;
     this.#keepRuns = keepRuns;
+    this.#path = path;
+    this.#fillReserve();
+    this.#reserveTimer = setInterval(() => this.#fillReserve(), RESERVE_LOOK_MS).unref();
+  }
+
+  #fillReserve(): void {
+    try {
+      fillReserve(this.#database, this.#path);
+    } catch {
+      // the disk has become full: it is tried again
+    }
   }
 
   async insertSession(row: SessionRow): Promise<boolean> {
@@ -292,6 +307,7 @@ class SqliteStore implements Store {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#reserveTimer);
     this.#flush();
     this.#statements.clear();
     this.#database.close();
