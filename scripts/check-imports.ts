@@ -16,6 +16,8 @@ const ROWS: readonly (readonly string[])[] = [
   ["log.ts"],
   ["sandbox", "guest", "store", "files", "egress"],
   ["image"],
+  ["live"],
+  ["runs"],
   ["session"],
   ["http"],
   ["cli"],

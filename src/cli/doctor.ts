@@ -8,10 +8,10 @@ import { imageName, readRecipe } from "../image/recipe.ts";
 import { descriptorLimit } from "../lib/descriptors.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import { runCommand } from "../lib/run-command.ts";
+import type { ImagingSupport } from "../live/live-sandbox.ts";
+import { probeHost } from "../live/probe-host.ts";
 import type { Logger } from "../log.ts";
 import { type Facility, unacceptable } from "../sandbox/probe.ts";
-import type { ImagingSupport } from "../session/live-sandbox.ts";
-import { probeHost } from "../session/probe-host.ts";
 import { openHost } from "./start-server.ts";
 
 const PROGRAMS = [

@@ -3,9 +3,9 @@ import { lstat, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { findCriu } from "../image/criu.ts";
 import { removeTree } from "../lib/remove-tree.ts";
+import type { ImagingSupport, SandboxHost } from "../live/live-sandbox.ts";
+import { probeImaging } from "../live/probe-snapshots.ts";
 import { Imager } from "../sandbox/imaging/imager.ts";
-import type { ImagingSupport, SandboxHost } from "../session/live-sandbox.ts";
-import { probeImaging } from "../session/probe-imaging.ts";
 
 const MEMORY_FILES = "/dev/shm";
 

@@ -10,7 +10,7 @@ import { once } from "node:events";
 import type { PassThrough } from "node:stream";
 import { formatGoDuration } from "../lib/duration.ts";
 import { AppError } from "../protocol/errors.ts";
-import type { Run } from "../session/run.ts";
+import type { Run } from "../runs/request.ts";
 import type { RunRow } from "../store/store.ts";
 
 /** A run in progress, or the record of one that has ended. */

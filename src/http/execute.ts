@@ -2,9 +2,9 @@
 import type { FastifyInstance } from "fastify";
 import { executeBody, timeoutMsOf } from "../protocol/http.ts";
 import { parseLanguage } from "../protocol/language.ts";
-import type { OneShots } from "../session/one-shot.ts";
+import type { OneShots } from "../runs/one-shot.ts";
+import { DEFAULT_TIMEOUT_MS } from "../runs/request.ts";
 import { DEFAULTS } from "../session/registry.ts";
-import { DEFAULT_TIMEOUT_MS } from "../session/run.ts";
 import { parseInput } from "./body.ts";
 import type { Idempotency } from "./idempotency.ts";
 import { refuseWrongCheck } from "./runs.ts";

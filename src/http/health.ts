@@ -1,9 +1,9 @@
 /** GET /health: that the server answers, which isolation is in force, and what it is short of. Without a key. */
 import { statfs } from "node:fs/promises";
 import type { FastifyInstance } from "fastify";
+import type { ImagingSupport } from "../live/live-sandbox.ts";
+import type { SandboxPool } from "../live/pool.ts";
 import type { Facility } from "../sandbox/probe.ts";
-import type { ImagingSupport } from "../session/live-sandbox.ts";
-import type { SandboxPool } from "../session/pool.ts";
 
 export type HealthInfo = {
   version: string;

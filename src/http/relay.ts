@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyRequest } from "fastify";
 import { AppError } from "../protocol/errors.ts";
-import type { Run } from "../session/run.ts";
+import type { Run } from "../runs/request.ts";
 import type { Session } from "../session/session.ts";
 import { isAnswerHeader } from "./headers.ts";
 

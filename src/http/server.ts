@@ -3,7 +3,7 @@ import Fastify, { type FastifyInstance } from "fastify";
 import type { Config } from "../config.ts";
 import { Rooms } from "../files/room.ts";
 import type { Logger } from "../log.ts";
-import type { OneShots } from "../session/one-shot.ts";
+import type { OneShots } from "../runs/one-shot.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Store } from "../store/store.ts";
 import { requireKey } from "./auth.ts";

@@ -2,10 +2,10 @@
 
 import type { FileEntry } from "../files/walk.ts";
 import { formatGoDuration } from "../lib/duration.ts";
+import type { ImagingSupport } from "../live/live-sandbox.ts";
 import type { StateListing } from "../protocol/guest.ts";
-import type { ImagingSupport } from "../session/live-sandbox.ts";
-import type { OneShotResult } from "../session/one-shot.ts";
-import type { RunResult } from "../session/run.ts";
+import type { OneShotResult } from "../runs/one-shot.ts";
+import type { RunResult } from "../runs/request.ts";
 import type { Dropped, JsonObject, OutputEvent, RunRow, SessionRow, SetupRow } from "../store/store.ts";
 
 export type FileCounts = { files: number; bytes: number };

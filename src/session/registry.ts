@@ -4,6 +4,10 @@
  */
 import { randomBase36 } from "../lib/random-id.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
+import { copyFolder } from "../live/copy-folder.ts";
+import { type Folder, leaveOutSecrets } from "../live/folder.ts";
+import { createOwnedFolder, removeFolder } from "../live/live-sandbox.ts";
+import { dropImage } from "../live/snapshots.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
@@ -16,11 +20,7 @@ import type {
   SessionRow,
   SetupRequest,
 } from "../store/store.ts";
-import { copyFolder } from "./copy-folder.ts";
-import { type Folder, leaveOutSecrets } from "./folder.ts";
-import { createOwnedFolder, removeFolder } from "./live-sandbox.ts";
-import { dropImage } from "./process-images.ts";
-import { NOTHING_SAVED } from "./saved-state.ts";
+import { NOTHING_SAVED } from "./saved/saved-state.ts";
 import { Session, type SessionDependencies } from "./session.ts";
 
 /** What a client may choose of a new session; without an id it gets one. */

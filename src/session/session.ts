@@ -6,35 +6,40 @@
 import type { Socket } from "node:net";
 import type { GuestEnd } from "../guest/channel.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
+import type { DiskMonitor } from "../live/disk-monitor.ts";
+import type { Folder } from "../live/folder.ts";
+import {
+  type ImagingSupport,
+  type LiveSandbox,
+  removeFolder,
+  type SandboxHost,
+} from "../live/live-sandbox.ts";
+import type { SandboxPool } from "../live/pool.ts";
+import { dropImage } from "../live/snapshots.ts";
+import { keepOf } from "../live/state-budget.ts";
 import type { StateListing } from "../protocol/guest.ts";
+import { lostOutcome, resolveOutcome } from "../runs/outcome.ts";
+import { OutputLog } from "../runs/output-log.ts";
+import { durabilityOf, guestRunOf, timeoutOf } from "../runs/plan.ts";
+import { MAX_TIMEOUT_MS, type Run, type RunRequest, type RunResult, refuseIfGone } from "../runs/request.ts";
+import { concludeRun, queuedRun } from "../runs/run-row.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { RunRow, SessionRow, Store } from "../store/store.ts";
-import { Admission } from "./admission.ts";
-import { CurrentRuns } from "./current-runs.ts";
-import { parseData, refuseTooMuchData, ToldData } from "./data.ts";
-import type { DiskMonitor } from "./disk-quota.ts";
-import { EgressLog } from "./egress-log.ts";
-import { copyAwake, fallAsleep } from "./falling-asleep.ts";
-import type { Folder } from "./folder.ts";
-import { durabilityOf, guestRunOf, timeoutOf } from "./guest-run.ts";
-import { Incoming } from "./incoming.ts";
-import { LateOutput } from "./late-output.ts";
-import { type ImagingSupport, type LiveSandbox, removeFolder, type SandboxHost } from "./live-sandbox.ts";
-import { lostOutcome, resolveOutcome } from "./outcome.ts";
-import { OutputLog } from "./output-log.ts";
-import type { SandboxPool } from "./pool.ts";
-import { dropImage } from "./process-images.ts";
-import { concludeRun, queuedRun } from "./record.ts";
-import { RunRecorder } from "./recorder.ts";
-import { OpenRuns } from "./recovery.ts";
-import { MAX_TIMEOUT_MS, type Run, type RunRequest, type RunResult, refuseIfGone } from "./run.ts";
-import { noteEnd, noteLost, noteRestored, noteSaved } from "./saved-state.ts";
-import { type HeldFolder, SessionFolder } from "./session-folder.ts";
-import { SessionSandbox } from "./session-sandbox.ts";
-import { Setup } from "./setup.ts";
-import type { SessionState } from "./state.ts";
-import { keepOf } from "./state-budget.ts";
-import { findListing, rollBack } from "./versions.ts";
+import { CurrentRuns } from "./history/current-runs.ts";
+import { EgressLog } from "./history/egress-log.ts";
+import { LateOutput } from "./history/late-output.ts";
+import { OpenRuns } from "./history/open-runs.ts";
+import { RunRecorder } from "./history/run-store.ts";
+import { Admission } from "./life/admission.ts";
+import { copyAwake, fallAsleep } from "./life/hibernate.ts";
+import { Incoming } from "./life/incoming.ts";
+import { type HeldFolder, SessionFolder } from "./life/session-folder.ts";
+import type { SessionState } from "./life/state.ts";
+import { SessionSandbox } from "./life/tenancy.ts";
+import { parseData, refuseTooMuchData, ToldData } from "./saved/data.ts";
+import { noteEnd, noteLost, noteRestored, noteSaved } from "./saved/saved-state.ts";
+import { findListing, rollBack } from "./saved/versions.ts";
+import { Setup } from "./setup/setup.ts";
 
 export type SessionDependencies = { host: SandboxHost; store: Store; pool: SandboxPool; disk: DiskMonitor };
 
@@ -108,15 +113,12 @@ export class Session {
   get row(): Readonly<SessionRow> {
     return this.#row;
   }
-
   get state(): SessionState["kind"] {
     return this.#sandbox.state.kind;
   }
-
   get imaging(): ImagingSupport {
     return this.#deps.host.imaging;
   }
-
   get isDeleted(): boolean {
     return this.state === "deleted";
   }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { OutputLog } from "../../runs/output-log.ts";
+import type { Run, RunResult } from "../../runs/request.ts";
 import { CurrentRuns } from "./current-runs.ts";
-import { OutputLog } from "./output-log.ts";
-import type { Run, RunResult } from "./run.ts";
 
 function runNamed(runId: string): Run {
   const { promise } = Promise.withResolvers<RunResult>();

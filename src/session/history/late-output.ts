@@ -1,6 +1,6 @@
 /** Output that comes after its run: collected for a moment, since a guest may write it byte by byte, then stored. */
-import type { Logger } from "../log.ts";
-import type { Store } from "../store/store.ts";
+import type { Logger } from "../../log.ts";
+import type { Store } from "../../store/store.ts";
 
 const COLLECT_MS = 200;
 const COLLECT_BYTES = 64 << 10;

@@ -1,7 +1,7 @@
 /** What a session asks of the internet, collected for a moment, then stored: programs may ask very often. */
-import type { Logger } from "../log.ts";
-import type { EgressRecord } from "../protocol/egress.ts";
-import type { Store } from "../store/store.ts";
+import type { Logger } from "../../log.ts";
+import type { EgressRecord } from "../../protocol/egress.ts";
+import type { Store } from "../../store/store.ts";
 
 const COLLECT_MS = 200;
 const COLLECT_RECORDS = 200;

@@ -3,8 +3,8 @@
  * processes stand still, while they are imaged or copied, is waited for. However many come, they wait for one turn.
  */
 import type { Socket } from "node:net";
-import type { SessionRow } from "../store/store.ts";
-import type { SessionSandbox } from "./session-sandbox.ts";
+import type { SessionRow } from "../../store/store.ts";
+import type { SessionSandbox } from "./tenancy.ts";
 
 export class Incoming {
   readonly #row: SessionRow;

@@ -2,22 +2,22 @@
  * The sandbox of one session, while it has one: started, adopted, watched, ended. Its moves are in state.ts; all of them
  * happen in the session's turn, but for the news that a sandbox has ended by itself.
  */
-import type { EgressDoor } from "../egress/door.ts";
-import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
-import { AppError, BugError, shortageError } from "../protocol/errors.ts";
-import type { SavedFrame, StreamName } from "../protocol/guest.ts";
-import type { Language } from "../protocol/language.ts";
-import type { Cgroup } from "../sandbox/cgroup.ts";
-import type { Limits } from "../sandbox/policy.ts";
-import type { ProcessImage, SessionRow, Store } from "../store/store.ts";
-import type { DiskMonitor, Watched } from "./disk-quota.ts";
-import { egressSocket, type Folder, measuredFolders } from "./folder.ts";
-import { adoptSandbox, defaultLimits, type LiveSandbox, type SandboxHost } from "./live-sandbox.ts";
-import type { Lease, SandboxPool } from "./pool.ts";
-import { dropImage, imageFolder, reasonAgainst, reasonInFiles, takeImage } from "./process-images.ts";
+import type { EgressDoor } from "../../egress/door.ts";
+import type { DiskMonitor, Watched } from "../../live/disk-monitor.ts";
+import { egressSocket, type Folder, measuredFolders } from "../../live/folder.ts";
+import { adoptSandbox, defaultLimits, type LiveSandbox, type SandboxHost } from "../../live/live-sandbox.ts";
+import type { Lease, SandboxPool } from "../../live/pool.ts";
+import { dropImage, imageFolder, reasonAgainst, reasonInFiles, takeImage } from "../../live/snapshots.ts";
+import { keepOf } from "../../live/state-budget.ts";
+import type { EgressRecord, EgressRule } from "../../protocol/egress.ts";
+import { AppError, BugError, shortageError } from "../../protocol/errors.ts";
+import type { SavedFrame, StreamName } from "../../protocol/guest.ts";
+import type { Language } from "../../protocol/language.ts";
+import type { Cgroup } from "../../sandbox/cgroup.ts";
+import type { Limits } from "../../sandbox/policy.ts";
+import type { ProcessImage, SessionRow, Store } from "../../store/store.ts";
 import type { SessionFolder } from "./session-folder.ts";
 import { move, type SessionState } from "./state.ts";
-import { keepOf } from "./state-budget.ts";
 
 type SandboxEvents = {
   onLate: (runId: string, stream: StreamName, chunk: Buffer) => void;

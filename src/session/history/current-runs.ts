@@ -1,5 +1,5 @@
 /** Runs of a session that wait, are in progress or being stored, and when the last of them was there. */
-import type { Run } from "./run.ts";
+import type { Run } from "../../runs/request.ts";
 
 export class CurrentRuns {
   readonly #runs = new Map<string, Run>();

@@ -1,7 +1,7 @@
 /** A session's data: one JSON object, as it is stored and as the guest finds it in .session_data.json. */
-import { isShallow } from "../lib/json-depth.ts";
-import { AppError } from "../protocol/errors.ts";
-import type { JsonObject } from "../store/store.ts";
+import { isShallow } from "../../lib/json-depth.ts";
+import { AppError } from "../../protocol/errors.ts";
+import type { JsonObject } from "../../store/store.ts";
 
 /** Of the object as JSON; the agent reads no larger file (guest/agent/workspace.py). */
 const MAX_DATA_CHARS = 2 << 20;

@@ -2,13 +2,13 @@
  * Runs that a killed server left open: their agent tells them again, or the saved state shows that they have happened,
  * or they have not.
  */
-import type { GuestEnd } from "../guest/channel.ts";
-import type { HelloFrame, RestoredState } from "../protocol/guest.ts";
-import type { RunRow, SessionRow, Store } from "../store/store.ts";
-import type { LiveSandbox, SandboxHost } from "./live-sandbox.ts";
-import { OutputLog } from "./output-log.ts";
-import { isRunId, lostRun, queuedRun, savedRun } from "./record.ts";
-import { MAX_TIMEOUT_MS, type Run, type RunResult } from "./run.ts";
+import type { GuestEnd } from "../../guest/channel.ts";
+import type { LiveSandbox, SandboxHost } from "../../live/live-sandbox.ts";
+import type { HelloFrame, RestoredState } from "../../protocol/guest.ts";
+import { OutputLog } from "../../runs/output-log.ts";
+import { MAX_TIMEOUT_MS, type Run, type RunResult } from "../../runs/request.ts";
+import { isRunId, lostRun, queuedRun, savedRun } from "../../runs/run-row.ts";
+import type { RunRow, SessionRow, Store } from "../../store/store.ts";
 
 type Dependencies = { host: SandboxHost; store: Store };
 

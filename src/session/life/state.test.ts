@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BugError } from "../protocol/errors.ts";
-import type { Lease } from "./pool.ts";
+import type { Lease } from "../../live/pool.ts";
+import { BugError } from "../../protocol/errors.ts";
 import { move, type SessionState } from "./state.ts";
 
 const lease = {} as Lease;

@@ -1,9 +1,9 @@
 /** Ended runs on their way into the store, and which of them their agent need not keep any more. */
-import type { Logger } from "../log.ts";
-import type { Durability, RunRow, SessionRow, Store } from "../store/store.ts";
-import { durabilityOf } from "./guest-run.ts";
-import { lostRun } from "./record.ts";
-import type { RunRequest, RunResult } from "./run.ts";
+import type { Logger } from "../../log.ts";
+import { durabilityOf } from "../../runs/plan.ts";
+import type { RunRequest, RunResult } from "../../runs/request.ts";
+import { lostRun } from "../../runs/run-row.ts";
+import type { Durability, RunRow, SessionRow, Store } from "../../store/store.ts";
 
 export class RunRecorder {
   readonly #store: Store;

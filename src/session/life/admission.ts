@@ -1,5 +1,5 @@
 /** Whether a session takes on more work. */
-import { AppError, sessionDeleted, shuttingDown } from "../protocol/errors.ts";
+import { AppError, sessionDeleted, shuttingDown } from "../../protocol/errors.ts";
 
 export class Admission {
   readonly #sessionId: string;

@@ -17,7 +17,7 @@ import {
   type SandboxHost,
   startPristine,
 } from "./live-sandbox.ts";
-import { bootId, hostKey, newImage } from "./process-images.ts";
+import { bootId, hostKey, newImage } from "./snapshots.ts";
 
 const DONE = new Error("the probe is over");
 

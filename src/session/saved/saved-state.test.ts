@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { SavedFrame } from "../protocol/guest.ts";
+import type { SavedFrame } from "../../protocol/guest.ts";
 import { NOTHING_SAVED, noteSaved } from "./saved-state.ts";
 
 const report = (version: number, failed: string | null = null): SavedFrame => ({

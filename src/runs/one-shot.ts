@@ -4,17 +4,17 @@ import type { EgressDoor } from "../egress/door.ts";
 import type { EgressGateway } from "../egress/gateway.ts";
 import type { GuestRun } from "../guest/guest-run.ts";
 import { randomBase36 } from "../lib/random-id.ts";
+import type { DiskMonitor } from "../live/disk-monitor.ts";
+import { egressSocket, type Folder, measuredFolders } from "../live/folder.ts";
+import type { Lease, SandboxPool } from "../live/pool.ts";
 import type { EgressRule } from "../protocol/egress.ts";
 import { shuttingDown } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
 import type { Dropped } from "../store/store.ts";
-import type { DiskMonitor } from "./disk-quota.ts";
-import { egressSocket, type Folder, measuredFolders } from "./folder.ts";
 import { lostOutcome, resolveOutcome } from "./outcome.ts";
 import { OutputLog } from "./output-log.ts";
-import type { Lease, SandboxPool } from "./pool.ts";
-import { parseResults } from "./results.ts";
+import { parseResults } from "./rich-values.ts";
 
 type OneShotRequest = {
   code: string;

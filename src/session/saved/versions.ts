@@ -1,8 +1,9 @@
 /** Kept versions of a session's variables: which there are, and going back to one. */
-import { AppError } from "../protocol/errors.ts";
-import type { Keep, StateListing } from "../protocol/guest.ts";
-import type { SessionRow, Store } from "../store/store.ts";
-import type { LiveSandbox } from "./live-sandbox.ts";
+
+import type { LiveSandbox } from "../../live/live-sandbox.ts";
+import { AppError } from "../../protocol/errors.ts";
+import type { Keep, StateListing } from "../../protocol/guest.ts";
+import type { SessionRow, Store } from "../../store/store.ts";
 import { noteRestored } from "./saved-state.ts";
 
 const NOTHING: StateListing = { variables: [], versions: [], not_kept: [] };

@@ -1,9 +1,9 @@
 /** From what a client asks, and what its session is set to, to what the agent is told of a run. Pure. */
 import type { Config } from "../config.ts";
 import type { GuestRun } from "../guest/guest-run.ts";
+import { keepOf } from "../live/state-budget.ts";
 import type { Durability, RunRow, SessionRow } from "../store/store.ts";
-import { DEFAULT_TIMEOUT_MS, type RunRequest } from "./run.ts";
-import { keepOf } from "./state-budget.ts";
+import { DEFAULT_TIMEOUT_MS, type RunRequest } from "./request.ts";
 
 export function guestRunOf(
   request: RunRequest,

@@ -11,6 +11,7 @@ import { LANGUAGES, type Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import type { Folder } from "./folder.ts";
+import { Shelf } from "./language-pool.ts";
 import {
   adoptSandbox,
   defaultLimits,
@@ -23,7 +24,6 @@ import {
   startPristine,
   startSandbox,
 } from "./live-sandbox.ts";
-import { Shelf } from "./shelf.ts";
 
 /** A live sandbox that counts as one slot until it is given back by end() or destroy(). */
 export type Lease = {

@@ -5,8 +5,8 @@ import type { RestoredState } from "../protocol/guest.ts";
 import type { Outcome } from "../protocol/outcome.ts";
 import type { RunRow, RunState, SessionRow } from "../store/store.ts";
 import type { OutputLog } from "./output-log.ts";
-import { parseResults } from "./results.ts";
-import type { RunResult } from "./run.ts";
+import type { RunResult } from "./request.ts";
+import { parseResults } from "./rich-values.ts";
 
 const ID_PREFIX = "run_";
 

@@ -2,14 +2,15 @@
  * What becomes of a live session's state when it is put to sleep or copied, in its turn between two runs: everything is
  * saved; its processes are imaged too when the saved state alone would lose something.
  */
-import type { SessionRow } from "../store/store.ts";
-import { type Folder, leaveOutSecrets } from "./folder.ts";
-import { copyImage, dropImage, fingerprintOf, flushImageOf, wantsImage } from "./process-images.ts";
-import type { RunRecorder } from "./recorder.ts";
-import type { SessionDependencies } from "./session.ts";
+
+import { type Folder, leaveOutSecrets } from "../../live/folder.ts";
+import { copyImage, dropImage, fingerprintOf, flushImageOf, wantsImage } from "../../live/snapshots.ts";
+import { keepOf } from "../../live/state-budget.ts";
+import type { SessionRow } from "../../store/store.ts";
+import type { RunRecorder } from "../history/run-store.ts";
+import type { SessionDependencies } from "../session.ts";
 import type { SessionFolder } from "./session-folder.ts";
-import type { SessionSandbox } from "./session-sandbox.ts";
-import { keepOf } from "./state-budget.ts";
+import type { SessionSandbox } from "./tenancy.ts";
 
 /** Saves all and ends the sandbox; its image, if any, is on disk a little later. Rejects with `save_failed`, still live. */
 export async function fallAsleep(

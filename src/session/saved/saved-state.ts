@@ -2,9 +2,9 @@
  * What the server knows of a session's saved variables, from what its agent reports. Pure: each function changes the row
  * that it is given.
  */
-import type { EndFrame, RestoredState, SavedFrame } from "../protocol/guest.ts";
-import type { Outcome } from "../protocol/outcome.ts";
-import type { SavedState, SessionRow } from "../store/store.ts";
+import type { EndFrame, RestoredState, SavedFrame } from "../../protocol/guest.ts";
+import type { Outcome } from "../../protocol/outcome.ts";
+import type { SavedState, SessionRow } from "../../store/store.ts";
 
 const UNSAVED = "The server's last sandbox for it ended before its state was saved";
 

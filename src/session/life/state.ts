@@ -1,6 +1,7 @@
 /** The life of a session's sandbox. Every move is here; one that is not is a bug, named with both its ends. */
-import { BugError } from "../protocol/errors.ts";
-import type { Lease } from "./pool.ts";
+
+import type { Lease } from "../../live/pool.ts";
+import { BugError } from "../../protocol/errors.ts";
 
 export type SessionState =
   /** No sandbox; the next run starts one. */

@@ -5,14 +5,14 @@
  * A move is written down, on disk, before the first file moves: whoever finds it half done goes on with it before anything
  * else uses either folder. It ends when the new folder is on disk and the old one is gone, with its uid.
  */
-import type { Owner } from "../files/open.ts";
-import { removeTree } from "../lib/remove-tree.ts";
-import { SerialQueue } from "../lib/serial-queue.ts";
-import { BugError } from "../protocol/errors.ts";
-import type { FolderPlace, SessionRow, Store } from "../store/store.ts";
-import { type Folder, folderAt } from "./folder.ts";
-import { createOwnedFolder, removeFolder, type SandboxHost } from "./live-sandbox.ts";
-import { flush, isMovable, moveContent } from "./moving.ts";
+import type { Owner } from "../../files/open.ts";
+import { removeTree } from "../../lib/remove-tree.ts";
+import { SerialQueue } from "../../lib/serial-queue.ts";
+import { type Folder, folderAt } from "../../live/folder.ts";
+import { createOwnedFolder, removeFolder, type SandboxHost } from "../../live/live-sandbox.ts";
+import { flush, isMovable, moveContent } from "../../live/move-folder.ts";
+import { BugError } from "../../protocol/errors.ts";
+import type { FolderPlace, SessionRow, Store } from "../../store/store.ts";
 
 export type HeldFolder = Disposable & {
   /** Null before the session has one. */

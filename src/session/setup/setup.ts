@@ -2,16 +2,16 @@
  * What a session has installed before its first run: steps in a shell beside the kernel, in the session's turn, so that
  * runs which come meanwhile wait. Interrupted by the server's end, it begins again with the next server.
  */
-import { randomBase36 } from "../lib/random-id.ts";
-import { AppError } from "../protocol/errors.ts";
-import type { SessionRow, SetupResult, SetupRow, SetupStatus, Store } from "../store/store.ts";
-import type { Admission } from "./admission.ts";
-import type { LiveSandbox, SandboxHost } from "./live-sandbox.ts";
-import { resolveOutcome } from "./outcome.ts";
-import { OutputLog } from "./output-log.ts";
-import type { SessionSandbox } from "./session-sandbox.ts";
-import { planSetup, type SetupStep } from "./setup-steps.ts";
-import { keepOf } from "./state-budget.ts";
+import { randomBase36 } from "../../lib/random-id.ts";
+import type { LiveSandbox, SandboxHost } from "../../live/live-sandbox.ts";
+import { keepOf } from "../../live/state-budget.ts";
+import { AppError } from "../../protocol/errors.ts";
+import { resolveOutcome } from "../../runs/outcome.ts";
+import { OutputLog } from "../../runs/output-log.ts";
+import type { SessionRow, SetupResult, SetupRow, SetupStatus, Store } from "../../store/store.ts";
+import type { Admission } from "../life/admission.ts";
+import type { SessionSandbox } from "../life/tenancy.ts";
+import { planSetup, type SetupStep } from "./steps.ts";
 
 type Dependencies = { host: SandboxHost; store: Store };
 
