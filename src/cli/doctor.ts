@@ -8,7 +8,7 @@ import { imageName, readRecipe } from "../image/recipe.ts";
 import { descriptorLimit } from "../lib/descriptors.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import { runCommand } from "../lib/run-command.ts";
-import type { ImagingSupport } from "../live/live-sandbox.ts";
+import type { SnapshotSupport } from "../live/host.ts";
 import { probeHost } from "../live/probe-host.ts";
 import type { Logger } from "../log.ts";
 import { type Facility, unacceptable } from "../sandbox/probe.ts";
@@ -67,7 +67,7 @@ async function probe(
   config: Config,
   image: Image,
   log: Logger,
-): Promise<{ facilities: Facility[]; imaging: ImagingSupport; maxLive: number }> {
+): Promise<{ facilities: Facility[]; imaging: SnapshotSupport; maxLive: number }> {
   const dataDir = await mkdtemp(join(tmpdir(), "era-doctor-"));
   await runCommand(["chmod", "711", dataDir], { timeoutMs: 10_000 });
   try {

@@ -3,7 +3,7 @@ import { lstat, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { findCriu } from "../image/criu.ts";
 import { removeTree } from "../lib/remove-tree.ts";
-import type { ImagingSupport, SandboxHost } from "../live/live-sandbox.ts";
+import type { SandboxHost, SnapshotSupport } from "../live/host.ts";
 import { probeImaging } from "../live/probe-snapshots.ts";
 import { Imager } from "../sandbox/imaging/imager.ts";
 
@@ -13,7 +13,7 @@ export async function openImaging(
   host: SandboxHost,
   instance: string,
   stack: AsyncDisposableStack,
-): Promise<{ imager: Imager | null; imaging: ImagingSupport }> {
+): Promise<{ imager: Imager | null; imaging: SnapshotSupport }> {
   const no = (detail: string) => ({ imager: null, imaging: { supported: false, detail } });
   if (!host.asRoot) return no("the server is not root");
   if (host.cgroups === null) return no("this host has no cgroups");

@@ -17,8 +17,10 @@ import { type DescriptorPlan, descriptorLimit, Places, planDescriptors } from ".
 import { RetryLater } from "../lib/retry-later.ts";
 import { DiskMonitor } from "../live/disk-monitor.ts";
 import { checkSocketPath, folderAt, removeUnowned, sessionsDir } from "../live/folder.ts";
-import type { SandboxHost } from "../live/live-sandbox.ts";
+import type { SandboxHost } from "../live/host.ts";
+import { hostLauncher } from "../live/launcher.ts";
 import { isLeft } from "../live/move-folder.ts";
+import { defaultLimits } from "../live/plan-sandbox.ts";
 import { SandboxPool } from "../live/pool.ts";
 import { probeHost } from "../live/probe-host.ts";
 import { removeStrayImages } from "../live/snapshots.ts";
@@ -52,7 +54,9 @@ export async function startServer(config: Config, image: Image, log: Logger): Pr
   const disk = stack.use(
     new DiskMonitor(config.dataDir, { bytes: config.limits.diskBytes, files: config.limits.diskFiles }, log),
   );
-  const pool = stack.use(new SandboxPool(host));
+  const { pool: sizes, maxLive } = host.config;
+  const limits = defaultLimits(host.config);
+  const pool = stack.use(new SandboxPool({ launcher: hostLauncher(host), sizes, maxLive, limits, log }));
   const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
   const oneShots = stack.use(new OneShots({ pool, disk, egress: host.egress }, config.outputBytes, onError));
   const registry = new SessionRegistry({ host, store, pool, disk });

@@ -94,7 +94,7 @@ export class GuestChannel {
   readonly #questions = new SerialQueue();
   #lost: Error | null = null;
   #closed = false;
-  events: ChannelEvents = NO_EVENTS;
+  #events: ChannelEvents = NO_EVENTS;
 
   private constructor(server: Server, identity: LineIdentity) {
     this.#server = server;
@@ -113,6 +113,11 @@ export class GuestChannel {
     server.listen({ path, writableAll: true, readableAll: true }, resolve);
     await promise;
     return channel;
+  }
+
+  /** From now on these events are heard by whoever says so; all others as before. */
+  listen(events: Partial<ChannelEvents>): void {
+    this.#events = { ...this.#events, ...events };
   }
 
   get isLost(): boolean {
@@ -317,20 +322,20 @@ export class GuestChannel {
         this.#settle(header.run, null);
         return;
       case "late":
-        this.events.onLate(header.run, header.stream, payload);
+        this.#events.onLate(header.run, header.stream, payload);
         return;
       case "kernel":
-        this.events.onKernelLost(
+        this.#events.onKernelLost(
           header.epoch,
           header.signal === null ? `exit status ${header.exit_code}` : `signal ${header.signal}`,
         );
         return;
       case "saved":
-        this.events.onSaved(header);
+        this.#events.onSaved(header);
         if (header.complete && this.#answer?.type === "saved") this.#answer.resolve(frame);
         return;
       case "refused":
-        this.events.onRefused(header.ticket);
+        this.#events.onRefused(header.ticket);
         return;
       case "inspected":
       case "rolled_back":
@@ -355,7 +360,7 @@ export class GuestChannel {
     if (frame.results_bytes > payload.length) throw new FrameError("a payload shorter than its header says");
     const results = payload.subarray(0, frame.results_bytes);
     const data = frame.has_data ? payload.subarray(frame.results_bytes) : null;
-    if (frame.saved !== null) this.events.onSaved(frame.saved);
+    if (frame.saved !== null) this.#events.onSaved(frame.saved);
     this.#settle(frame.run, { frame, results, data });
   }
 
@@ -377,6 +382,6 @@ export class GuestChannel {
     this.#run?.reject(reason);
     this.#run = null;
     this.#answer?.reject(reason);
-    if (!this.#closed) this.events.onLost(reason);
+    if (!this.#closed) this.#events.onLost(reason);
   }
 }

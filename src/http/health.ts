@@ -1,14 +1,14 @@
 /** GET /health: that the server answers, which isolation is in force, and what it is short of. Without a key. */
 import { statfs } from "node:fs/promises";
 import type { FastifyInstance } from "fastify";
-import type { ImagingSupport } from "../live/live-sandbox.ts";
+import type { SnapshotSupport } from "../live/host.ts";
 import type { SandboxPool } from "../live/pool.ts";
 import type { Facility } from "../sandbox/probe.ts";
 
 export type HealthInfo = {
   version: string;
   facilities: readonly Facility[];
-  imaging: ImagingSupport;
+  imaging: SnapshotSupport;
   image: string;
   pool: SandboxPool;
   dataDir: string;

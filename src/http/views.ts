@@ -2,7 +2,7 @@
 
 import type { FileEntry } from "../files/walk.ts";
 import { formatGoDuration } from "../lib/duration.ts";
-import type { ImagingSupport } from "../live/live-sandbox.ts";
+import type { SnapshotSupport } from "../live/host.ts";
 import type { StateListing } from "../protocol/guest.ts";
 import type { OneShotResult } from "../runs/one-shot.ts";
 import type { RunResult } from "../runs/request.ts";
@@ -62,7 +62,7 @@ export function viewSetup({ request, status, result }: SetupRow) {
 }
 
 /** What there is of a session's variables; `state` of the session says whether its sandbox lives. */
-export function viewState(row: SessionRow, state: string, support: ImagingSupport) {
+export function viewState(row: SessionRow, state: string, support: SnapshotSupport) {
   const { version, saved, leftOut, imaging, image, imageLost, hibernatedAt } = row;
   const asleep = version === 0 ? "new" : "hibernated";
   return {

@@ -5,7 +5,7 @@
 import { runCommand } from "../lib/run-command.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Folder } from "./folder.ts";
-import type { SandboxHost } from "./live-sandbox.ts";
+import type { SandboxHost } from "./host.ts";
 
 const TIMEOUT_MS = 300_000;
 const NO_SPACE = "No space left on device";

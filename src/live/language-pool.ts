@@ -1,13 +1,12 @@
 /** What the pool knows of one language: its warm sandboxes, who waits for one, and how many are being started. */
 import type { Language } from "../protocol/language.ts";
-import type { LiveSandbox } from "./live-sandbox.ts";
 
-export class Shelf {
+export class LanguagePool<S> {
   readonly language: Language;
   /** How many warm sandboxes to keep. */
   readonly target: number;
-  readonly ready = new Set<LiveSandbox>();
-  readonly waiters: PromiseWithResolvers<LiveSandbox>[] = [];
+  readonly ready = new Set<S>();
+  readonly waiters: PromiseWithResolvers<S>[] = [];
   /** Starts of pristine sandboxes in progress. */
   launching = 0;
   /** After a failure nothing is started ahead of need for a while. */
@@ -30,7 +29,7 @@ export class Shelf {
     return waiting > 0 ? Math.min(waiting + missing, width) : Math.min(missing, 1);
   }
 
-  takeReady(): LiveSandbox | null {
+  takeReady(): S | null {
     const first = this.ready.values().next().value;
     if (first === undefined) return null;
     this.ready.delete(first);

@@ -6,29 +6,39 @@
  */
 import { availableParallelism } from "node:os";
 import { Gate } from "../lib/gate.ts";
+import type { Logger } from "../log.ts";
 import { AppError, BugError, shuttingDown } from "../protocol/errors.ts";
 import { LANGUAGES, type Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import type { Folder } from "./folder.ts";
-import { Shelf } from "./language-pool.ts";
-import {
-  adoptSandbox,
-  defaultLimits,
-  destroy,
-  type ImageSource,
-  type LiveSandbox,
-  restoreSandbox,
-  type SandboxHost,
-  type Start,
-  startPristine,
-  startSandbox,
-} from "./live-sandbox.ts";
+import { LanguagePool } from "./language-pool.ts";
+import type { Launcher, Resume } from "./launcher.ts";
+import type { LiveSandbox } from "./live-sandbox.ts";
+import type { Start } from "./start.ts";
+
+/** What the pool does with a sandbox. */
+type Pooled = {
+  setLimits(limits: Limits): void;
+  onLost(listener: (reason: Error) => void): void;
+  end(reason: Error): Promise<void>;
+};
+
+type PoolOptions<S> = {
+  launcher: Launcher<S>;
+  /** Warm sandboxes of each language; none of those that are not named. */
+  sizes: ReadonlyMap<Language, number>;
+  /** Live sandboxes at once. */
+  maxLive: number;
+  /** Of a sandbox that nobody has asked for. */
+  limits: Limits;
+  log: Logger;
+};
 
 /** A live sandbox that counts as one slot until it is given back by end() or destroy(). */
-export type Lease = {
+export type Lease<S = LiveSandbox> = {
   /** Another object when its line was ended and opened again. */
-  live: LiveSandbox;
+  live: S;
   /** Ends the sandbox; its folder stays. */
   end(reason: Error): Promise<void>;
   /** Ends the sandbox and removes its folder. */
@@ -42,68 +52,70 @@ const PAUSE_AFTER_FAILURE_MS = 2_000;
 const REFILL_AFTER_MS = 50;
 const WIDTH = Math.max(2, availableParallelism());
 
-export class SandboxPool {
-  readonly #host: SandboxHost;
-  readonly #shelves: ReadonlyMap<Language, Shelf>;
+export class SandboxPool<S extends Pooled = LiveSandbox> {
+  readonly #options: PoolOptions<S>;
+  readonly #launcher: Launcher<S>;
+  readonly #languages: ReadonlyMap<Language, LanguagePool<S>>;
   readonly #gate = new Gate(WIDTH);
   readonly #background = new Set<Promise<void>>();
-  /** Taken: by sandboxes that live or are being ended, and by starts in progress or those who wait, whichever are more. */
+  /** In use: one for each live or ending sandbox, plus the larger of starts in progress and callers waiting. */
   #slots = 0;
   #closed = false;
   /** Frees a slot by putting a session to sleep; false when none can be spared. */
   reclaim: () => Promise<boolean> = async () => false;
 
-  constructor(host: SandboxHost) {
-    this.#host = host;
-    this.#shelves = new Map(
-      LANGUAGES.map((language) => [language, new Shelf(language, host.config.pool.get(language) ?? 0)]),
+  constructor(options: PoolOptions<S>) {
+    this.#options = options;
+    this.#launcher = options.launcher;
+    this.#languages = new Map(
+      LANGUAGES.map((language) => [language, new LanguagePool(language, options.sizes.get(language) ?? 0)]),
     );
   }
 
   get counts(): { live: number; warm: number; max: number } {
-    const warm = this.#all.reduce((sum, shelf) => sum + shelf.ready.size, 0);
-    return { live: this.#slots, warm, max: this.#host.config.maxLive };
+    const warm = this.#all.reduce((sum, pool) => sum + pool.ready.size, 0);
+    return { live: this.#slots, warm, max: this.#options.maxLive };
   }
 
-  get #all(): Shelf[] {
-    return [...this.#shelves.values()];
+  get #all(): LanguagePool<S>[] {
+    return [...this.#languages.values()];
   }
 
-  #shelf(language: Language): Shelf {
-    const shelf = this.#shelves.get(language);
-    if (shelf === undefined) throw new BugError(`no shelf for the language '${language}'`);
-    return shelf;
+  #of(language: Language): LanguagePool<S> {
+    const pool = this.#languages.get(language);
+    if (pool === undefined) throw new BugError(`no pool for the language '${language}'`);
+    return pool;
   }
 
   /** Begins to fill the pool, and waits until that is done or has failed. */
   async fill(): Promise<void> {
     this.#launchAll();
-    while (this.#background.size > 0 && !this.#all.some((shelf) => shelf.paused))
+    while (this.#background.size > 0 && !this.#all.some((pool) => pool.paused))
       await Promise.race(this.#background);
   }
 
   /** A sandbox that has run nothing, with a folder of its own: warm if there is one. */
-  async take(language: Language, limits: Limits | null): Promise<Lease> {
+  async take(language: Language, limits: Limits | null): Promise<Lease<S>> {
     const warm = await this.takeWarm(language, limits);
     if (warm !== null) return warm;
     if (limits !== null && SIZED_AT_START.has(language)) return this.#startSized({ language, limits });
-    return this.#limited(this.#lease(await this.#startOne(this.#shelf(language))), limits);
+    return this.#limited(this.#lease(await this.#startOne(this.#of(language))), limits);
   }
 
   /** One of those that are warm; null when there is none. */
-  async takeWarm(language: Language, limits: Limits | null): Promise<Lease | null> {
+  async takeWarm(language: Language, limits: Limits | null): Promise<Lease<S> | null> {
     this.#refuseIfClosed();
     if (limits !== null && SIZED_AT_START.has(language)) return null;
-    const shelf = this.#shelf(language);
-    const warm = shelf.takeReady();
+    const pool = this.#of(language);
+    const warm = pool.takeReady();
     if (warm === null) return null;
-    setTimeout(() => this.#launchMore(shelf), REFILL_AFTER_MS).unref();
+    setTimeout(() => this.#launchMore(pool), REFILL_AFTER_MS).unref();
     return this.#limited(this.#lease(warm), limits);
   }
 
-  async #limited(lease: Lease, limits: Limits | null): Promise<Lease> {
+  async #limited(lease: Lease<S>, limits: Limits | null): Promise<Lease<S>> {
     try {
-      if (limits !== null) lease.live.sandbox.cgroup?.setLimits(limits);
+      if (limits !== null) lease.live.setLimits(limits);
       return lease;
     } catch (error) {
       await lease.destroy(new Error("its limits could not be set"));
@@ -112,10 +124,10 @@ export class SandboxPool {
   }
 
   /** One that is started for its limits. */
-  async #startSized(start: Start): Promise<Lease> {
+  async #startSized(start: Start): Promise<Lease<S>> {
     await this.#takeSlot();
     try {
-      return this.#lease(await this.#gate.run(() => startPristine(this.#host, start)));
+      return this.#lease(await this.#gate.run(() => this.#launcher.startPristine(start)));
     } catch (error) {
       this.#slots -= 1;
       throw error;
@@ -123,31 +135,25 @@ export class SandboxPool {
   }
 
   /** A sandbox on the folder of a session that has none running. */
-  async wake(folder: Folder, language: Language, limits: Limits | null): Promise<Lease> {
+  async wake(folder: Folder, language: Language, limits: Limits | null): Promise<Lease<S>> {
     this.#refuseIfClosed();
     await this.#takeSlot();
-    const start = { language, limits: limits ?? defaultLimits(this.#host.config) };
+    const start = { language, limits: limits ?? this.#options.limits };
     try {
-      return this.#lease(await this.#gate.run(() => startSandbox(this.#host, folder, start)));
+      return this.#lease(await this.#gate.run(() => this.#launcher.start(folder, start)));
     } catch (error) {
       this.#slots -= 1;
       throw error;
     }
   }
 
-  /** A sandbox that goes on where an image of it was made. */
-  async restore(
-    folder: Folder,
-    limits: Limits | null,
-    image: ImageSource,
-    admit: () => Promise<void>,
-  ): Promise<Lease> {
+  /** A sandbox that goes on where its snapshot was taken. */
+  async resume(resume: Resume): Promise<Lease<S>> {
     this.#refuseIfClosed();
     await this.#takeSlot();
     try {
-      const wanted = limits ?? defaultLimits(this.#host.config);
-      // Not at the gate of starts, which are shorter: the imager has one of its own.
-      return this.#lease(await restoreSandbox(this.#host, folder, wanted, image, admit));
+      // Not at the gate of starts, which are shorter: whoever takes and resumes snapshots has one of its own.
+      return this.#lease(await this.#launcher.resume(resume));
     } catch (error) {
       this.#slots -= 1;
       throw error;
@@ -158,9 +164,9 @@ export class SandboxPool {
     this.#closed = true;
     while (this.#background.size > 0) await Promise.all(this.#background);
     const reason = new Error("the server is stopping");
-    const ready = this.#all.flatMap((shelf) => [...shelf.ready]);
-    for (const shelf of this.#all) shelf.ready.clear();
-    await Promise.all(ready.map((live) => destroy(this.#host, live, reason)));
+    const ready = this.#all.flatMap((pool) => [...pool.ready]);
+    for (const pool of this.#all) pool.ready.clear();
+    await Promise.all(ready.map((live) => this.#launcher.destroy(live, reason)));
   }
 
   #refuseIfClosed(): void {
@@ -168,10 +174,10 @@ export class SandboxPool {
   }
 
   /** Takes over the sandbox of a session that an earlier server started. */
-  async adopt(folder: Folder, cgroup: Cgroup): Promise<Lease> {
+  async adopt(folder: Folder, cgroup: Cgroup): Promise<Lease<S>> {
     this.#slots += 1;
     try {
-      return this.#lease(await adoptSandbox(this.#host, folder, cgroup));
+      return this.#lease(await this.#launcher.adopt(folder, cgroup));
     } catch (error) {
       this.#slots -= 1;
       throw error;
@@ -179,39 +185,36 @@ export class SandboxPool {
   }
 
   /** Each who waits has a slot: of a start in progress that nobody else waits for, or one of its own. */
-  async #startOne(shelf: Shelf): Promise<LiveSandbox> {
-    if (!shelf.hasSpareLaunch) {
+  async #startOne(pool: LanguagePool<S>): Promise<S> {
+    if (!pool.hasSpareLaunch) {
       await this.#takeSlot();
-      if (shelf.hasSpareLaunch || this.#closed) this.#slots -= 1; // one was begun in the meantime
+      if (pool.hasSpareLaunch || this.#closed) this.#slots -= 1; // one was begun in the meantime
       this.#refuseIfClosed();
     }
-    const waiter = Promise.withResolvers<LiveSandbox>();
-    shelf.waiters.push(waiter);
-    this.#launchMore(shelf);
+    const waiter = Promise.withResolvers<S>();
+    pool.waiters.push(waiter);
+    this.#launchMore(pool);
     return waiter.promise;
   }
 
   /** Of the free ones, else that of a warm sandbox, else that of a session which can be put to sleep. */
   async #takeSlot(): Promise<void> {
-    while (this.#slots >= this.#host.config.maxLive) {
-      const warm = this.#all.find((shelf) => shelf.ready.size > 0)?.takeReady() ?? null;
+    while (this.#slots >= this.#options.maxLive) {
+      const warm = this.#all.find((pool) => pool.ready.size > 0)?.takeReady() ?? null;
       // Its slot is the caller's from now on; if it cannot be ended, it goes on to count.
-      if (warm !== null) return destroy(this.#host, warm, new Error("its slot was needed"));
+      if (warm !== null) return this.#launcher.destroy(warm, new Error("its slot was needed"));
       if (await this.reclaim()) continue;
-      if (!this.#all.some((shelf) => shelf.hasSpareLaunch)) throw this.#noSlot();
+      if (!this.#all.some((pool) => pool.hasSpareLaunch)) throw this.#noSlot();
       await Promise.race(this.#background);
     }
     this.#slots += 1;
   }
 
   #noSlot(): AppError {
-    return new AppError(
-      "no_slot",
-      `Cannot start a sandbox: all ${this.#host.config.maxLive} slots are in use`,
-    );
+    return new AppError("no_slot", `Cannot start a sandbox: all ${this.#options.maxLive} slots are in use`);
   }
 
-  #lease(live: LiveSandbox): Lease {
+  #lease(live: S): Lease<S> {
     let given = false;
     const giveBack = async (work: () => Promise<void>) => {
       try {
@@ -222,74 +225,74 @@ export class SandboxPool {
         this.#launchAll();
       }
     };
-    const lease: Lease = {
+    const lease: Lease<S> = {
       live,
       end: (reason) => giveBack(() => lease.live.end(reason)),
-      destroy: (reason) => giveBack(() => destroy(this.#host, lease.live, reason)),
+      destroy: (reason) => giveBack(() => this.#launcher.destroy(lease.live, reason)),
     };
     return lease;
   }
 
   #launchAll(): void {
-    for (const shelf of this.#all) this.#launchMore(shelf);
+    for (const pool of this.#all) this.#launchMore(pool);
   }
 
-  #launchMore(shelf: Shelf): void {
+  #launchMore(pool: LanguagePool<S>): void {
     if (this.#closed) {
-      this.#slots -= Math.max(0, shelf.waiters.length - shelf.launching);
-      for (const waiter of shelf.waiters.splice(0)) waiter.reject(shuttingDown());
+      this.#slots -= Math.max(0, pool.waiters.length - pool.launching);
+      for (const waiter of pool.waiters.splice(0)) waiter.reject(shuttingDown());
       return;
     }
-    while (shelf.launching < shelf.wantedLaunches(WIDTH)) {
-      if (shelf.launching >= shelf.waiters.length) {
-        if (this.#slots >= this.#host.config.maxLive) return;
+    while (pool.launching < pool.wantedLaunches(WIDTH)) {
+      if (pool.launching >= pool.waiters.length) {
+        if (this.#slots >= this.#options.maxLive) return;
         this.#slots += 1;
       }
-      shelf.launching += 1;
-      this.#track(this.#launchOne(shelf));
+      pool.launching += 1;
+      this.#track(this.#launchOne(pool));
     }
   }
 
   /** Its slot goes to who has waited longest, else to the pool. */
-  async #launchOne(shelf: Shelf): Promise<void> {
-    const start = { language: shelf.language, limits: defaultLimits(this.#host.config) };
+  async #launchOne(pool: LanguagePool<S>): Promise<void> {
+    const start = { language: pool.language, limits: this.#options.limits };
     try {
-      const live = await this.#gate.run(() => startPristine(this.#host, start));
-      shelf.launching -= 1;
-      const waiter = shelf.waiters.shift();
-      if (waiter === undefined) this.#keepWarm(shelf, live);
+      const live = await this.#gate.run(() => this.#launcher.startPristine(start));
+      pool.launching -= 1;
+      const waiter = pool.waiters.shift();
+      if (waiter === undefined) this.#keepWarm(pool, live);
       else waiter.resolve(live);
     } catch (error) {
-      shelf.launching -= 1;
+      pool.launching -= 1;
       this.#slots -= 1;
-      this.#host.log.error({ err: error }, "cannot start a sandbox");
-      const waiter = shelf.waiters.shift();
-      if (waiter === undefined) this.#pause(shelf);
+      this.#options.log.error({ err: error }, "cannot start a sandbox");
+      const waiter = pool.waiters.shift();
+      if (waiter === undefined) this.#pause(pool);
       else waiter.reject(error);
     }
-    this.#launchMore(shelf);
+    this.#launchMore(pool);
   }
 
-  #keepWarm(shelf: Shelf, live: LiveSandbox): void {
-    shelf.ready.add(live);
+  #keepWarm(pool: LanguagePool<S>, live: S): void {
+    pool.ready.add(live);
     const onLost = () => {
-      if (shelf.ready.delete(live)) this.#track(this.#lease(live).destroy(new Error("it ended by itself")));
+      if (pool.ready.delete(live)) this.#track(this.#lease(live).destroy(new Error("it ended by itself")));
     };
-    live.channel.events = { ...live.channel.events, onLost };
+    live.onLost(onLost);
   }
 
   /** A host that cannot start sandboxes now is not asked again and again. */
-  #pause(shelf: Shelf): void {
-    shelf.paused = true;
+  #pause(pool: LanguagePool<S>): void {
+    pool.paused = true;
     setTimeout(() => {
-      shelf.paused = false;
-      this.#launchMore(shelf);
+      pool.paused = false;
+      this.#launchMore(pool);
     }, PAUSE_AFTER_FAILURE_MS).unref();
   }
 
   #track(work: Promise<void>): void {
     const tracked = work
-      .catch((error: unknown) => this.#host.log.error({ err: error }, "the pool failed"))
+      .catch((error: unknown) => this.#options.log.error({ err: error }, "the pool failed"))
       .finally(() => this.#background.delete(tracked));
     this.#background.add(tracked);
   }

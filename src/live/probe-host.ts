@@ -4,7 +4,9 @@ import type { Cgroup } from "../sandbox/cgroup.ts";
 import { launchSandbox } from "../sandbox/launch.ts";
 import { type Facility, judgeFacilities, PROBE_COMMAND, parseFacts } from "../sandbox/probe.ts";
 import { createFolder } from "./folder.ts";
-import { defaultLimits, planFor, removeFolder, type SandboxHost } from "./live-sandbox.ts";
+import type { SandboxHost } from "./host.ts";
+import { removeFolder } from "./owned-folder.ts";
+import { defaultLimits, planFor } from "./plan-sandbox.ts";
 
 const TIMEOUT_MS = 20_000;
 

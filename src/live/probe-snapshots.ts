@@ -7,17 +7,13 @@ import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Imager, removeImage } from "../sandbox/imaging/imager.ts";
-import {
-  defaultLimits,
-  type ImagingSupport,
-  type LiveSandbox,
-  policyFor,
-  removeFolder,
-  restoreSandbox,
-  type SandboxHost,
-  startPristine,
-} from "./live-sandbox.ts";
+import type { SandboxHost, SnapshotSupport } from "./host.ts";
+import type { LiveSandbox } from "./live-sandbox.ts";
+import { removeFolder } from "./owned-folder.ts";
+import { defaultLimits, policyFor } from "./plan-sandbox.ts";
+import { resumeSandbox } from "./resume.ts";
 import { bootId, hostKey, newImage } from "./snapshots.ts";
+import { startPristine } from "./start.ts";
 
 const DONE = new Error("the probe is over");
 
@@ -26,7 +22,7 @@ export async function probeImaging(
   host: SandboxHost,
   imager: Imager,
   memory: string,
-): Promise<ImagingSupport> {
+): Promise<SnapshotSupport> {
   const key = `${await bootId()}|${hostKey(host, imager)}`;
   const path = join(memory, `works-${createHash("sha256").update(key).digest("hex").slice(0, 16)}`);
   if (existsSync(path)) return WORKS;
@@ -40,7 +36,7 @@ export async function probeImaging(
   }
 }
 
-const WORKS: ImagingSupport = { supported: true, detail: "processes are imaged and restored by CRIU" };
+const WORKS: SnapshotSupport = { supported: true, detail: "processes are imaged and restored by CRIU" };
 
 /** Rejects when it does not work. */
 async function tryOut(host: SandboxHost, imager: Imager): Promise<void> {
@@ -55,7 +51,7 @@ async function tryOut(host: SandboxHost, imager: Imager): Promise<void> {
     const facts = await imager.dump(policy, sandbox.cgroup, image, () => first.freeze());
     await first.end(DONE);
     const source = { ...facts, folder: image, key: folder.key, uid: folder.uid };
-    second = await restoreSandbox(host, folder, limits, source, async () => undefined);
+    second = await resumeSandbox(host, { folder, limits, snapshot: source, admit: async () => undefined });
   } finally {
     await (second ?? first).end(DONE);
     await removeFolder(host, folder);

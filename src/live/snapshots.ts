@@ -10,7 +10,9 @@ import { shortageIn } from "../lib/shortage.ts";
 import { flushImage, type Imager, removeImage } from "../sandbox/imaging/imager.ts";
 import type { ProcessImage, SessionRow, Store } from "../store/store.ts";
 import type { Folder } from "./folder.ts";
-import { defaultLimits, type LiveSandbox, policyFor, type SandboxHost } from "./live-sandbox.ts";
+import type { SandboxHost } from "./host.ts";
+import type { LiveSandbox } from "./live-sandbox.ts";
+import { defaultLimits, policyFor } from "./plan-sandbox.ts";
 
 const imagesDir = (dataDir: string) => join(dataDir, "images");
 

@@ -87,7 +87,7 @@ export class OneShots {
       door = await this.#openDoor(folder, request.allowInternetAccess);
       for (const [path, content] of request.files) channel.seed(path, Buffer.from(content));
       const end = await channel.run(this.#guestRun(id, request, log));
-      const ranOutOfMemory = () => lease.live.hasNewOomKills();
+      const ranOutOfMemory = () => lease.live.takeOomKills() > 0;
       const outcome = resolveOutcome(end.frame, {
         timeoutMs: request.timeoutMs,
         ranOutOfMemory,

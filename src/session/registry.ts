@@ -6,7 +6,7 @@ import { randomBase36 } from "../lib/random-id.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import { copyFolder } from "../live/copy-folder.ts";
 import { type Folder, leaveOutSecrets } from "../live/folder.ts";
-import { createOwnedFolder, removeFolder } from "../live/live-sandbox.ts";
+import { createOwnedFolder, removeFolder } from "../live/owned-folder.ts";
 import { dropImage } from "../live/snapshots.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";

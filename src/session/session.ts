@@ -8,12 +8,9 @@ import type { GuestEnd } from "../guest/channel.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import type { DiskMonitor } from "../live/disk-monitor.ts";
 import type { Folder } from "../live/folder.ts";
-import {
-  type ImagingSupport,
-  type LiveSandbox,
-  removeFolder,
-  type SandboxHost,
-} from "../live/live-sandbox.ts";
+import type { SandboxHost, SnapshotSupport } from "../live/host.ts";
+import type { LiveSandbox } from "../live/live-sandbox.ts";
+import { removeFolder } from "../live/owned-folder.ts";
 import type { SandboxPool } from "../live/pool.ts";
 import { dropImage } from "../live/snapshots.ts";
 import { keepOf } from "../live/state-budget.ts";
@@ -116,7 +113,7 @@ export class Session {
   get state(): SessionState["kind"] {
     return this.#sandbox.state.kind;
   }
-  get imaging(): ImagingSupport {
+  get imaging(): SnapshotSupport {
     return this.#deps.host.imaging;
   }
   get isDeleted(): boolean {
@@ -296,7 +293,7 @@ export class Session {
         recorded: this.#recorder.takeRecorded(),
         onOutput: (stream, chunk) => log.append(stream, chunk),
       });
-      live.hasNewOomKills(); // what was ended between runs is not this run's, which is only on its way now
+      live.takeOomKills(); // what was ended between runs is not this run's, which is only on its way now
       const end = await ending;
       this.#sandbox.endRun();
       return this.#ended(row, log, { end, timeoutMs, live, isReplay: false });
@@ -316,7 +313,7 @@ export class Session {
   #ended(row: RunRow, log: OutputLog, { end, timeoutMs, live, isReplay }: HeardRun): RunResult {
     const outcome = resolveOutcome(end.frame, {
       timeoutMs,
-      ranOutOfMemory: () => live.hasNewOomKills(),
+      ranOutOfMemory: () => live.takeOomKills() > 0,
       overDiskQuota: this.#sandbox.overQuota,
     });
     const epoch = isReplay ? null : this.#epoch;

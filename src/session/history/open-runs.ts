@@ -3,7 +3,8 @@
  * or they have not.
  */
 import type { GuestEnd } from "../../guest/channel.ts";
-import type { LiveSandbox, SandboxHost } from "../../live/live-sandbox.ts";
+import type { SandboxHost } from "../../live/host.ts";
+import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import type { HelloFrame, RestoredState } from "../../protocol/guest.ts";
 import { OutputLog } from "../../runs/output-log.ts";
 import { MAX_TIMEOUT_MS, type Run, type RunResult } from "../../runs/request.ts";

@@ -9,8 +9,9 @@ import type { Owner } from "../../files/open.ts";
 import { removeTree } from "../../lib/remove-tree.ts";
 import { SerialQueue } from "../../lib/serial-queue.ts";
 import { type Folder, folderAt } from "../../live/folder.ts";
-import { createOwnedFolder, removeFolder, type SandboxHost } from "../../live/live-sandbox.ts";
+import type { SandboxHost } from "../../live/host.ts";
 import { flush, isMovable, moveContent } from "../../live/move-folder.ts";
+import { createOwnedFolder, removeFolder } from "../../live/owned-folder.ts";
 import { BugError } from "../../protocol/errors.ts";
 import type { FolderPlace, SessionRow, Store } from "../../store/store.ts";
 

@@ -3,9 +3,12 @@
  * happen in the session's turn, but for the news that a sandbox has ended by itself.
  */
 import type { EgressDoor } from "../../egress/door.ts";
+import { adoptSandbox } from "../../live/adopt.ts";
 import type { DiskMonitor, Watched } from "../../live/disk-monitor.ts";
 import { egressSocket, type Folder, measuredFolders } from "../../live/folder.ts";
-import { adoptSandbox, defaultLimits, type LiveSandbox, type SandboxHost } from "../../live/live-sandbox.ts";
+import type { SandboxHost } from "../../live/host.ts";
+import type { LiveSandbox } from "../../live/live-sandbox.ts";
+import { defaultLimits } from "../../live/plan-sandbox.ts";
 import type { Lease, SandboxPool } from "../../live/pool.ts";
 import { dropImage, imageFolder, reasonAgainst, reasonInFiles, takeImage } from "../../live/snapshots.ts";
 import { keepOf } from "../../live/state-budget.ts";
@@ -116,7 +119,12 @@ export class SessionSandbox {
     };
     let lease: Lease;
     try {
-      lease = await pool.restore(folder, limits, { ...image, folder: imageFolder(host, image) }, admit);
+      lease = await pool.resume({
+        folder,
+        limits: limits ?? defaultLimits(host.config),
+        snapshot: { ...image, folder: imageFolder(host, image) },
+        admit,
+      });
     } catch (error) {
       // There was no slot for it, or nothing of it was begun: it can be tried again.
       if (error instanceof AppError) throw error;
@@ -316,8 +324,7 @@ export class SessionSandbox {
 
   #attach(row: SessionRow, live: LiveSandbox): void {
     const { onLate, onKernelLost, onSaved } = this.#events;
-    live.channel.events = {
-      ...live.channel.events,
+    live.channel.listen({
       onLate,
       onKernelLost,
       onSaved: (report) => {
@@ -325,7 +332,7 @@ export class SessionSandbox {
         onSaved(report);
       },
       onLost: () => this.#tellLost(live, "The sandbox ended between runs"),
-    };
+    });
     this.#watched = {
       ...measuredFolders(live.folder, keepOf(row, this.#deps.host.config).bytes),
       pids: () => live.sandbox.cgroup?.pids() ?? [],

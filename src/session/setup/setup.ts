@@ -3,7 +3,8 @@
  * runs which come meanwhile wait. Interrupted by the server's end, it begins again with the next server.
  */
 import { randomBase36 } from "../../lib/random-id.ts";
-import type { LiveSandbox, SandboxHost } from "../../live/live-sandbox.ts";
+import type { SandboxHost } from "../../live/host.ts";
+import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import { keepOf } from "../../live/state-budget.ts";
 import { AppError } from "../../protocol/errors.ts";
 import { resolveOutcome } from "../../runs/outcome.ts";
@@ -100,7 +101,7 @@ export class Setup {
     this.#say(`> ${step.title}`);
     const lines = new LineSplitter((line) => this.#say(line));
     this.#sandbox.beginRun(id);
-    live.hasNewOomKills(); // what was ended before is not this step's
+    live.takeOomKills(); // what was ended before is not this step's
     try {
       const end = await live.channel.run({
         id,
@@ -125,7 +126,7 @@ export class Setup {
       });
       const outcome = resolveOutcome(end.frame, {
         timeoutMs: STEP_TIMEOUT_MS,
-        ranOutOfMemory: () => live.hasNewOomKills(),
+        ranOutOfMemory: () => live.takeOomKills() > 0,
         overDiskQuota: this.#sandbox.overQuota,
       });
       lines.end();

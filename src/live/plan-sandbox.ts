@@ -1,0 +1,48 @@
+/** From a folder and limits to what a sandbox on it may see and use, and how it is launched. */
+import type { Config } from "../config.ts";
+import type { Cgroup } from "../sandbox/cgroup.ts";
+import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
+import { guestEnvironment, type Limits, type SandboxPolicy } from "../sandbox/policy.ts";
+import type { Folder } from "./folder.ts";
+import type { SandboxHost } from "./host.ts";
+import { stateBytesOf } from "./state-budget.ts";
+
+const MIB = 1 << 20;
+
+export function defaultLimits(config: Config): Limits {
+  const { memoryBytes, cpus, pids, openFiles, tmpBytes, diskBytes } = config.limits;
+  // Set before it is known which session a warm sandbox is for.
+  const stateFileBytes = stateBytesOf(config, config.maxMemoryMib * MIB);
+  return { memoryBytes, cpus, pids, openFiles, tmpBytes, fileBytes: diskBytes, stateFileBytes };
+}
+
+/** The launch plan of a sandbox of this server. */
+export function planFor(
+  host: SandboxHost,
+  folder: Folder,
+  limits: Limits,
+  cgroup: Cgroup | null,
+  command: readonly string[],
+): LaunchPlan {
+  const policy = policyFor(host, folder, limits, command);
+  return planLaunch(policy, { asRoot: host.asRoot, cgroupFolders: cgroup?.folders ?? [] });
+}
+
+/** What a sandbox on a folder may see and use. */
+export function policyFor(
+  host: SandboxHost,
+  folder: Folder,
+  limits: Limits,
+  command: readonly string[] = [],
+): SandboxPolicy {
+  return {
+    rootfs: host.image.rootfs,
+    guestDir: host.runtime.dir,
+    skeleton: host.runtime.skeleton,
+    folders: folder,
+    caBundle: host.caBundle,
+    limits,
+    env: guestEnvironment(limits.cpus, host.config.indexes),
+    command,
+  };
+}

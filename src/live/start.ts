@@ -1,0 +1,71 @@
+/** Starts sandboxes. */
+import { GuestChannel } from "../guest/channel.ts";
+import { AppError, shortageError } from "../protocol/errors.ts";
+import type { HelloFrame } from "../protocol/guest.ts";
+import type { Language } from "../protocol/language.ts";
+import type { Cgroup } from "../sandbox/cgroup.ts";
+import { launchSandbox, type Sandbox } from "../sandbox/launch.ts";
+import type { Limits } from "../sandbox/policy.ts";
+import { limitTerminals } from "../sandbox/terminals.ts";
+import { type Folder, prepareFolder } from "./folder.ts";
+import type { SandboxHost } from "./host.ts";
+import { describe, identityOf, type LiveSandbox, makeLive } from "./live-sandbox.ts";
+import { createOwnedFolder, removeFolder } from "./owned-folder.ts";
+import { planFor } from "./plan-sandbox.ts";
+
+/** What a sandbox is started as. */
+export type Start = { language: Language; limits: Limits };
+
+const MIB = 1 << 20;
+const START_TIMEOUT_MS = 30_000;
+const AGENT = ["/usr/bin/python3.13", "-E", "-s", "-S", "/opt/era/agent/main.py"];
+
+/** Starts a sandbox on an existing folder. Rejects with `sandbox_failed`, leaving nothing of it behind. */
+export async function startSandbox(host: SandboxHost, folder: Folder, start: Start): Promise<LiveSandbox> {
+  const { language, limits } = start;
+  await prepareFolder(folder);
+  const channel = await GuestChannel.open(folder.socket, identityOf(host, folder, null));
+  let sandbox: Sandbox | null = null;
+  let cgroup: Cgroup | null = null;
+  try {
+    cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
+    const plan = planFor(host, folder, limits, cgroup, [
+      ...AGENT,
+      language,
+      String(Math.floor(limits.memoryBytes / MIB)),
+    ]);
+    sandbox = await launchSandbox(plan, {
+      seccompPath: host.runtime.seccompPath,
+      userNamespaceFd: plan.needsUserNamespace ? await host.uids.namespaceFd(folder.uid) : null,
+      cgroup,
+    });
+    const hello = await greeted(sandbox, channel);
+    if (host.asRoot && cgroup !== null) await limitTerminals(cgroup);
+    return makeLive(host, folder, sandbox, channel, hello);
+  } catch (cause) {
+    const reason =
+      shortageError("start a sandbox", cause) ??
+      new AppError("sandbox_failed", `Cannot start a sandbox: ${describe(cause, sandbox)}`, { cause });
+    channel.close(reason);
+    await (sandbox === null ? cgroup?.remove() : sandbox.end());
+    throw reason;
+  }
+}
+
+/** Starts a sandbox on a new folder of its own. */
+export async function startPristine(host: SandboxHost, start: Start): Promise<LiveSandbox> {
+  const folder = await createOwnedFolder(host);
+  try {
+    return await startSandbox(host, folder, start);
+  } catch (error) {
+    await removeFolder(host, folder);
+    throw error;
+  }
+}
+
+async function greeted(sandbox: Sandbox, channel: GuestChannel): Promise<HelloFrame> {
+  const early = new AbortController();
+  const onExit = () => early.abort(new Error("it ended before its agent answered"));
+  void sandbox.exited.then(onExit);
+  return channel.greeted(AbortSignal.any([early.signal, AbortSignal.timeout(START_TIMEOUT_MS)]));
+}
