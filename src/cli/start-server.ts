@@ -58,7 +58,8 @@ export async function startServer(config: Config, image: Image, log: Logger): Pr
   const limits = defaultLimits(host.config);
   const pool = stack.use(new SandboxPool({ launcher: hostLauncher(host), sizes, maxLive, limits, log }));
   const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
-  const oneShots = stack.use(new OneShots({ pool, disk, egress: host.egress }, config.outputBytes, onError));
+  const { outputBytes } = config;
+  const oneShots = stack.use(new OneShots({ pool, disk, egress: host.egress, outputBytes, onError }));
   const registry = new SessionRegistry({ host, store, pool, disk });
   const hibernation = stack.use(new Hibernation(() => registry.known(), config.idleMs, log));
   pool.reclaim = () => hibernation.reclaim();

@@ -30,7 +30,7 @@ import {
 } from "../protocol/guest.ts";
 import { encodeFrame, type Frame, FrameError } from "./framing.ts";
 import { awaitHello, type Greeting } from "./greeting.ts";
-import { frameOf, type GuestRun, type OnOutput } from "./guest-run.ts";
+import { frameOf, type GuestProgram, type OnOutput } from "./run-frame.ts";
 
 export type GuestEnd = { frame: EndFrame; results: Buffer; data: Buffer | null };
 
@@ -142,7 +142,7 @@ export class GuestChannel {
   }
 
   /** Runs one program. Rejects only when the line is lost; all else is in the end frame. */
-  async run(run: GuestRun): Promise<GuestEnd> {
+  async run(run: GuestProgram): Promise<GuestEnd> {
     const limit = run.timeoutMs + OVERDUE_MS + (run.save === "sync" ? SAVE_MS : 0);
     const end = this.#expectEnd(run.id, run.onOutput, limit);
     const { header, payload } = frameOf(run);

@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyRequest } from "fastify";
 import { AppError } from "../protocol/errors.ts";
-import type { Run } from "../runs/request.ts";
+import { RUN_DEFAULTS, type Run } from "../runs/request.ts";
 import type { Session } from "../session/session.ts";
 import { isAnswerHeader } from "./headers.ts";
 
@@ -44,9 +44,8 @@ export async function relay(
   refuseTooLarge(Buffer.byteLength(text), maxBytes); // what is not UTF-8 has grown
   const [pathname = "/", query = ""] = path.split(/(?=\?)/, 2);
   const run = await session.start({
+    ...RUN_DEFAULTS,
     code: code.code,
-    shell: false,
-    timeoutMs: null,
     env: {
       ERA_REQUEST_MODE: "proxy",
       ERA_HTTP_METHOD: request.method,
@@ -55,12 +54,6 @@ export async function relay(
       ERA_HTTP_HEADERS: JSON.stringify(headers),
       ERA_HTTP_BODY: text,
     },
-    updateData: null,
-    check: false,
-    waitForSetup: true,
-    durability: null,
-    gone: null,
-    idempotency: null,
     baseUrl: `${request.protocol}://${request.host}`,
   });
   const connection = await listening(run, connect);

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { AppError } from "../protocol/errors.ts";
 import { pageQuery, type RunBody, runBody, shellBody, streamBody, timeoutMsOf } from "../protocol/http.ts";
 import { type Language, parseLanguage } from "../protocol/language.ts";
-import type { RunRequest } from "../runs/request.ts";
+import { RUN_DEFAULTS, type RunRequest } from "../runs/request.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import type { Store } from "../store/store.ts";
@@ -126,14 +126,13 @@ function askedOf(
   idempotency: IdempotencyKey | null,
 ): Omit<RunRequest, "code"> {
   return {
-    shell: false,
-    check: body.check ?? false,
+    ...RUN_DEFAULTS,
+    ...(body.check === undefined ? {} : { check: body.check }),
     timeoutMs: timeoutMsOf(body),
     env: { ...body.envs, ...body.env },
-    updateData: body.update_data ?? null,
-    waitForSetup: body.wait_setup ?? true,
-    durability: body.durability ?? null,
-    gone: null,
+    ...(body.update_data === undefined ? {} : { updateData: body.update_data }),
+    ...(body.wait_setup === undefined ? {} : { waitForSetup: body.wait_setup }),
+    ...(body.durability === undefined ? {} : { durability: body.durability }),
     idempotency,
     baseUrl: `${request.protocol}://${request.host}`,
   };

@@ -174,7 +174,7 @@ export type ServerFrame =
       keep_files: boolean;
       timeout_ms: number;
       output_bytes: number;
-      env: Record<string, string>;
+      env: Readonly<Record<string, string>>;
       /** Number of the state after this run. */
       version: number;
       save: SaveMode;
@@ -186,7 +186,7 @@ export type ServerFrame =
       /** The code is a command for a shell beside the kernel. */
       shell: boolean;
       /** Earlier runs that the store has: their results need not be kept any more. */
-      recorded: string[];
+      recorded: readonly string[];
     };
 /** Saved versions of the variables: how many there may be, and how many bytes their files may take together. */
 export type Keep = { versions: number; bytes: number };

@@ -1,18 +1,17 @@
 /** Runs a program in a sandbox of its own, which is destroyed at once: nothing of it is kept, not even a record. */
-
-import type { EgressDoor } from "../egress/door.ts";
 import type { EgressGateway } from "../egress/gateway.ts";
-import type { GuestRun } from "../guest/guest-run.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import type { DiskMonitor } from "../live/disk-monitor.ts";
-import { egressSocket, type Folder, measuredFolders } from "../live/folder.ts";
+import { diskService } from "../live/disk-service.ts";
+import { EgressService } from "../live/egress-service.ts";
 import type { Lease, SandboxPool } from "../live/pool.ts";
+import { AttachedServices, type Service } from "../live/services.ts";
 import type { EgressRule } from "../protocol/egress.ts";
 import { shuttingDown } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
 import type { Dropped } from "../store/store.ts";
-import { lostOutcome, resolveOutcome } from "./outcome.ts";
+import { type Execution, execute } from "./execute.ts";
 import { OutputLog } from "./output-log.ts";
 import { parseResults } from "./rich-values.ts";
 
@@ -37,80 +36,80 @@ export type OneShotResult = {
   results: RichResult[];
 };
 
+type OneShotOptions = {
+  pool: SandboxPool;
+  disk: DiskMonitor;
+  egress: EgressGateway;
+  outputBytes: number;
+  /** A sandbox could not be destroyed. */
+  onError: (error: unknown) => void;
+};
+
 export class OneShots {
-  readonly #pool: SandboxPool;
-  readonly #egress: EgressGateway;
-  readonly #disk: DiskMonitor;
-  readonly #outputBytes: number;
+  readonly #options: OneShotOptions;
   readonly #endings = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
-  readonly #onError: (error: unknown) => void;
 
-  constructor(
-    { pool, disk, egress }: { pool: SandboxPool; disk: DiskMonitor; egress: EgressGateway },
-    outputBytes: number,
-    onError: (error: unknown) => void,
-  ) {
-    this.#pool = pool;
-    this.#egress = egress;
-    this.#disk = disk;
-    this.#outputBytes = outputBytes;
-    this.#onError = onError;
+  constructor(options: OneShotOptions) {
+    this.#options = options;
   }
 
   /** `signal` ends the run: nobody waits for its result any more. */
   async run(request: OneShotRequest, signal: AbortSignal): Promise<OneShotResult> {
     const unwanted = AbortSignal.any([signal, this.#stopping.signal]);
-    const lease = await this.#pool.take(request.language, null);
-    if (unwanted.aborted) {
-      this.#destroySoon(lease);
-      throw unwanted.reason;
-    }
-    const id = `exec_${randomBase36(16)}`;
-    const log = new OutputLog(this.#outputBytes);
-    let overDiskQuota: string | null = null;
-    let door: EgressDoor | null = null;
-    const { folder, channel } = lease.live;
-    const watched = {
-      ...measuredFolders(folder, 0),
-      pids: () => lease.live.sandbox.cgroup?.pids() ?? [],
-      excess: null,
-      onExceeded: (message: string) => {
-        overDiskQuota = message;
-        channel.interrupt(id);
-      },
-    };
-    this.#disk.watch(watched);
-    const interrupt = () => channel.interrupt(id);
-    unwanted.addEventListener("abort", interrupt, { once: true });
+    const lease = await this.#options.pool.take(request.language, null);
     try {
-      door = await this.#openDoor(folder, request.allowInternetAccess);
-      for (const [path, content] of request.files) channel.seed(path, Buffer.from(content));
-      const end = await channel.run(this.#guestRun(id, request, log));
-      const ranOutOfMemory = () => lease.live.takeOomKills() > 0;
-      const outcome = resolveOutcome(end.frame, {
-        timeoutMs: request.timeoutMs,
-        ranOutOfMemory,
-        overDiskQuota,
-      });
-      return finish(id, log, outcome, end.frame.elapsed_us, end.frame.dropped, parseResults(end.results));
-    } catch (cause) {
-      const outcome = lostOutcome(cause instanceof Error ? cause.message : String(cause), null);
-      return finish(id, log, outcome, 0, {}, []);
+      unwanted.throwIfAborted();
+      return await this.#runIn(lease, request, unwanted);
     } finally {
-      unwanted.removeEventListener("abort", interrupt);
-      this.#disk.unwatch(watched);
-      await door?.[Symbol.asyncDispose]();
       this.#destroySoon(lease);
     }
   }
 
-  /** Nothing is recorded of what a one-shot run asks of the internet. */
-  async #openDoor(folder: Folder, rule: EgressRule): Promise<EgressDoor | null> {
-    if (rule === false) return null;
-    const door = await this.#egress.open(egressSocket(folder), () => undefined);
-    this.#egress.change(door, rule);
-    return door;
+  async #runIn({ live }: Lease, request: OneShotRequest, unwanted: AbortSignal): Promise<OneShotResult> {
+    const id = `exec_${randomBase36(16)}`;
+    const interrupt = () => live.channel.interrupt(id);
+    let overQuota: string | null = null;
+    const onExceeded = (_live: unknown, message: string) => {
+      overQuota = message;
+      interrupt();
+    };
+    await using _services = await AttachedServices.attach(live, this.#services(request, onExceeded));
+    unwanted.addEventListener("abort", interrupt, { once: true });
+    try {
+      for (const [path, content] of request.files) live.channel.seed(path, Buffer.from(content));
+      const log = new OutputLog(this.#options.outputBytes);
+      const execution = await execute(
+        live,
+        {
+          id,
+          name: "<run 1>",
+          code: request.code,
+          timeoutMs: request.timeoutMs,
+          outputBytes: this.#options.outputBytes,
+          env: request.env,
+          whole: true,
+          check: request.check,
+          onOutput: (stream, chunk) => log.append(stream, chunk),
+        },
+        { overDiskQuota: () => overQuota },
+      );
+      return resultOf(id, log, execution);
+    } finally {
+      unwanted.removeEventListener("abort", interrupt);
+    }
+  }
+
+  /** Nothing is recorded of what a one-shot run asks of the internet; one that may not ask has no way there. */
+  #services(
+    { allowInternetAccess: rule }: OneShotRequest,
+    onExceeded: Parameters<typeof diskService>[2],
+  ): Service[] {
+    const disk = diskService(this.#options.disk, 0, onExceeded);
+    if (rule === false) return [disk];
+    const egress = new EgressService(this.#options.egress, () => undefined);
+    egress.allow(rule);
+    return [disk, egress.attach];
   }
 
   /** Interrupts what runs. */
@@ -123,45 +122,17 @@ export class OneShots {
     while (this.#endings.size > 0) await Promise.all(this.#endings);
   }
 
-  #guestRun(id: string, request: OneShotRequest, log: OutputLog): GuestRun {
-    return {
-      id,
-      name: "<run 1>",
-      code: request.code,
-      data: null,
-      keepFiles: true,
-      timeoutMs: Math.ceil(request.timeoutMs),
-      outputBytes: this.#outputBytes,
-      env: request.env,
-      version: 1,
-      save: "none",
-      keep: { versions: 1, bytes: 0 },
-      whole: true,
-      check: request.check,
-      shell: false,
-      recorded: [],
-      onOutput: (stream, chunk) => log.append(stream, chunk),
-    };
-  }
-
   /** The answer need not wait for the clean-up. */
   #destroySoon(lease: Lease): void {
     const ending = lease
       .destroy(new Error("its run has ended"))
-      .catch(this.#onError)
+      .catch(this.#options.onError)
       .finally(() => this.#endings.delete(ending));
     this.#endings.add(ending);
   }
 }
 
-function finish(
-  id: string,
-  log: OutputLog,
-  outcome: Outcome,
-  elapsedUs: number,
-  truncated: OneShotResult["truncated"],
-  results: RichResult[],
-): OneShotResult {
+function resultOf(id: string, log: OutputLog, { outcome, elapsedUs, end }: Execution): OneShotResult {
   log.close();
   return {
     id,
@@ -169,7 +140,7 @@ function finish(
     stdout: log.text("stdout"),
     stderr: log.text("stderr"),
     elapsedUs,
-    truncated,
-    results,
+    truncated: end?.frame.dropped ?? {},
+    results: end === null ? [] : parseResults(end.results),
   };
 }

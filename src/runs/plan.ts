@@ -1,35 +1,34 @@
-/** From what a client asks, and what its session is set to, to what the agent is told of a run. Pure. */
+/** From what a client asks, and what its session is set to, to the program that the agent is asked to run. Pure. */
 import type { Config } from "../config.ts";
-import type { GuestRun } from "../guest/guest-run.ts";
+import type { GuestProgram } from "../guest/run-frame.ts";
 import { keepOf } from "../live/state-budget.ts";
 import type { Durability, RunRow, SessionRow } from "../store/store.ts";
 import { DEFAULT_TIMEOUT_MS, type RunRequest } from "./request.ts";
 
-export function guestRunOf(
+export function planProgram(
   request: RunRequest,
   run: RunRow,
   session: SessionRow,
   config: Config,
-): Omit<GuestRun, "data" | "recorded" | "onOutput"> {
+): Omit<GuestProgram, "data" | "recorded" | "onOutput"> {
   return {
     id: run.runId,
     name: `<run ${run.number}>`,
     code: request.code,
     keepFiles: session.persistent,
-    timeoutMs: Math.ceil(timeoutOf(request, session)),
+    timeoutMs: timeoutOf(request, session),
     outputBytes: config.outputBytes,
     env: { ...request.env, ...sessionEnvironment(session, request.baseUrl) },
     version: session.version + (request.shell ? 0 : 1),
     save: durabilityOf(request, session),
     keep: keepOf(session, config),
-    whole: false,
     check: request.check,
     shell: request.shell,
   };
 }
 
 /** Milliseconds: of the request, else of the session, else the server's own. */
-export function timeoutOf({ timeoutMs }: RunRequest, { defaultTimeout }: SessionRow): number {
+function timeoutOf({ timeoutMs }: RunRequest, { defaultTimeout }: SessionRow): number {
   return timeoutMs ?? (defaultTimeout === null ? DEFAULT_TIMEOUT_MS : defaultTimeout * 1000);
 }
 

@@ -3,6 +3,7 @@ import { AppError } from "../protocol/errors.ts";
 import type { Durability, JsonObject, RunRow } from "../store/store.ts";
 import type { OutputLog } from "./output-log.ts";
 
+/** What is asked of a run; a new option is a line here, and one in RUN_DEFAULTS. */
 export type RunRequest = {
   code: string;
   /** The code is a command for a shell in the workspace, beside the kernel and its variables. */
@@ -24,6 +25,19 @@ export type RunRequest = {
   idempotency: { key: string; requestHash: string } | null;
   /** Scheme and host under which the client reached the server. */
   baseUrl: string;
+};
+
+/** What a run is when nothing else is asked. */
+export const RUN_DEFAULTS: Omit<RunRequest, "code" | "baseUrl"> = {
+  shell: false,
+  timeoutMs: null,
+  env: {},
+  updateData: null,
+  check: false,
+  waitForSetup: true,
+  durability: null,
+  gone: null,
+  idempotency: null,
 };
 
 export type RunResult = {

@@ -14,10 +14,11 @@ import { removeFolder } from "../live/owned-folder.ts";
 import type { SandboxPool } from "../live/pool.ts";
 import { dropImage } from "../live/snapshots.ts";
 import { keepOf } from "../live/state-budget.ts";
-import type { StateListing } from "../protocol/guest.ts";
-import { lostOutcome, resolveOutcome } from "../runs/outcome.ts";
+import type { StateListing, StreamName } from "../protocol/guest.ts";
+import type { Outcome } from "../protocol/outcome.ts";
+import { execute, judge } from "../runs/execute.ts";
 import { OutputLog } from "../runs/output-log.ts";
-import { durabilityOf, guestRunOf, timeoutOf } from "../runs/plan.ts";
+import { durabilityOf, planProgram } from "../runs/plan.ts";
 import { MAX_TIMEOUT_MS, type Run, type RunRequest, type RunResult, refuseIfGone } from "../runs/request.ts";
 import { concludeRun, queuedRun } from "../runs/run-row.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
@@ -32,7 +33,7 @@ import { copyAwake, fallAsleep } from "./life/hibernate.ts";
 import { Incoming } from "./life/incoming.ts";
 import { type HeldFolder, SessionFolder } from "./life/session-folder.ts";
 import type { SessionState } from "./life/state.ts";
-import { SessionSandbox } from "./life/tenancy.ts";
+import { Tenancy } from "./life/tenancy.ts";
 import { parseData, refuseTooMuchData, ToldData } from "./saved/data.ts";
 import { noteEnd, noteLost, noteRestored, noteSaved } from "./saved/saved-state.ts";
 import { findListing, rollBack } from "./saved/versions.ts";
@@ -40,13 +41,12 @@ import { Setup } from "./setup/setup.ts";
 
 export type SessionDependencies = { host: SandboxHost; store: Store; pool: SandboxPool; disk: DiskMonitor };
 
-/** A run whose end was heard, and what it is judged by. */
-type HeardRun = { end: GuestEnd; timeoutMs: number; live: LiveSandbox; isReplay: boolean };
+type HeardExecution = { end: GuestEnd; outcome: Outcome; elapsedUs: number };
 
 export class Session {
   readonly #deps: SessionDependencies;
   readonly #queue = new SerialQueue();
-  readonly #sandbox: SessionSandbox;
+  readonly #sandbox: Tenancy;
   readonly #folder: SessionFolder;
   #row: SessionRow;
   readonly #toldData = new ToldData();
@@ -76,7 +76,7 @@ export class Session {
     this.#late = new LateOutput(deps.store, deps.host.log);
     this.#egress = new EgressLog(deps.store, deps.host.log, row.id);
     this.#folder = new SessionFolder(row, deps);
-    this.#sandbox = new SessionSandbox(row.language, deps, this.#folder, {
+    this.#sandbox = new Tenancy(row.language, deps, this.#folder, {
       onLate: (runId, _stream, chunk) => this.#late.add(runId, chunk),
       onKernelLost: (epoch, description) => {
         this.#epoch = epoch;
@@ -284,45 +284,34 @@ export class Session {
     this.#admission.check(); // asked to end while the sandbox was being started
     await this.#recorder.reserve(request, row, this.#row);
     this.#sandbox.beginRun(row.runId);
-    const timeoutMs = timeoutOf(request, this.#row);
-    const startedAt = performance.now();
-    try {
-      const ending = live.channel.run({
-        ...guestRunOf(request, row, this.#row, this.#deps.host.config),
-        data: this.#toldData.next(this.#row.data),
-        recorded: this.#recorder.takeRecorded(),
-        onOutput: (stream, chunk) => log.append(stream, chunk),
-      });
-      live.takeOomKills(); // what was ended between runs is not this run's, which is only on its way now
-      const end = await ending;
+    const program = {
+      ...planProgram(request, row, this.#row, this.#deps.host.config),
+      data: this.#toldData.next(this.#row.data),
+      recorded: this.#recorder.takeRecorded(),
+      onOutput: (stream: StreamName, chunk: Buffer) => log.append(stream, chunk),
+    };
+    const execution = await execute(live, program, { overDiskQuota: () => this.#sandbox.overQuota });
+    if (execution.lost === null) {
       this.#sandbox.endRun();
-      return this.#ended(row, log, { end, timeoutMs, live, isReplay: false });
-    } catch (cause) {
-      if (this.state !== "running") throw cause;
-      this.#deps.host.log.info({ err: cause, run_id: row.runId }, "a sandbox was lost in a run");
-      const reason = cause instanceof Error ? cause : new Error(String(cause));
-      await this.#sandbox.end(reason);
-      this.#admission.check();
-      const outcome = lostOutcome(reason.message, this.#sandbox.overQuota);
-      noteLost(this.#row.saved, outcome);
-      const elapsedUs = Math.round((performance.now() - startedAt) * 1000);
-      return concludeRun(row, this.#row, log, { outcome, end: null, elapsedUs });
+      return this.#ended(row, log, execution, false);
     }
+    this.#deps.host.log.info({ err: execution.lost, run_id: row.runId }, "a sandbox was lost in a run");
+    await this.#sandbox.end(execution.lost);
+    this.#admission.check();
+    noteLost(this.#row.saved, execution.outcome);
+    return concludeRun(row, this.#row, log, execution);
   }
 
-  #ended(row: RunRow, log: OutputLog, { end, timeoutMs, live, isReplay }: HeardRun): RunResult {
-    const outcome = resolveOutcome(end.frame, {
-      timeoutMs,
-      ranOutOfMemory: () => live.takeOomKills() > 0,
-      overDiskQuota: this.#sandbox.overQuota,
-    });
+  /** `isReplay`: an earlier server began it, and its agent tells it again. */
+  #ended(row: RunRow, log: OutputLog, execution: HeardExecution, isReplay: boolean): RunResult {
+    const { end, outcome } = execution;
     const epoch = isReplay ? null : this.#epoch;
     noteEnd(this.#row, end.frame, outcome, { epoch, lossReason: this.#lossReason });
     if (!isReplay) this.#epoch = end.frame.epoch;
     this.#lossReason = null;
     const data = end.data === null ? null : parseData(end.data);
     if (data !== null) this.#row.data = data;
-    return concludeRun(row, this.#row, log, { outcome, end, elapsedUs: end.frame.elapsed_us });
+    return concludeRun(row, this.#row, log, execution);
   }
 
   async #ensureLive(): Promise<LiveSandbox> {
@@ -379,7 +368,8 @@ export class Session {
       begin: (runId) => void this.#sandbox.beginRun(runId),
       ended: (row, log, end) => {
         this.#sandbox.endRun();
-        return this.#ended(row, log, { end, timeoutMs: MAX_TIMEOUT_MS, live, isReplay: true });
+        const outcome = judge(live, end, MAX_TIMEOUT_MS, this.#sandbox.overQuota);
+        return this.#ended(row, log, { end, outcome, elapsedUs: end.frame.elapsed_us }, true);
       },
     });
   }

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { listFiles } from "../../src/files/list.ts";
 import { GuestChannel } from "../../src/guest/channel.ts";
+import { GUEST_PROTOCOL } from "../../src/protocol/guest.ts";
 import { oneServer } from "../support/one-server.ts";
 
 const it = oneServer();
@@ -189,7 +190,7 @@ const FORGERIES: [title: string, bytes: Buffer][] = [
   [
     "a field too many",
     frame(
-      `{"type":"hello","protocol":4,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0,"extra":1}`,
+      `{"type":"hello","protocol":${GUEST_PROTOCOL},"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0,"extra":1}`,
     ),
   ],
   [
@@ -202,7 +203,7 @@ const FORGERIES: [title: string, bytes: Buffer][] = [
   [
     "a prototype",
     frame(
-      `{"__proto__":{"type":"hello"},"protocol":4,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
+      `{"__proto__":{"type":"hello"},"protocol":${GUEST_PROTOCOL},"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
     ),
   ],
 ];
@@ -216,23 +217,13 @@ function frame(header: string, payload = ""): Buffer {
 }
 
 const HELLO = frame(
-  `{"type":"hello","protocol":4,"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
+  `{"type":"hello","protocol":${GUEST_PROTOCOL},"token":null,"epoch":1,"restored":null,"unrecorded":[],"running":null,"version":0}`,
 );
 const RUN = {
   name: "<run 1>",
   code: "1",
-  data: null,
-  keepFiles: true,
   timeoutMs: 100,
   outputBytes: 10,
-  env: {},
-  version: 1,
-  save: "none" as const,
-  keep: { versions: 1, bytes: 0 },
-  whole: false,
-  check: false,
-  shell: false,
-  recorded: [],
   onOutput: () => undefined,
 };
 

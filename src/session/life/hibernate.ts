@@ -10,12 +10,12 @@ import type { SessionRow } from "../../store/store.ts";
 import type { RunRecorder } from "../history/run-store.ts";
 import type { SessionDependencies } from "../session.ts";
 import type { SessionFolder } from "./session-folder.ts";
-import type { SessionSandbox } from "./tenancy.ts";
+import type { Tenancy } from "./tenancy.ts";
 
 /** Saves all and ends the sandbox; its image, if any, is on disk a little later. Rejects with `save_failed`, still live. */
 export async function fallAsleep(
   row: SessionRow,
-  sandbox: SessionSandbox,
+  sandbox: Tenancy,
   folder: SessionFolder,
   recorder: RunRecorder,
   deps: SessionDependencies,
@@ -51,7 +51,7 @@ export async function fallAsleep(
 /** A sandbox whose image cannot be stored has no line any more: its saved state is what there is. */
 async function storeImage(
   row: SessionRow,
-  sandbox: SessionSandbox,
+  sandbox: Tenancy,
   { host, store }: SessionDependencies,
 ): Promise<void> {
   const { image } = row;
@@ -69,7 +69,7 @@ async function storeImage(
 /** Has `copy` made of the folder, all of its state saved; answers the row as the copy's begins. */
 export async function copyAwake(
   row: SessionRow,
-  sandbox: SessionSandbox,
+  sandbox: Tenancy,
   folder: SessionFolder,
   recorder: RunRecorder,
   deps: SessionDependencies,
@@ -89,7 +89,7 @@ export async function copyAwake(
 /** The files are copied while the processes that may be using them stand still. */
 async function copyImaged(
   row: SessionRow,
-  sandbox: SessionSandbox,
+  sandbox: Tenancy,
   { host }: SessionDependencies,
   copy: () => Promise<Folder>,
 ): Promise<SessionRow> {
@@ -114,7 +114,7 @@ async function copyImaged(
 /** False when its line is gone: what was saved before is what there is. */
 async function saveAll(
   row: SessionRow,
-  sandbox: SessionSandbox,
+  sandbox: Tenancy,
   recorder: RunRecorder,
   { host, store }: SessionDependencies,
 ): Promise<boolean> {

@@ -4,17 +4,17 @@
  */
 import type { Socket } from "node:net";
 import type { SessionRow } from "../../store/store.ts";
-import type { SessionSandbox } from "./tenancy.ts";
+import type { Tenancy } from "./tenancy.ts";
 
 export class Incoming {
   readonly #row: SessionRow;
-  readonly #sandbox: SessionSandbox;
+  readonly #sandbox: Tenancy;
   readonly #wake: () => Promise<void>;
   readonly #open = new Set<Socket>();
   #waking: Promise<void> | null = null;
 
   /** `wake` takes a turn of the session, and has its processes there when it has an image of them. */
-  constructor(row: SessionRow, sandbox: SessionSandbox, wake: () => Promise<void>) {
+  constructor(row: SessionRow, sandbox: Tenancy, wake: () => Promise<void>) {
     this.#row = row;
     this.#sandbox = sandbox;
     this.#wake = wake;

@@ -1,18 +1,20 @@
 /**
- * The sandbox of one session, while it has one: started, adopted, watched, ended. Its moves are in state.ts; all of them
+ * A session's hold on a sandbox, while it has one: started, adopted, served, ended. Its moves are in state.ts; all of them
  * happen in the session's turn, but for the news that a sandbox has ended by itself.
  */
-import type { EgressDoor } from "../../egress/door.ts";
 import { adoptSandbox } from "../../live/adopt.ts";
-import type { DiskMonitor, Watched } from "../../live/disk-monitor.ts";
-import { egressSocket, type Folder, measuredFolders } from "../../live/folder.ts";
+import type { DiskMonitor } from "../../live/disk-monitor.ts";
+import { diskService } from "../../live/disk-service.ts";
+import { EgressService } from "../../live/egress-service.ts";
+import type { Folder } from "../../live/folder.ts";
 import type { SandboxHost } from "../../live/host.ts";
 import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import { defaultLimits } from "../../live/plan-sandbox.ts";
 import type { Lease, SandboxPool } from "../../live/pool.ts";
+import { AttachedServices } from "../../live/services.ts";
 import { dropImage, imageFolder, reasonAgainst, reasonInFiles, takeImage } from "../../live/snapshots.ts";
 import { keepOf } from "../../live/state-budget.ts";
-import type { EgressRecord, EgressRule } from "../../protocol/egress.ts";
+import type { EgressRecord } from "../../protocol/egress.ts";
 import { AppError, BugError, shortageError } from "../../protocol/errors.ts";
 import type { SavedFrame, StreamName } from "../../protocol/guest.ts";
 import type { Language } from "../../protocol/language.ts";
@@ -28,7 +30,7 @@ type SandboxEvents = {
   onSaved: (report: SavedFrame) => void;
   /** A program has asked something of the internet. */
   onEgress: (record: EgressRecord) => void;
-  /** It ended, or must, between runs, told once; in a run, the run itself hears of it. */
+  /** Called once when the sandbox is lost, or must be ended, between runs. During a run the run's own promise tells it. */
   onLost: (reason: string, live: LiveSandbox) => void;
   /** Its processes are gone; what was collected of its output must be stored. */
   onEnd: () => void;
@@ -41,14 +43,14 @@ const MIB = 1 << 20;
 const ownProcesses = ({ isResumed }: LiveSandbox, language: Language) =>
   (isResumed ? 2 : 3) + (language === "bash" ? 1 : 0);
 
-export class SessionSandbox {
+export class Tenancy {
   readonly #deps: Dependencies;
   readonly #folder: SessionFolder;
   readonly #language: Language;
   readonly #events: SandboxEvents;
   #state: SessionState = { kind: "cold" };
-  #watched: Watched | null = null;
-  #door: EgressDoor | null = null;
+  readonly #egress: EgressService;
+  #services: AttachedServices | null = null;
   #isSettingUp = false;
   #lost: LiveSandbox | null = null;
   /** Why the run in progress was stopped, when it was for its session's disk quota. */
@@ -61,6 +63,7 @@ export class SessionSandbox {
     this.#deps = deps;
     this.#folder = folder;
     this.#events = events;
+    this.#egress = new EgressService(deps.host.egress, events.onEgress);
   }
 
   get state(): SessionState {
@@ -172,7 +175,7 @@ export class SessionSandbox {
     const { live } = this.#held().lease;
     const { threads, hasBackgroundWork } = this;
     const freeze = async () => {
-      await this.#closeDoor();
+      await this.#services?.freeze();
       await live.freeze();
     };
     try {
@@ -191,12 +194,11 @@ export class SessionSandbox {
     const { sandbox, folder, channel } = lease.live;
     if (sandbox.cgroup === null) throw new BugError("a sandbox without a cgroup stands still");
     if (channel.isLost) {
-      if (this.#watched !== null) this.#deps.disk.unwatch(this.#watched);
       lease.live = await adoptSandbox(this.#deps.host, folder, sandbox.cgroup);
-      this.#attach(row, lease.live);
+      this.#listen(lease.live);
     }
-    await this.#closeDoor();
-    await this.#openDoor(row, lease);
+    this.#allow(row);
+    await this.#services?.thaw(lease.live);
   }
 
   async #wakeCold(row: SessionRow, limits: Limits | null): Promise<Lease> {
@@ -252,20 +254,18 @@ export class SessionSandbox {
   /** Takes over changed settings, at once. */
   update(row: SessionRow): void {
     const limits = limitsOf(row, this.#deps.host);
-    if (limits !== null) this.live?.sandbox.cgroup?.setLimits(limits);
-    this.#openTo(row.allowInternetAccess);
+    if (limits !== null) this.live?.setLimits(limits);
+    this.#allow(row);
   }
 
   /** While a session is set up, it reaches what packages come from, whatever its programs may reach later. */
   openForSetup(row: SessionRow, isOpen: boolean): void {
     this.#isSettingUp = isOpen;
-    this.#openTo(row.allowInternetAccess);
+    this.#allow(row);
   }
 
-  /** What it reaches of the internet from now on, open connections included. */
-  #openTo(rule: EgressRule): void {
-    if (this.#door === null) return;
-    this.#deps.host.egress.change(this.#door, this.#isSettingUp || rule);
+  #allow({ allowInternetAccess }: SessionRow): void {
+    this.#egress.allow(this.#isSettingUp || allowInternetAccess);
   }
 
   /** Ends it, if there is one; resolves when nothing of it is left but the session's folder. */
@@ -273,8 +273,8 @@ export class SessionSandbox {
     if (this.#state.kind !== "idle" && this.#state.kind !== "running") return;
     const { lease } = this.#state;
     this.#state = move(this.#state, { kind: "ending" });
-    if (this.#watched !== null) this.#deps.disk.unwatch(this.#watched);
-    await this.#closeDoor();
+    await this.#services?.[Symbol.asyncDispose]();
+    this.#services = null;
     this.#events.onEnd();
     try {
       await lease.end(reason);
@@ -296,8 +296,8 @@ export class SessionSandbox {
     this.threads = 0;
     try {
       const lease = await work();
-      await this.#openDoor(row, lease);
-      this.#attach(row, lease.live);
+      await this.#serve(row, lease);
+      this.#listen(lease.live);
       this.#state = move(this.#state, { kind: "idle", lease });
       return lease.live;
     } catch (error) {
@@ -306,23 +306,24 @@ export class SessionSandbox {
     }
   }
 
-  async #closeDoor(): Promise<void> {
-    await this.#door?.[Symbol.asyncDispose]();
-    this.#door = null;
-  }
-
-  async #openDoor(row: SessionRow, lease: Lease): Promise<void> {
+  /** Attaches what serves it; ends it when that cannot be done. */
+  async #serve(row: SessionRow, lease: Lease): Promise<void> {
+    this.#allow(row);
+    const { disk, host } = this.#deps;
+    const { bytes } = keepOf(row, host.config);
+    const onExceeded = (live: LiveSandbox, message: string, isNew: boolean) =>
+      this.#onDiskExceeded(live, message, isNew);
     try {
-      const { egress } = this.#deps.host;
-      this.#door = await egress.open(egressSocket(lease.live.folder), this.#events.onEgress);
-      this.#openTo(row.allowInternetAccess);
-    } catch (error) {
-      await (row.folder === null ? lease.destroy(doorFailed(error)) : lease.end(doorFailed(error)));
-      throw error;
+      const services = [diskService(disk, bytes, onExceeded), this.#egress.attach];
+      this.#services = await AttachedServices.attach(lease.live, services);
+    } catch (cause) {
+      const reason = new Error("it could not be served", { cause });
+      await (row.folder === null ? lease.destroy(reason) : lease.end(reason));
+      throw cause;
     }
   }
 
-  #attach(row: SessionRow, live: LiveSandbox): void {
+  #listen(live: LiveSandbox): void {
     const { onLate, onKernelLost, onSaved } = this.#events;
     live.channel.listen({
       onLate,
@@ -333,18 +334,11 @@ export class SessionSandbox {
       },
       onLost: () => this.#tellLost(live, "The sandbox ended between runs"),
     });
-    this.#watched = {
-      ...measuredFolders(live.folder, keepOf(row, this.#deps.host.config).bytes),
-      pids: () => live.sandbox.cgroup?.pids() ?? [],
-      excess: this.#watched?.excess ?? null,
-      onExceeded: (message, isNew) => this.#onDiskExceeded(live, message, isNew),
-    };
-    this.#deps.disk.watch(this.#watched);
   }
 
   /**
-   * Between runs a session that is over its quota for the first time is let be until it grows again: a save that does not
-   * fit fills the disk for a moment too, and must cost no more than itself.
+   * The first reading over quota between runs is tolerated: a save that does not fit also fills the disk for a moment. Only
+   * further growth ends the sandbox.
    */
   #onDiskExceeded(live: LiveSandbox, message: string, isNew: boolean): void {
     if (this.live !== live) return;
@@ -361,8 +355,6 @@ export class SessionSandbox {
     this.#events.onLost(reason, live);
   }
 }
-
-const doorFailed = (cause: unknown) => new Error("its way to the internet could not be made", { cause });
 
 function limitsOf({ memoryMib, cpuCount }: SessionRow, host: SandboxHost): Limits | null {
   if (memoryMib === null && cpuCount === null) return null;

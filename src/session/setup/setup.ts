@@ -4,14 +4,13 @@
  */
 import { randomBase36 } from "../../lib/random-id.ts";
 import type { SandboxHost } from "../../live/host.ts";
-import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import { keepOf } from "../../live/state-budget.ts";
 import { AppError } from "../../protocol/errors.ts";
-import { resolveOutcome } from "../../runs/outcome.ts";
+import { execute } from "../../runs/execute.ts";
 import { OutputLog } from "../../runs/output-log.ts";
 import type { SessionRow, SetupResult, SetupRow, SetupStatus, Store } from "../../store/store.ts";
 import type { Admission } from "../life/admission.ts";
-import type { SessionSandbox } from "../life/tenancy.ts";
+import type { Tenancy } from "../life/tenancy.ts";
 import { planSetup, type SetupStep } from "./steps.ts";
 
 type Dependencies = { host: SandboxHost; store: Store };
@@ -27,11 +26,11 @@ type StepEnd = { failure: string | null; stdout: string; stderr: string };
 export class Setup {
   readonly #deps: Dependencies;
   readonly #row: SessionRow;
-  readonly #sandbox: SessionSandbox;
+  readonly #sandbox: Tenancy;
   #progress: string[] = [];
   #isCancelled = false;
 
-  constructor(row: SessionRow, sandbox: SessionSandbox, deps: Dependencies) {
+  constructor(row: SessionRow, sandbox: Tenancy, deps: Dependencies) {
     this.#row = row;
     this.#sandbox = sandbox;
     this.#deps = deps;
@@ -62,7 +61,7 @@ export class Setup {
   }
 
   /** In the session's turn. Rejects when the session is being ended, and stays open then. */
-  async run(admission: Admission, makeLive: () => Promise<LiveSandbox>): Promise<void> {
+  async run(admission: Admission, makeLive: () => Promise<unknown>): Promise<void> {
     admission.check();
     const { setup } = this.#row;
     if (setup === null || !this.isOpen) return;
@@ -70,12 +69,12 @@ export class Setup {
     const result = emptyResult();
     await this.#note(setup, "running");
     try {
-      const live = await makeLive();
+      await makeLive();
       admission.check();
       this.#sandbox.openForSetup(this.#row, true);
       for (const step of planSetup(setup.request)) {
         admission.check();
-        const end = this.#isCancelled ? CANCELLED : await this.#step(step, live);
+        const end = this.#isCancelled ? CANCELLED : await this.#step(step);
         if (end.failure !== null) {
           admission.check(); // what the server's own end has interrupted has not failed
           return await this.#fail(setup, result, end, startedAt);
@@ -95,40 +94,33 @@ export class Setup {
     }
   }
 
-  async #step(step: SetupStep, live: LiveSandbox): Promise<StepEnd> {
+  async #step(step: SetupStep): Promise<StepEnd> {
     const id = `${STEP_PREFIX}${randomBase36(16)}`;
     const log = new OutputLog(this.#deps.host.config.outputBytes);
     this.#say(`> ${step.title}`);
     const lines = new LineSplitter((line) => this.#say(line));
-    this.#sandbox.beginRun(id);
-    live.takeOomKills(); // what was ended before is not this step's
+    const live = this.#sandbox.beginRun(id);
     try {
-      const end = await live.channel.run({
-        id,
-        name: "<setup>",
-        code: step.command,
-        data: null,
-        keepFiles: true,
-        timeoutMs: STEP_TIMEOUT_MS,
-        outputBytes: this.#deps.host.config.outputBytes,
-        env: step.env,
-        version: this.#row.version,
-        save: "none",
-        keep: keepOf(this.#row, this.#deps.host.config),
-        whole: false,
-        check: false,
-        shell: true,
-        recorded: [],
-        onOutput: (stream, chunk) => {
-          log.append(stream, chunk);
-          lines.add(chunk);
+      const { outcome, lost } = await execute(
+        live,
+        {
+          id,
+          name: "<setup>",
+          code: step.command,
+          timeoutMs: STEP_TIMEOUT_MS,
+          outputBytes: this.#deps.host.config.outputBytes,
+          env: step.env,
+          version: this.#row.version,
+          keep: keepOf(this.#row, this.#deps.host.config),
+          shell: true,
+          onOutput: (stream, chunk) => {
+            log.append(stream, chunk);
+            lines.add(chunk);
+          },
         },
-      });
-      const outcome = resolveOutcome(end.frame, {
-        timeoutMs: STEP_TIMEOUT_MS,
-        ranOutOfMemory: () => live.takeOomKills() > 0,
-        overDiskQuota: this.#sandbox.overQuota,
-      });
+        { overDiskQuota: () => this.#sandbox.overQuota },
+      );
+      if (lost !== null) throw lost;
       lines.end();
       const failure =
         outcome.kind === "ok" ? null : `'${step.title}' failed: ${describe(outcome.kind, outcome.exitCode)}`;

@@ -1,19 +1,26 @@
-/** A run as an agent is asked for it. */
+/** A program as an agent is asked to run it. A new option is a line in each of the two types below, and one in frameOf(). */
 import type { Keep, SaveMode, ServerFrame, StreamName } from "../protocol/guest.ts";
 
 export type OnOutput = (stream: StreamName, chunk: Buffer) => void;
 
-export type GuestRun = {
+/** What whoever runs a program must say; all else has a default. */
+export type GuestProgram = {
   id: string;
+  /** The program's file name in tracebacks. */
   name: string;
   code: string;
+  timeoutMs: number;
+  /** Of each stream; what is printed beyond is dropped, and counted. */
+  outputBytes: number;
+  onOutput: OnOutput;
+} & Partial<ProgramOptions>;
+
+type ProgramOptions = {
+  env: Readonly<Record<string, string>>;
   /** New content for .session_data.json; null keeps what the agent wrote last. */
   data: string | null;
   /** False empties the workspace when the run has ended. */
   keepFiles: boolean;
-  timeoutMs: number;
-  outputBytes: number;
-  env: Record<string, string>;
   /** Number of the state after this run. */
   version: number;
   save: SaveMode;
@@ -25,12 +32,25 @@ export type GuestRun = {
   /** Its code is a command for a shell, beside the kernel. */
   shell: boolean;
   /** Earlier runs that the store has. */
-  recorded: string[];
-  onOutput: OnOutput;
+  recorded: readonly string[];
+};
+
+const DEFAULTS: ProgramOptions = {
+  env: {},
+  data: null,
+  keepFiles: true,
+  version: 1,
+  save: "none",
+  keep: { versions: 1, bytes: 0 },
+  whole: false,
+  check: false,
+  shell: false,
+  recorded: [],
 };
 
 /** Its frame: the code, then new session data, are the payload. */
-export function frameOf(run: GuestRun): { header: ServerFrame; payload: Buffer } {
+export function frameOf(program: GuestProgram): { header: ServerFrame; payload: Buffer } {
+  const run = { ...DEFAULTS, ...program };
   const code = Buffer.from(run.code);
   const data = run.data === null ? null : Buffer.from(run.data);
   const header: ServerFrame = {
@@ -40,7 +60,7 @@ export function frameOf(run: GuestRun): { header: ServerFrame; payload: Buffer }
     code_bytes: code.length,
     has_data: data !== null,
     keep_files: run.keepFiles,
-    timeout_ms: run.timeoutMs,
+    timeout_ms: Math.ceil(run.timeoutMs),
     output_bytes: run.outputBytes,
     env: run.env,
     version: run.version,
