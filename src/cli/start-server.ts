@@ -3,11 +3,10 @@
  * part needs is passed to it here and nowhere else.
  */
 
-import { createHash, randomBytes } from "node:crypto";
-import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { type Config, ConfigError, type PackageIndexes } from "../config.ts";
 import { EgressGateway } from "../egress/gateway.ts";
 import { createHttpServer } from "../http/server.ts";
@@ -15,39 +14,46 @@ import type { Image } from "../image/find.ts";
 import { ensureRuntime } from "../image/runtime.ts";
 import { type DescriptorPlan, descriptorLimit, Places, planDescriptors } from "../lib/descriptors.ts";
 import { RetryLater } from "../lib/retry-later.ts";
+import { openDataFolder, readSecret } from "../live/data-folder.ts";
 import { DiskMonitor } from "../live/disk-monitor.ts";
-import { checkSocketPath, folderAt, removeUnowned, sessionsDir } from "../live/folder.ts";
 import type { SandboxHost } from "../live/host.ts";
 import { hostLauncher } from "../live/launcher.ts";
-import { isLeft } from "../live/move-folder.ts";
+import { clearLeftBehind } from "../live/left-behind.ts";
 import { defaultLimits } from "../live/plan-sandbox.ts";
 import { SandboxPool } from "../live/pool.ts";
 import { probeHost } from "../live/probe-host.ts";
-import { removeStrayImages } from "../live/snapshots.ts";
 import type { Logger } from "../log.ts";
 import { type Destination, normalizeHost } from "../protocol/egress.ts";
 import { OneShots } from "../runs/one-shot.ts";
-import { type Cgroup, type CgroupTree, openCgroupTree } from "../sandbox/cgroup.ts";
+import { type Cgroup, openCgroupTree } from "../sandbox/cgroup.ts";
 import { CA_PATH } from "../sandbox/policy.ts";
 import { type Facility, unacceptable } from "../sandbox/probe.ts";
 import { seccompPolicy } from "../sandbox/seccomp.ts";
 import { UidRange } from "../sandbox/uids.ts";
 import { Hibernation } from "../session/hibernation.ts";
 import { SessionRegistry, STOP_PATIENCE_MS } from "../session/registry.ts";
-import { openSqliteStore } from "../store/sqlite/open.ts";
-import type { FolderPlace, Store } from "../store/store.ts";
+import type { PlaceStore } from "../store/places.ts";
+import { openSqliteStores } from "../store/sqlite/open.ts";
+import type { Store } from "../store/store.ts";
 import { openImaging } from "./open-imaging.ts";
 
 type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facility[] };
 
 const SQLITE_BUSY = 5;
-const SECRET_FILE = "secret";
 const MAX_KEPT_NAMESPACES = 320;
 const REMOVE_AGAIN_MS = 1_000;
 
-export async function startServer(config: Config, image: Image, log: Logger): Promise<RunningServer> {
+type Stores = { store: Store; places: PlaceStore };
+
+/** `open` opens the stores of a configuration; tests put others in their place. */
+export async function startServer(
+  config: Config,
+  image: Image,
+  log: Logger,
+  open: (config: Config) => Stores = openStores,
+): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack();
-  const { host, store, left } = await openHost(config, image, log, stack);
+  const { host, store, places, left } = await openHost(config, image, log, stack, open);
   const facilities = await probeHost(host);
   refuseUnsafe(facilities, config);
 
@@ -60,8 +66,8 @@ export async function startServer(config: Config, image: Image, log: Logger): Pr
   const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
   const { outputBytes } = config;
   const oneShots = stack.use(new OneShots({ pool, disk, egress: host.egress, outputBytes, onError }));
-  const registry = new SessionRegistry({ host, store, pool, disk });
-  const hibernation = stack.use(new Hibernation(() => registry.known(), config.idleMs, log));
+  const registry = new SessionRegistry({ host, store, places, pool, disk });
+  const hibernation = stack.use(new Hibernation(() => registry.residents(), config.idleMs, log));
   pool.reclaim = () => hibernation.reclaim();
   await registry.takeOver(left);
   await pool.fill();
@@ -98,33 +104,21 @@ export async function openHost(
   image: Image,
   log: Logger,
   stack: AsyncDisposableStack,
-): Promise<{ host: SandboxHost; store: Store; left: Map<string, Cgroup> }> {
+  open: (config: Config) => Stores = openStores,
+): Promise<{ host: SandboxHost; left: Map<string, Cgroup> } & Stores> {
   const asRoot = process.getuid?.() === 0;
   const descriptors = planDescriptors(descriptorLimit());
   const config = withinDescriptors(wanted, descriptors);
-  checkSocketPath(config.dataDir);
-  await mkdir(sessionsDir(config.dataDir), { recursive: true, mode: 0o711 });
-  if (asRoot) for (const path of [config.dataDir, image.rootfs]) checkReachable(path);
+  await openDataFolder(config.dataDir, image.rootfs, asRoot);
   const runtime = await ensureRuntime(config.home, image, seccompPolicy());
-  const store = stack.use(openStore(config));
+  const { store, places } = open(config);
+  stack.use(store);
   const cgroups = openCgroupTree(instanceOf(config.dataDir));
   stack.defer(() => cgroups?.dispose());
-  const leaving = await stopMoves(store, cgroups, config.dataDir);
-  const folders = await store.listFolders();
-  const places = [...folders, ...leaving];
-  const owned = new Set(places.map(({ key }) => key));
-  await cgroups?.clear(owned);
-  const left = await findLeftSandboxes(cgroups, folders);
-  const removed = await removeUnowned(config.dataDir, owned);
-  log.info({ removed_folders: removed, sandboxes: left.size }, "cleaned up after the last server");
-  const uids = stack.use(
-    new UidRange(
-      config.uidBase,
-      places.map(({ uid }) => uid),
-      Math.min(MAX_KEPT_NAMESPACES, descriptors.namespaces),
-    ),
-  );
-  const secret = await readSecret(join(config.dataDir, SECRET_FILE));
+  const left = await clearLeftBehind(places, cgroups, config.dataDir, log);
+  const maxNamespaces = Math.min(MAX_KEPT_NAMESPACES, descriptors.namespaces);
+  const uids = stack.use(new UidRange(config.uidBase, left.uids, maxNamespaces));
+  const secret = await readSecret(config.dataDir);
   const caBundle = findCaBundle();
   const leftovers = stack.use(new RetryLater(REMOVE_AGAIN_MS));
   const guestPlaces = new Places(descriptors.guests);
@@ -145,23 +139,7 @@ export async function openHost(
   };
   const bare = { ...parts, imager: null, imaging: { supported: false, detail: "not looked at yet" } };
   const host = { ...parts, ...(await openImaging(bare, instanceOf(config.dataDir), stack)) };
-  await removeStrayImages(config.dataDir, new Set(await store.listImages()));
-  return { host, store, left };
-}
-
-/**
- * Ends what holds sessions that were moving into a warm sandbox when the last server ended: what has not arrived was not
- * taken up there either. Answers the folders that the moves began with: sessions go on with them when they are used.
- */
-async function stopMoves(store: Store, cgroups: CgroupTree | null, dataDir: string): Promise<FolderPlace[]> {
-  const places: FolderPlace[] = [];
-  for (const { folder } of await store.listMoves()) {
-    if (folder?.movedFrom === undefined) continue;
-    const { key, uid } = folder.movedFrom;
-    if (isLeft(folderAt(dataDir, key, uid))) await cgroups?.open(folder.key).remove();
-    places.push(folder.movedFrom);
-  }
-  return places;
+  return { host, store, places, left: left.sandboxes };
 }
 
 /** Settings that this process's own limit of descriptors allows. */
@@ -184,32 +162,9 @@ function indexHosts(indexes: PackageIndexes): Destination[] {
   });
 }
 
-/** Sandboxes of sessions that an earlier server left running, by session; groups with nothing in them are removed. */
-async function findLeftSandboxes(
-  cgroups: CgroupTree | null,
-  folders: readonly { id: string; key: string }[],
-): Promise<Map<string, Cgroup>> {
-  if (cgroups === null) return new Map();
-  const inUse = new Set(cgroups.inUse());
-  await cgroups.clear(inUse);
-  return new Map(folders.filter(({ key }) => inUse.has(key)).map(({ id, key }) => [id, cgroups.open(key)]));
-}
-
-/** What an agent proves itself with to a later server of the same data folder. */
-async function readSecret(path: string): Promise<string> {
+export function openStores(config: Config): Stores {
   try {
-    const secret = randomBytes(32).toString("hex");
-    await writeFile(path, secret, { mode: 0o600, flag: "wx" });
-    return secret;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    return readFile(path, "utf8");
-  }
-}
-
-function openStore(config: Config): Store {
-  try {
-    return openSqliteStore({ path: join(config.dataDir, "era.db"), keepRuns: config.keepRuns });
+    return openSqliteStores({ path: join(config.dataDir, "era.db"), keepRuns: config.keepRuns });
   } catch (cause) {
     if ((cause as { errcode?: number }).errcode !== SQLITE_BUSY) throw cause;
     throw new ConfigError(
@@ -228,16 +183,6 @@ function refuseUnsafe(facilities: readonly Facility[], config: Config): void {
   throw new ConfigError(
     `Cannot isolate sessions on this host: ${list}. ERA_ALLOW_WEAK=NAME starts without, at your risk`,
   );
-}
-
-/** Sandboxes enter as users of their own: each folder above must let others pass. */
-function checkReachable(path: string): void {
-  for (let folder = path; folder !== "/"; folder = dirname(folder)) {
-    if ((statSync(folder).mode & constants.S_IXOTH) !== 0) continue;
-    throw new ConfigError(
-      `Cannot use '${path}': sandboxes have users of their own, and '${folder}' lets no other user pass`,
-    );
-  }
 }
 
 function findCaBundle(): string | null {

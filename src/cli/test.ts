@@ -13,12 +13,14 @@ const NODE_FLAGS = [
   "--test-force-exit",
   "--test-timeout=300000",
 ];
-const suite = (glob: string, width: number) => [
+const suite = (width: number, ...globs: string[]) => [
   process.execPath,
   ...NODE_FLAGS,
   `--test-concurrency=${width}`,
-  glob,
+  ...globs,
 ];
+/** Over a store that really waits, as one on another machine does. */
+const waiting = (argv: string[]) => ["env", `ERA_TEST_MAIN=${ROOT}test/support/waiting-store.ts`, ...argv];
 const script = (name: string) => [process.execPath, `scripts/${name}.ts`];
 
 /** Suites that start servers run one file at a time: they share two cores with what they measure. */
@@ -27,11 +29,14 @@ const CHECKS: Readonly<Record<string, string[]>> = {
   types: [`${BIN}tsc`, "-p", "."],
   imports: script("check-imports"),
   documents: script("check-documents"),
-  unit: suite("src/**/*.test.ts", 2),
-  integration: suite("test/integration/**/*.test.ts", 1),
-  e2e: suite("test/e2e/**/*.test.ts", 1),
-  conformance: suite("test/conformance/**/*.test.ts", 1),
-  security: suite("test/security/**/*.test.ts", 1),
+  unit: suite(2, "src/**/*.test.ts"),
+  integration: suite(1, "test/integration/**/*.test.ts"),
+  e2e: suite(1, "test/e2e/**/*.test.ts"),
+  conformance: suite(1, "test/conformance/**/*.test.ts"),
+  waiting: waiting(
+    suite(1, "test/conformance/**/*.test.ts", "test/e2e/lifecycle.test.ts", "test/e2e/sessions.test.ts"),
+  ),
+  security: suite(1, "test/security/**/*.test.ts"),
 };
 
 export async function test(names: readonly string[], config: Config, signal: AbortSignal): Promise<number> {

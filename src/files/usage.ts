@@ -1,6 +1,9 @@
 /** What trees take up on their disk, counted in one way wherever a quota is judged: blocks and names, folders included. */
 import { runCommand } from "../lib/run-command.ts";
 
+/** A folder that is renamed at the wrong moment makes du abort itself. */
+const ATTEMPTS = 5;
+
 /** `files`: names in all, each name of a file counting, and each folder. */
 export type DiskUse = { bytes: number; files: number };
 
@@ -25,10 +28,17 @@ async function du(
   timeoutMs: number,
 ): Promise<Map<string, number> | null> {
   const argv = ["du", "--summarize", "--one-file-system", "--no-dereference", ...flags, "--", ...paths];
-  const { stdout, signal } = await runCommand(argv, { timeoutMs });
-  if (signal !== null) return null;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const { stdout, signal } = await runCommand(argv, { timeoutMs });
+    if (signal === null) return sizesIn(stdout);
+    if (signal !== "SIGABRT") return null;
+  }
+  return null;
+}
+
+function sizesIn(text: string): Map<string, number> {
   const sizes = new Map<string, number>();
-  for (const line of stdout.split("\n")) {
+  for (const line of text.split("\n")) {
     const [size, path] = line.split("\t");
     if (size !== undefined && path !== undefined) sizes.set(path, Number(size));
   }

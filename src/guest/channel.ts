@@ -195,7 +195,7 @@ export class GuestChannel {
   }
 
   /** Has a session taken up that has moved into this sandbox's folders. Answers what a new sandbox on them would say first. */
-  async restore(): Promise<HelloFrame> {
+  async moveIn(): Promise<HelloFrame> {
     const { header } = await this.#ask({ type: "restore" }, "restored", ANSWER_MS);
     if (header.type !== "restored") throw new BugError("another answer than was waited for");
     return { ...header, type: "hello", protocol: GUEST_PROTOCOL, token: null, running: null };

@@ -12,7 +12,7 @@ export function addCode(app: FastifyInstance, registry: SessionRegistry): void {
     const { code, description } = parseInput(codeBody, request.body);
     const updatedAt = new Date().toISOString();
     const known = session.row.code;
-    await session.update({ code: { code, description: description ?? known?.description ?? "", updatedAt } });
+    await session.storeCode({ code, description: description ?? known?.description ?? "", updatedAt });
     return { success: true, code_length: code.length, updated_at: updatedAt };
   });
 
@@ -20,7 +20,7 @@ export function addCode(app: FastifyInstance, registry: SessionRegistry): void {
     const session = await registry.get(parseId(request.params.id));
     const { code } = session.row;
     if (code === null)
-      throw new AppError("no_stored_code", `Cannot find code in the session '${session.row.id}'`);
+      throw new AppError("no_stored_code", `Cannot find code in the session '${session.id}'`);
     return {
       code: code.code,
       description: code.description,
@@ -31,7 +31,7 @@ export function addCode(app: FastifyInstance, registry: SessionRegistry): void {
 
   app.delete<IdParams>("/api/sessions/:id/code", async (request) => {
     const session = await registry.get(parseId(request.params.id));
-    await session.update({ code: null });
-    return { success: true, id: session.row.id };
+    await session.storeCode(null);
+    return { success: true, id: session.id };
   });
 }

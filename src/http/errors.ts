@@ -2,6 +2,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Logger } from "../log.ts";
 import { AppError, shortageError } from "../protocol/errors.ts";
+import { OwnershipLost, StoreUnavailable } from "../store/store.ts";
 
 const RETRY_AFTER_SECONDS = "1";
 
@@ -49,6 +50,10 @@ function rememberRoutes(app: FastifyInstance): { pattern: RegExp; method: string
 
 function asRefusal(error: FastifyError, request: FastifyRequest): AppError | null {
   if (error instanceof AppError) return error;
+  if (error instanceof StoreUnavailable)
+    return new AppError("store_unavailable", `Cannot answer: ${error.message}`, { cause: error });
+  if (error instanceof OwnershipLost)
+    return new AppError("session_elsewhere", `Cannot answer: ${error.message}`, { cause: error });
   const shortage = shortageError("answer", error);
   if (shortage !== null) return shortage;
   if (error.code === "FST_ERR_CTP_BODY_TOO_LARGE") {

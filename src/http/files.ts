@@ -48,10 +48,10 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
       const done = await rooms.use(folder.workspace, [folder.home], (room) =>
         receive(request, (body) => write(body, folder, { owner, room, stagingDir: folder.run })),
       );
-      await session.update({ fileCounts: null });
+      await session.noteChangedFiles();
       return done;
     } catch (error) {
-      if (session.isDeleted) throw sessionDeleted(session.row.id);
+      if (session.isDeleted) throw sessionDeleted(session.id);
       throw error;
     }
   };
@@ -69,7 +69,7 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
 
   app.get<IdParams>("/api/sessions/:id/archive", async (request, reply) => {
     const session = await find(request.params.id);
-    const name = session.row.id.replaceAll(":", "_");
+    const name = session.id.replaceAll(":", "_");
     reply.header("content-disposition", `attachment; filename="${name}.tar"`).type("application/x-tar");
     const held = await session.holdFolder();
     const archive = packTree(held.folder?.workspace ?? "/nonexistent");
@@ -84,7 +84,7 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
     const target = `${held.folder.run}/removed-${randomBase36(12)}`;
     await takeOut(held.folder.workspace, path, target);
     await removeTree(target);
-    await session.update({ fileCounts: null });
+    await session.noteChangedFiles();
     return { success: true, path };
   });
 
@@ -94,7 +94,7 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
     using held = await session.holdFolder();
     if (held.folder === null) throw missing(from);
     await move(held.folder.workspace, from, to, held.owner);
-    await session.update({ fileCounts: null }); // it may have replaced a file
+    await session.noteChangedFiles(); // it may have replaced a file
     return { success: true, from, to };
   });
 

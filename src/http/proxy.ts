@@ -82,7 +82,7 @@ async function find(registry: SessionRegistry, id: string, port: string) {
     });
   const session = await registry.get(parseId(id));
   if (!session.row.allowPublicAccess)
-    throw new AppError("not_public", `Cannot reach the session '${session.row.id}': it is not public`);
+    throw new AppError("not_public", `Cannot reach the session '${session.id}': it is not public`);
   return { session, port: parsed.data };
 }
 
@@ -221,7 +221,7 @@ function headersFor(request: http.IncomingMessage, { session, port, apiKey }: Ta
   const { remoteAddress } = request.socket;
   if (host !== undefined) headers["x-forwarded-host"] = host;
   if (remoteAddress !== undefined) headers["x-forwarded-for"] = remoteAddress;
-  headers["x-forwarded-prefix"] = `/proxy/${session.row.id}/${port}`;
+  headers["x-forwarded-prefix"] = `/proxy/${session.id}/${port}`;
   return headers;
 }
 

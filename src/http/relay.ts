@@ -34,16 +34,13 @@ export async function relay(
 ): Promise<Relayed> {
   const { code } = session.row;
   if (code === null)
-    throw new AppError(
-      "no_code",
-      `Cannot answer: nothing listens in '${session.row.id}', and no code is stored`,
-    );
+    throw new AppError("no_code", `Cannot answer: nothing listens in '${session.id}', and no code is stored`);
   const maxBytes = Math.min(bodyBytes, MAX_VARIABLE_BYTES);
   const requestBody = await readBody(request, maxBytes);
   const text = requestBody.toString().replaceAll("\0", "");
   refuseTooLarge(Buffer.byteLength(text), maxBytes); // what is not UTF-8 has grown
   const [pathname = "/", query = ""] = path.split(/(?=\?)/, 2);
-  const run = await session.start({
+  const run = session.start({
     ...RUN_DEFAULTS,
     code: code.code,
     env: {

@@ -37,7 +37,7 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
     const { command, ...body } = parseInput(shellBody, request.body);
     const work = async (key: IdempotencyKey | null) => {
       const session = await registry.get(id);
-      const run = await session.start({ ...askedOf(body, request, key), code: command, shell: true });
+      const run = session.start({ ...askedOf(body, request, key), code: command, shell: true });
       return { status: 200, body: viewRunResult(await run.result) };
     };
     return idempotency.reply(request, reply, id, work, (runId) => answerOf(registry, store, id, runId));
@@ -66,7 +66,7 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
   app.get<IdParams>("/api/sessions/:id/runs", async (request) => {
     const session = await registry.get(parseId(request.params.id));
     const { limit, cursor } = parseInput(pageQuery, request.query);
-    const page = await store.listRuns(session.row.id, {
+    const page = await store.listRuns(session.id, {
       limit: limit ?? DEFAULT_LIMIT,
       cursor: cursor ?? null,
     });
@@ -117,7 +117,7 @@ async function begin(
       : await registry.getOrCreate(id, parseLanguage(body.language ?? "python"));
   refuseWrongCheck(body.check, session.row.language);
   const asked = { ...askedOf(body, request, key), gone, code: body.code ?? storedCode(session) };
-  return { session, run: await session.start(asked), created };
+  return { session, run: session.start(asked), created };
 }
 
 function askedOf(

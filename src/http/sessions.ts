@@ -8,7 +8,7 @@ import { createBody, pageQuery, patchBody, sessionId } from "../protocol/http.ts
 import { parseLanguage } from "../protocol/language.ts";
 import { type CreateRequest, DEFAULTS, type SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
-import type { SessionRow } from "../store/store.ts";
+import type { SessionSummary } from "../store/store.ts";
 import { parseInput } from "./body.ts";
 import { goneSignal } from "./gone.ts";
 import type { Idempotency } from "./idempotency.ts";
@@ -74,7 +74,7 @@ export function addSessions(app: FastifyInstance, { registry, idempotency, confi
     });
     return {
       success: true,
-      id: session.row.id,
+      id: session.id,
       metadata: await view(session),
       updated_at: new Date().toISOString(),
     };
@@ -115,8 +115,8 @@ function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRe
     id: id === undefined ? null : parseId(id),
     language: parseLanguage(body.language),
     persistent: body.persistent ?? DEFAULTS.persistent,
-    metadata: body.metadata ?? {},
-    data: body.data ?? {},
+    metadata: body.metadata ?? null,
+    data: body.data ?? null,
     allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,
     allowPublicAccess: body.allowPublicAccess ?? DEFAULTS.allowPublicAccess,
     defaultTimeout: body.default_timeout || null,
@@ -164,7 +164,7 @@ export async function filesOf(session: Session, options: ListOptions) {
 const EMPTY = { files: [], count: 0, totalBytes: 0, unnamed: 0 };
 
 /** As the last run left them; counted now where a run leaves too many to count. */
-async function countsOf(row: Readonly<SessionRow>, session: Session | null): Promise<FileCounts> {
+async function countsOf(row: Readonly<SessionSummary>, session: Session | null): Promise<FileCounts> {
   if (row.fileCounts !== null) return row.fileCounts;
   if (session === null) return { files: 0, bytes: 0 };
   using held = await session.holdFolder();

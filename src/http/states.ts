@@ -13,7 +13,7 @@ export function addStates(app: FastifyInstance, registry: SessionRegistry, idemp
     await session.hibernate();
     return {
       success: true,
-      id: session.row.id,
+      id: session.id,
       state: viewState(session.row, session.state, session.imaging),
     };
   });

@@ -6,7 +6,8 @@ import type { SnapshotSupport } from "../live/host.ts";
 import type { StateListing } from "../protocol/guest.ts";
 import type { OneShotResult } from "../runs/one-shot.ts";
 import type { RunResult } from "../runs/request.ts";
-import type { Dropped, JsonObject, OutputEvent, RunRow, SessionRow, SetupRow } from "../store/store.ts";
+import type { SessionView } from "../session/records.ts";
+import type { Dropped, JsonObject, OutputEvent, RunRow, SessionSummary, SetupRow } from "../store/store.ts";
 
 export type FileCounts = { files: number; bytes: number };
 
@@ -20,7 +21,7 @@ const textOf = (output: readonly OutputEvent[], stream: OutputEvent["stream"]) =
     .join("");
 
 /** The row of a list. */
-export function viewSessionRow(row: SessionRow, counts: FileCounts) {
+export function viewSessionRow(row: Readonly<SessionSummary>, counts: FileCounts) {
   return {
     id: row.id,
     session_id: row.id,
@@ -33,7 +34,7 @@ export function viewSessionRow(row: SessionRow, counts: FileCounts) {
   };
 }
 
-export function viewSession(row: SessionRow, counts: FileCounts) {
+export function viewSession(row: SessionView, counts: FileCounts) {
   return {
     ...viewSessionRow(row, counts),
     metadata: row.metadata,
@@ -62,8 +63,8 @@ export function viewSetup({ request, status, result }: SetupRow) {
 }
 
 /** What there is of a session's variables; `state` of the session says whether its sandbox lives. */
-export function viewState(row: SessionRow, state: string, support: SnapshotSupport) {
-  const { version, saved, leftOut, imaging, image, imageLost, hibernatedAt } = row;
+export function viewState(row: SessionView, state: string, support: SnapshotSupport) {
+  const { version, saved, leftOut, imaging, snapshot, snapshotLost, hibernatedAt } = row;
   const asleep = version === 0 ? "new" : "hibernated";
   return {
     kind: state === "cold" || state === "ending" ? asleep : "live",
@@ -79,8 +80,11 @@ export function viewState(row: SessionRow, state: string, support: SnapshotSuppo
       mode: imaging,
       ...support,
       /** Of the processes as they went to sleep. */
-      image: image === null ? null : { bytes: image.bytes, took_ms: image.tookMs, version: image.version },
-      lost: imageLost,
+      image:
+        snapshot === null
+          ? null
+          : { bytes: snapshot.bytes, took_ms: snapshot.tookMs, version: snapshot.version },
+      lost: snapshotLost,
     },
   };
 }

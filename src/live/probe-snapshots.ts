@@ -12,7 +12,7 @@ import type { LiveSandbox } from "./live-sandbox.ts";
 import { removeFolder } from "./owned-folder.ts";
 import { defaultLimits, policyFor } from "./plan-sandbox.ts";
 import { resumeSandbox } from "./resume.ts";
-import { bootId, hostKey, newImage } from "./snapshots.ts";
+import { bootId, hostKey, newSnapshot } from "./snapshots.ts";
 import { startPristine } from "./start.ts";
 
 const DONE = new Error("the probe is over");
@@ -43,7 +43,7 @@ async function tryOut(host: SandboxHost, imager: Imager): Promise<void> {
   const limits = defaultLimits(host.config);
   const first = await startPristine(host, { language: "python", limits });
   const { folder, sandbox } = first;
-  const { folder: image } = await newImage(host);
+  const { folder: image } = await newSnapshot(host);
   let second: LiveSandbox | null = null;
   try {
     if (sandbox.cgroup === null) throw new Error("there are no cgroups");

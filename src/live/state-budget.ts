@@ -1,7 +1,7 @@
 /** What the saved state of a session may take. It is apart from the quota of its files: whoever deletes none keeps both. */
 import type { Config } from "../config.ts";
 import type { Keep } from "../protocol/guest.ts";
-import type { SessionRow } from "../store/store.ts";
+import type { SessionSettings } from "../store/store.ts";
 
 /** Whatever fits into a session's memory can be saved. */
 export const stateBytesOf = ({ limits }: Pick<Config, "limits">, memoryBytes: number): number =>
@@ -9,7 +9,7 @@ export const stateBytesOf = ({ limits }: Pick<Config, "limits">, memoryBytes: nu
 
 const MIB = 1 << 20;
 
-export function keepOf({ memoryMib }: Pick<SessionRow, "memoryMib">, config: Config): Keep {
+export function keepOf({ memoryMib }: Pick<SessionSettings, "memoryMib">, config: Config): Keep {
   const memoryBytes = memoryMib === null ? config.limits.memoryBytes : memoryMib * MIB;
   return { versions: config.keepVersions, bytes: stateBytesOf(config, memoryBytes) };
 }

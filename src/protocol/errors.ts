@@ -82,6 +82,8 @@ export const ERROR_CATALOGUE = {
     retryable: true,
     hint: "Delete sessions or files, or give the server's data folder more disk",
   },
+  store_unavailable: { status: 503, retryable: true, hint: "The database cannot be reached: wait" },
+  session_elsewhere: { status: 503, retryable: true, hint: "Another server has taken the session over" },
   shutting_down: { status: 503, retryable: true },
 } as const satisfies Record<string, Entry>;
 

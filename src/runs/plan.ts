@@ -2,13 +2,13 @@
 import type { Config } from "../config.ts";
 import type { GuestProgram } from "../guest/run-frame.ts";
 import { keepOf } from "../live/state-budget.ts";
-import type { Durability, RunRow, SessionRow } from "../store/store.ts";
+import type { Durability, RunRow, SessionSettings, SessionSummary } from "../store/store.ts";
 import { DEFAULT_TIMEOUT_MS, type RunRequest } from "./request.ts";
 
 export function planProgram(
   request: RunRequest,
   run: RunRow,
-  session: SessionRow,
+  session: Readonly<SessionSummary>,
   config: Config,
 ): Omit<GuestProgram, "data" | "recorded" | "onOutput"> {
   return {
@@ -28,18 +28,18 @@ export function planProgram(
 }
 
 /** Milliseconds: of the request, else of the session, else the server's own. */
-function timeoutOf({ timeoutMs }: RunRequest, { defaultTimeout }: SessionRow): number {
+function timeoutOf({ timeoutMs }: RunRequest, { defaultTimeout }: Readonly<SessionSettings>): number {
   return timeoutMs ?? (defaultTimeout === null ? DEFAULT_TIMEOUT_MS : defaultTimeout * 1000);
 }
 
 export function durabilityOf(
   { durability }: Pick<RunRequest, "durability">,
-  session: SessionRow,
+  session: Readonly<SessionSettings>,
 ): Durability {
   return durability ?? session.durability;
 }
 
-function sessionEnvironment(row: SessionRow, baseUrl: string): Record<string, string> {
+function sessionEnvironment(row: Readonly<SessionSettings>, baseUrl: string): Record<string, string> {
   return {
     ERA_SESSION: "true",
     ERA_SESSION_ID: row.id,

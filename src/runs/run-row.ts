@@ -3,9 +3,7 @@ import type { GuestEnd } from "../guest/channel.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import type { RestoredState } from "../protocol/guest.ts";
 import type { Outcome } from "../protocol/outcome.ts";
-import type { RunRow, RunState, SessionRow } from "../store/store.ts";
-import type { OutputLog } from "./output-log.ts";
-import type { RunResult } from "./request.ts";
+import type { RunRow, RunState } from "../store/store.ts";
 import { parseResults } from "./rich-values.ts";
 
 const ID_PREFIX = "run_";
@@ -27,43 +25,23 @@ export function queuedRun(sessionId: string, number: number, updateData: RunRow[
   };
 }
 
-/** Ends a run: its session's row says afterwards what the run did to it. */
-export function concludeRun(
-  run: RunRow,
-  session: SessionRow,
-  log: OutputLog,
-  ended: Omit<RunEnd, "output">,
-): RunResult {
-  log.close();
-  mergeData(run, session);
-  session.lastRunAt = new Date().toISOString();
-  session.version = ended.end?.frame.version ?? session.version + 1;
-  session.fileCounts = countsAfter(session, ended.end);
-  const row = endedRun(run, session, { ...ended, output: log.events });
-  session.saved = { ...session.saved, rolledBack: null };
-  session.imageLost = null;
-  return { row, log, data: session.data };
-}
-
-/** What a run was asked to add to its session's data. */
-function mergeData({ updateData }: RunRow, session: SessionRow): void {
-  if (updateData !== null) session.data = { ...session.data, ...updateData };
-}
-
 type RunEnd = {
   outcome: Outcome;
   elapsedUs: number;
   /** What the agent said; null when its line was lost. */
   end: GuestEnd | null;
   output: RunRow["output"];
+  /** Of its session, after it. */
+  state: RunState;
+  endedAt: string;
 };
 
-/** The record of a run that has ended, of a session whose row says already what the run did to it. */
-function endedRun(run: RunRow, session: SessionRow, { outcome, elapsedUs, end, output }: RunEnd): RunRow {
+/** The record of a run that has ended. */
+export function endedRun(run: RunRow, { outcome, elapsedUs, end, output, state, endedAt }: RunEnd): RunRow {
   return {
     ...run,
     state: "done",
-    endedAt: session.lastRunAt,
+    endedAt,
     output,
     summary: {
       outcome,
@@ -71,26 +49,13 @@ function endedRun(run: RunRow, session: SessionRow, { outcome, elapsedUs, end, o
       truncated: end?.frame.dropped ?? {},
       filesModified: end?.frame.files?.modified ?? null,
       results: end === null ? [] : parseResults(end.results),
-      state: stateAfter(session),
+      state,
     },
   };
 }
 
-function stateAfter({ version, saved, imageLost }: SessionRow): RunState {
-  return {
-    version,
-    saved_version: saved.savedVersion,
-    rolled_back: saved.rolledBack,
-    not_kept: saved.notKept,
-    ...(saved.failure === null ? {} : { save_failure: saved.failure }),
-    ...(imageLost === null ? {} : { image_lost: imageLost }),
-  };
-}
-
-/** A run whose state was saved, but whose output nobody has any more; what it was to add to its session's data is added. */
-export function savedRun(run: RunRow, session: SessionRow, result: RestoredState["result"]): RunRow {
-  if (result === null) return lostRun(run);
-  mergeData(run, session);
+/** A run whose state was saved, but whose output nobody has any more. */
+export function savedRun(run: RunRow, result: NonNullable<RestoredState["result"]>, state: RunState): RunRow {
   return {
     ...run,
     state: "done",
@@ -101,7 +66,7 @@ export function savedRun(run: RunRow, session: SessionRow, result: RestoredState
       truncated: {},
       filesModified: null,
       results: [],
-      state: stateAfter(session),
+      state,
       output_lost: true,
     },
   };
@@ -110,11 +75,4 @@ export function savedRun(run: RunRow, session: SessionRow, result: RestoredState
 /** A run that never began has no outcome. */
 export function lostRun(run: RunRow): RunRow {
   return { ...run, state: "lost", endedAt: new Date().toISOString() };
-}
-
-/** What a session knows of its files after a run; null when there are too many to count with every run. */
-function countsAfter(session: SessionRow, end: GuestEnd | null): SessionRow["fileCounts"] {
-  if (!session.persistent) return { files: 0, bytes: 0 };
-  const counts = end?.frame.files ?? null;
-  return counts === null ? null : { files: counts.files, bytes: counts.bytes };
 }

@@ -32,7 +32,7 @@ export class Hibernation {
   /** Puts the least recently used session that is idle to sleep. False when there is none to be spared. */
   async reclaim(): Promise<boolean> {
     // One whose variables could not be saved goes on with them.
-    const longest = this.#idle().find((session) => session.row.saved.failure === null);
+    const longest = this.#idle().find((session) => session.isSaved);
     if (longest !== undefined) return (await this.#sleep(longest)) || this.reclaim();
     // All that could be spared is on its way already: the next that has gone leaves its slot.
     if (this.#inProgress.size > 0) return Promise.race(this.#inProgress.values());
@@ -80,7 +80,7 @@ export class Hibernation {
       .catch((error: unknown) => {
         if (session.isDeleted) return true;
         this.#failedAt.set(session, performance.now());
-        this.#log.info({ err: error, session: session.row.id }, "a session could not be put to sleep");
+        this.#log.info({ err: error, session: session.id }, "a session could not be put to sleep");
         return false;
       })
       .finally(() => this.#inProgress.delete(session));

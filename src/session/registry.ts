@@ -1,35 +1,36 @@
 /**
- * The sessions of this server by id. Each id has at most one Session object while anybody uses it; creating, claiming
- * and deleting one id take turns.
+ * The sessions of this server by id. Each id has at most one Session object while anybody uses it, or while it has a sandbox
+ * or work; a session that sleeps is a row of the store. Creating, claiming and deleting one id take turns.
  */
 import { randomBase36 } from "../lib/random-id.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import { copyFolder } from "../live/copy-folder.ts";
 import { type Folder, leaveOutSecrets } from "../live/folder.ts";
 import { createOwnedFolder, removeFolder } from "../live/owned-folder.ts";
-import { dropImage } from "../live/snapshots.ts";
+import { removeSnapshot } from "../live/snapshots.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Language } from "../protocol/language.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
+import type { SessionPlace, Snapshot } from "../store/places.ts";
 import type {
   JsonObject,
   Page,
   PageRequest,
-  ProcessImage,
   RunRow,
   SessionRow,
+  SessionSettings,
+  SessionSummary,
   SetupRequest,
 } from "../store/store.ts";
-import { NOTHING_SAVED } from "./saved/saved-state.ts";
+import { SessionRecords, type SessionView } from "./records.ts";
+import { NO_PROGRESS } from "./saved/progress.ts";
 import { Session, type SessionDependencies } from "./session.ts";
 
-/** What a client may choose of a new session; without an id it gets one. */
+/** What a client may choose of a new session; without an id it gets one, and what is null or not given has a default. */
 export type CreateRequest = { id: string | null } & Pick<
-  SessionRow,
+  SessionSettings,
   | "language"
   | "persistent"
-  | "metadata"
-  | "data"
   | "allowInternetAccess"
   | "allowPublicAccess"
   | "defaultTimeout"
@@ -37,7 +38,7 @@ export type CreateRequest = { id: string | null } & Pick<
   | "cpuCount"
   | "durability"
   | "imaging"
-> & { setup: SetupRequest | null };
+> & { metadata: JsonObject | null; data: JsonObject | null; setup: SetupRequest | null };
 
 type DuplicateRequest = {
   id: string | null;
@@ -54,10 +55,15 @@ export const STOP_PATIENCE_MS = 5_000;
 
 export class SessionRegistry {
   readonly #deps: SessionDependencies;
-  readonly #sessions = new Map<string, Promise<Session | null>>();
+  /** Of each session that somebody uses: gone from here when nobody does. */
+  readonly #sessions = new Map<string, WeakRef<Session>>();
+  readonly #loading = new Map<string, Promise<Session | null>>();
   readonly #turns = new Map<string, SerialQueue>();
-  /** Sessions that exist as objects, and so may have a sandbox. */
-  readonly #known = new Set<Session>();
+  /** Sessions with a sandbox or work: they stay, whoever uses them. */
+  readonly #residents = new Set<Session>();
+  readonly #forgotten = new FinalizationRegistry<string>((id) => {
+    if (this.#sessions.get(id)?.deref() === undefined) this.#sessions.delete(id);
+  });
   #openRuns: ReadonlyMap<string, RunRow[]> = new Map();
   #stopping = false;
 
@@ -79,17 +85,14 @@ export class SessionRegistry {
   }
 
   async find(id: string): Promise<Session | null> {
-    let found = this.#sessions.get(id);
-    if (found === undefined) {
-      found = this.#load(id);
-      this.#sessions.set(id, found);
-      // Unknown ids are not remembered: anybody can ask for any number of them.
-      found.then(
-        (session) => session === null && this.#sessions.delete(id),
-        () => this.#sessions.delete(id),
-      );
+    const known = this.#sessions.get(id)?.deref();
+    if (known !== undefined) return known.isDeleted ? null : known;
+    let loading = this.#loading.get(id);
+    if (loading === undefined) {
+      loading = this.#load(id).finally(() => this.#loading.delete(id));
+      this.#loading.set(id, loading);
     }
-    const session = await found;
+    const session = await loading;
     return session === null || session.isDeleted ? null : session;
   }
 
@@ -115,8 +118,8 @@ export class SessionRegistry {
   }
 
   /** Sessions that may be live. */
-  known(): Iterable<Session> {
-    return this.#known;
+  residents(): Iterable<Session> {
+    return this.#residents;
   }
 
   /** After a start: sessions take over the sandboxes that an earlier server left, and settle their open runs. */
@@ -127,7 +130,7 @@ export class SessionRegistry {
       if (session !== null) void this.#takeOver(session, left.get(id) ?? null);
     }
     this.#openRuns = new Map();
-    for (const { id } of await this.#deps.store.listMoves()) await this.#settleFolder(id);
+    for (const { id } of await this.#deps.places.listMoves()) await this.#settleFolder(id);
     for (const id of await this.#deps.store.listOpenSetups()) (await this.find(id))?.beginSetup();
   }
 
@@ -147,7 +150,7 @@ export class SessionRegistry {
       await session.settled();
     } catch (error) {
       const level = error instanceof AppError && error.retryable ? "info" : "error";
-      this.#deps.host.log[level]({ err: error, session: session.row.id }, "a session was not taken over");
+      this.#deps.host.log[level]({ err: error, session: session.id }, "a session was not taken over");
     }
   }
 
@@ -164,7 +167,6 @@ export class SessionRegistry {
         return session;
       } catch (error) {
         await session.delete();
-        this.#forget(session);
         throw error;
       }
     });
@@ -174,24 +176,25 @@ export class SessionRegistry {
     const { host } = this.#deps;
     let folder: Folder | null = null;
     let leftOut: string[] = [];
-    let image: ProcessImage | null = null;
+    let snapshot: Snapshot | null = null;
     try {
-      const row = await source.copyFolder(async (from) => {
+      const copy = await source.copyFolder(async (from) => {
         folder ??= await createOwnedFolder(host);
         await copyFolder(host, from, folder);
         leftOut = await leaveOutSecrets(folder);
         return folder;
       });
-      image = row.image;
-      return await this.#insert({ ...copyOf(row, id, folder, data), leftOut });
+      snapshot = copy.snapshot;
+      const place = { folder: folder === null ? null : placeOf(folder), snapshot };
+      return await this.#insert({ ...copyOf(copy.row, id, data), leftOut }, place);
     } catch (error) {
-      if (image !== null) await dropImage(host, image);
+      if (snapshot !== null) await removeSnapshot(host, snapshot);
       if (folder !== null) await removeFolder(host, folder);
       throw error;
     }
   }
 
-  list(page: PageRequest): Promise<Page<SessionRow>> {
+  list(page: PageRequest): Promise<Page<SessionSummary>> {
     return this.#deps.store.listSessions(page);
   }
 
@@ -199,7 +202,6 @@ export class SessionRegistry {
     await this.#inTurn(id, async () => {
       const session = await this.get(id);
       await session.delete();
-      this.#forget(session);
     });
   }
 
@@ -207,7 +209,7 @@ export class SessionRegistry {
   async deleteAll(): Promise<string[]> {
     const ids: string[] = [];
     for (let cursor: string | null = null; ; ) {
-      const page: Page<SessionRow> = await this.list({ limit: DELETE_BATCH, cursor });
+      const page: Page<SessionSummary> = await this.list({ limit: DELETE_BATCH, cursor });
       ids.push(...page.items.map((row) => row.id));
       cursor = page.cursor;
       if (cursor === null) break;
@@ -227,8 +229,10 @@ export class SessionRegistry {
   /** Lets runs in progress end within bounds, then ends every sandbox. New work is refused from now on. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
-    await Promise.allSettled(this.#sessions.values());
-    const ended = await Promise.allSettled([...this.#known].map((each) => each.shutDown(STOP_PATIENCE_MS)));
+    await Promise.allSettled(this.#loading.values());
+    const inUse = [...this.#sessions.values()].flatMap((session) => session.deref() ?? []);
+    const all = new Set([...this.#residents, ...inUse]);
+    const ended = await Promise.allSettled([...all].map((each) => each.shutDown(STOP_PATIENCE_MS)));
     for (const each of ended)
       if (each.status === "rejected")
         this.#deps.host.log.error({ err: each.reason }, "a session was not shut down");
@@ -237,26 +241,35 @@ export class SessionRegistry {
   async #load(id: string): Promise<Session | null> {
     const row = await this.#deps.store.findSession(id);
     if (row === null) return null;
+    const place = await this.#deps.places.findPlace(id);
     const open = this.#openRuns.get(id) ?? [];
-    return this.#know(new Session(row, await this.#deps.store.lastRunNumber(id), open, this.#deps));
+    const lastNumber = await this.#deps.store.lastRunNumber(id);
+    return this.#know(row, place, { lastNumber, open });
   }
 
-  #know(session: Session): Session {
-    this.#known.add(session);
+  #know(row: SessionRow, place: SessionPlace, runs: { lastNumber: number; open: RunRow[] }): Session {
+    const known = this.#sessions.get(row.id)?.deref();
+    if (known !== undefined && !known.isDeleted) return known; // somebody was quicker
+    const records = new SessionRecords(row, place, this.#deps);
+    const session = new Session(records, runs, this.#deps, this.#residents);
+    this.#sessions.set(row.id, new WeakRef(session));
+    this.#forgotten.register(session, row.id);
     if (this.#stopping) session.shutDown(0).catch(() => undefined); // it comes after all others were
     return session;
   }
 
-  #forget(session: Session): void {
-    this.#known.delete(session);
-    this.#sessions.delete(session.row.id);
+  /** Whoever looks for it meanwhile waits until it is there whole. */
+  async #insert(row: SessionRow, place: SessionPlace = NOWHERE): Promise<Session> {
+    const inserting = this.#insertNow(row, place);
+    const shared = inserting.catch(() => null).finally(() => this.#loading.delete(row.id));
+    this.#loading.set(row.id, shared);
+    return inserting;
   }
 
-  async #insert(row: SessionRow): Promise<Session> {
+  async #insertNow(row: SessionRow, place: SessionPlace): Promise<Session> {
     if (!(await this.#deps.store.insertSession(row))) throw exists(row.id);
-    const session = this.#know(new Session(row, 0, [], this.#deps));
-    this.#sessions.set(row.id, Promise.resolve(session));
-    return session;
+    if (place !== NOWHERE) await this.#deps.places.savePlace(row.id, place);
+    return this.#know(row, place, { lastNumber: 0, open: [] });
   }
 
   async #inTurn<T>(id: string, task: () => Promise<T>): Promise<T> {
@@ -277,8 +290,8 @@ export class SessionRegistry {
 
 export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
   persistent: true,
-  metadata: {},
-  data: {},
+  metadata: null,
+  data: null,
   allowInternetAccess: false,
   allowPublicAccess: true,
   defaultTimeout: null,
@@ -290,9 +303,13 @@ export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
 };
 
 async function claim(session: Session, request: CreateRequest): Promise<Session> {
-  if (!session.row.claimable || session.row.language !== request.language) throw exists(session.row.id);
-  const { id: _id, setup, ...settings } = request;
-  await session.update({ ...settings, setup: setupOf(setup), claimable: false });
+  const { claimable, language } = session.row;
+  if (!claimable || language !== request.language) throw exists(session.id);
+  const { id: _id, setup, data, metadata, ...settings } = request;
+  await session.claim(
+    { ...settings, ...(metadata === null ? {} : { metadata }) },
+    { setup: setupOf(setup), ...(data === null ? {} : { data }) },
+  );
   return session;
 }
 
@@ -307,29 +324,31 @@ function newId(): string {
 }
 
 function rowOf(id: string, request: CreateRequest, claimable: boolean): SessionRow {
+  const { setup, data, metadata, ...settings } = request;
   return {
-    ...request,
+    ...settings,
     id,
+    metadata: metadata ?? {},
     createdAt: new Date().toISOString(),
-    lastRunAt: "",
     claimable,
-    version: 0,
-    folder: null,
-    fileCounts: { files: 0, bytes: 0 },
-    saved: { ...NOTHING_SAVED },
+    ...NO_PROGRESS,
+    data: data ?? {},
     code: null,
-    setup: setupOf(request.setup),
-    leftOut: [],
-    image: null,
-    imageLost: null,
-    hibernatedAt: null,
+    setup: setupOf(setup),
   };
 }
 
 const setupOf = (request: SetupRequest | null) =>
   request === null ? null : ({ request, status: "pending", result: null } as const);
 
-function copyOf(row: SessionRow, id: string, folder: Folder | null, data: JsonObject | null): SessionRow {
+const NOWHERE: SessionPlace = { folder: null, snapshot: null };
+const placeOf = ({ key, uid }: Folder) => ({ key, uid });
+
+function copyOf(
+  { folder: _folder, snapshot: _snapshot, ...row }: SessionView,
+  id: string,
+  data: JsonObject | null,
+): SessionRow {
   return {
     ...row,
     id,
@@ -337,7 +356,6 @@ function copyOf(row: SessionRow, id: string, folder: Folder | null, data: JsonOb
     lastRunAt: "",
     data: { ...row.data, ...data },
     claimable: false,
-    folder: folder === null ? null : { key: folder.key, uid: folder.uid },
     hibernatedAt: null,
   };
 }

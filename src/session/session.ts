@@ -1,124 +1,150 @@
 /**
- * One session: its row, its sandbox if it has one, and the queue in which runs, sleep, rollback, copies and deletion take
- * turns. The row changes inside the queue or synchronously, and is stored before an answer is sent.
+ * One session: its records, its sandbox if it has one, and the queue in which runs, sleep, rollback, copies and deletion take
+ * turns. It exists as an object while somebody uses it, or while it has a sandbox or work: see registry.ts.
  */
-
 import type { Socket } from "node:net";
-import type { GuestEnd } from "../guest/channel.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import type { DiskMonitor } from "../live/disk-monitor.ts";
 import type { Folder } from "../live/folder.ts";
 import type { SandboxHost, SnapshotSupport } from "../live/host.ts";
-import type { LiveSandbox } from "../live/live-sandbox.ts";
-import { removeFolder } from "../live/owned-folder.ts";
 import type { SandboxPool } from "../live/pool.ts";
-import { dropImage } from "../live/snapshots.ts";
-import { keepOf } from "../live/state-budget.ts";
-import type { StateListing, StreamName } from "../protocol/guest.ts";
-import type { Outcome } from "../protocol/outcome.ts";
-import { execute, judge } from "../runs/execute.ts";
+import { removeSnapshot } from "../live/snapshots.ts";
+import type { StateListing } from "../protocol/guest.ts";
 import { OutputLog } from "../runs/output-log.ts";
-import { durabilityOf, planProgram } from "../runs/plan.ts";
-import { MAX_TIMEOUT_MS, type Run, type RunRequest, type RunResult, refuseIfGone } from "../runs/request.ts";
-import { concludeRun, queuedRun } from "../runs/run-row.ts";
+import { durabilityOf } from "../runs/plan.ts";
+import type { Run, RunRequest } from "../runs/request.ts";
+import { queuedRun } from "../runs/run-row.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
-import type { RunRow, SessionRow, Store } from "../store/store.ts";
+import type { PlaceStore } from "../store/places.ts";
+import type { RunRow, SessionSettings, Store, StoredCode } from "../store/store.ts";
 import { CurrentRuns } from "./history/current-runs.ts";
 import { EgressLog } from "./history/egress-log.ts";
 import { LateOutput } from "./history/late-output.ts";
 import { OpenRuns } from "./history/open-runs.ts";
-import { RunRecorder } from "./history/run-store.ts";
+import { RunStore } from "./history/run-store.ts";
 import { Admission } from "./life/admission.ts";
-import { copyAwake, fallAsleep } from "./life/hibernate.ts";
+import { copyAwake, hibernate, type Sleeper } from "./life/hibernate.ts";
 import { Incoming } from "./life/incoming.ts";
+import { LiveSession } from "./life/live-session.ts";
 import { type HeldFolder, SessionFolder } from "./life/session-folder.ts";
 import type { SessionState } from "./life/state.ts";
 import { Tenancy } from "./life/tenancy.ts";
-import { parseData, refuseTooMuchData, ToldData } from "./saved/data.ts";
-import { noteEnd, noteLost, noteRestored, noteSaved } from "./saved/saved-state.ts";
-import { findListing, rollBack } from "./saved/versions.ts";
+import type { SessionRecords, SessionView } from "./records.ts";
+import { refuseTooMuchData } from "./saved/data.ts";
+import { findListing } from "./saved/versions.ts";
 import { Setup } from "./setup/setup.ts";
 
-export type SessionDependencies = { host: SandboxHost; store: Store; pool: SandboxPool; disk: DiskMonitor };
+export type SessionDependencies = {
+  host: SandboxHost;
+  store: Store;
+  places: PlaceStore;
+  pool: SandboxPool;
+  disk: DiskMonitor;
+};
 
-type HeardExecution = { end: GuestEnd; outcome: Outcome; elapsedUs: number };
+/** Keeps a session as an object while it has work or a sandbox. */
+type Residents = { add(session: Session): unknown; delete(session: Session): unknown };
 
 export class Session {
   readonly #deps: SessionDependencies;
+  readonly #residents: Residents;
   readonly #queue = new SerialQueue();
+  readonly #records: SessionRecords;
   readonly #sandbox: Tenancy;
   readonly #folder: SessionFolder;
-  #row: SessionRow;
-  readonly #toldData = new ToldData();
-  /** Of the kernel that holds the variables. */
-  #epoch = 0;
-  /** What became of the last kernel, until that was told. */
-  #lossReason: string | null = null;
+  readonly #sleeper: Sleeper;
+  readonly #live: LiveSession;
   readonly #admission: Admission;
-  #nextNumber: number;
   readonly #late: LateOutput;
   readonly #egress: EgressLog;
   readonly setup: Setup;
-  readonly #recorder: RunRecorder;
+  readonly #runStore: RunStore;
   readonly runs = new CurrentRuns();
   readonly #incoming: Incoming;
-  #flushing = Promise.resolve(); // the last image, on its way to the disk
+  #flushing = Promise.resolve(); // the last snapshot, on its way to the disk
   readonly #open: OpenRuns;
 
-  /** `lastNumber` is that of the session's last recorded run, 0 when there is none. */
-  constructor(row: SessionRow, lastNumber: number, open: RunRow[], deps: SessionDependencies) {
-    this.#row = row;
+  /** `lastNumber` is that of the session's last recorded run, 0 when there is none; `open` were left by an earlier server. */
+  constructor(
+    records: SessionRecords,
+    { lastNumber, open }: { lastNumber: number; open: RunRow[] },
+    deps: SessionDependencies,
+    residents: Residents,
+  ) {
+    const { store, host } = deps;
+    this.#records = records;
     this.#deps = deps;
-    this.#open = new OpenRuns(open, deps);
-    this.#admission = new Admission(row.id, deps.host.config.queueLength);
-    this.#nextNumber = Math.max(lastNumber, row.version) + 1;
-    this.#recorder = new RunRecorder(deps.store, deps.host.log);
-    this.#late = new LateOutput(deps.store, deps.host.log);
-    this.#egress = new EgressLog(deps.store, deps.host.log, row.id);
-    this.#folder = new SessionFolder(row, deps);
-    this.#sandbox = new Tenancy(row.language, deps, this.#folder, {
+    this.#residents = residents;
+    this.#open = new OpenRuns(open, records, deps);
+    this.#admission = new Admission(records.id, host.config.queueLength);
+    this.#runStore = new RunStore(store, records, host.log);
+    this.#late = new LateOutput(store, host.log);
+    this.#egress = new EgressLog(store, host.log, records.id);
+    this.#folder = new SessionFolder(records, host);
+    this.#sandbox = new Tenancy(records, this.#folder, deps, {
       onLate: (runId, _stream, chunk) => this.#late.add(runId, chunk),
-      onKernelLost: (epoch, description) => {
-        this.#epoch = epoch;
-        this.#lossReason ??= `The interpreter ended between runs (${description})`;
-      },
+      onKernelLost: (epoch, description) => this.#live.noteKernel(epoch, description),
       onEgress: (record) => this.#egress.add(record),
-      onSaved: (report) => noteSaved(this.#row.saved, report),
+      onSaved: (report) => records.progress.saved(report),
       onLost: (reason, live) => {
-        this.#lossReason ??= reason;
-        // By its turn another one may be there.
-        void this.#queue.add(async () => this.#sandbox.live === live && this.#endSandbox(reason));
+        this.#live.noteLoss(reason);
+        // By the time this task runs, the session may have another sandbox.
+        void this.#inTurn(async () => this.#sandbox.live === live && this.#live.end(reason));
       },
       onEnd: () => {
         this.#late.flush();
         this.#egress.flush();
       },
     });
-    this.setup = new Setup(row, this.#sandbox, deps);
-    this.#incoming = new Incoming(row, this.#sandbox, () => this.#queue.add(() => this.#wakeByImage()));
+    this.#sleeper = {
+      records,
+      sandbox: this.#sandbox,
+      folder: this.#folder,
+      runs: this.#runStore,
+      host,
+      store,
+    };
+    const parts = { ...this.#sleeper, admission: this.#admission, open: this.#open, current: this.runs };
+    this.#live = new LiveSession(parts, lastNumber);
+    records.onOwnershipLost = (reason) => this.#abandon(reason);
+    this.setup = new Setup(records, this.#sandbox, deps);
+    this.#incoming = new Incoming(records, this.#sandbox, () => this.#inTurn(() => this.#live.resume()));
   }
 
   /** Installs what is to be installed, before any run that is asked for from now on. */
   beginSetup(): void {
     if (!this.setup.isOpen) return;
-    const work = this.#queue.add(() => this.setup.run(this.#admission, () => this.#ensureLive()));
+    const work = this.#inTurn(() => this.setup.run(this.#admission, () => this.#live.ensure()));
     work.catch((error: unknown) => {
-      this.#deps.host.log.info({ err: error, session: this.#row.id }, "a setup did not come to its end");
+      this.#deps.host.log.info({ err: error, session: this.id }, "a setup did not come to its end");
     });
   }
 
-  get row(): Readonly<SessionRow> {
-    return this.#row;
+  get id(): string {
+    return this.#records.id;
   }
+
+  get row(): SessionView {
+    return this.#records.view;
+  }
+
   get state(): SessionState["kind"] {
     return this.#sandbox.state.kind;
   }
+
   get imaging(): SnapshotSupport {
     return this.#deps.host.imaging;
   }
+
   get isDeleted(): boolean {
     return this.state === "deleted";
   }
+
+  /** Whether all of its variables were saved when that was last tried. */
+  get isSaved(): boolean {
+    return this.#records.progress.now.saved.failure === null;
+  }
+
   /** Milliseconds without a run or a request for one; null while something goes on, also between runs. */
   get idleMs(): number | null {
     if (this.state !== "idle" || this.#queue.length > 0 || this.#sandbox.hasBackgroundWork) return null;
@@ -126,29 +152,55 @@ export class Session {
   }
 
   /** Changes settings: limits at once, all else with the next run. */
-  async update(change: Partial<SessionRow>): Promise<void> {
-    Object.assign(this.#row, change);
-    this.#sandbox.update(this.#row);
-    if (!this.#row.allowPublicAccess) this.#incoming.close();
-    await this.#deps.store.updateSession(this.#row);
+  async update(change: Partial<SessionSettings>): Promise<void> {
+    const stored = this.#records.changeSettings(change);
+    this.#sandbox.update();
+    if (!this.#records.settings.allowPublicAccess) this.#incoming.close();
+    await stored;
+  }
+
+  /** Keeps a program, or none. */
+  storeCode(code: StoredCode | null): Promise<void> {
+    return this.#records.storeCode(code);
+  }
+
+  /** Its files were changed by a client: they are counted anew when somebody asks. */
+  async noteChangedFiles(): Promise<void> {
+    this.#records.progress.filesChanged();
+    await this.#records.storeProgress();
+  }
+
+  /** An explicit create takes over the session that a run has made; what it does not give stays. */
+  async claim(
+    settings: Partial<SessionSettings>,
+    { data, setup }: Partial<Pick<SessionView, "data" | "setup">>,
+  ): Promise<void> {
+    if (data !== undefined) {
+      this.#records.replaceData(data);
+      await this.#records.storeData();
+    }
+    if (setup != null) await this.#records.storeSetup(setup);
+    await this.update({ ...settings, claimable: false });
   }
 
   /** Queues a run. Throws at once when the queue is full. */
-  async start(request: RunRequest): Promise<Run> {
+  start(request: RunRequest): Run {
     this.#admission.checkRoom(this.#queue.length);
     if (!request.waitForSetup) this.setup.refuseIfOpen();
-    refuseTooMuchData(this.#row.data, request.updateData);
-    const row = queuedRun(this.#row.id, this.#nextNumber++, request.updateData);
+    refuseTooMuchData(this.#records.data, request.updateData);
+    const row = queuedRun(this.id, this.#live.takeNumber(), request.updateData);
     const log = new OutputLog(this.#deps.host.config.outputBytes);
-    await this.#deps.store.insertRun(row);
+    const inserted = this.#records.insertRun(row);
+    inserted.catch(() => undefined); // told by its turn
     // Stored outside the run's turn, and a moment later, so that the next run is on its way to the guest by then.
-    const result = this.#queue
-      .add(() => this.#run(request, row, log))
-      .then((ended) => this.#recorder.storeSoon(ended, () => this.#row, durabilityOf(request, this.#row)));
+    const result = this.#inTurn(async () => {
+      await inserted;
+      return this.#live.run(request, row, log);
+    }).then((ended) => this.#runStore.storeSoon(ended, durabilityOf(request, this.#records.settings)));
     const run = { runId: row.runId, log, result };
     this.runs.follow(run);
     result.catch(() => {
-      if (!this.isDeleted) this.#recorder.abandon(row, this.#row);
+      if (!this.isDeleted) this.#runStore.abandon(row);
     });
     return run;
   }
@@ -169,7 +221,7 @@ export class Session {
       this.#admission.check();
       if (this.#folder.current === null) await this.#folder.make();
     };
-    if (this.#folder.current === null) await this.#queue.add(make);
+    if (this.#folder.current === null) await this.#inTurn(make);
     return this.#folder.holdMade();
   }
 
@@ -188,7 +240,7 @@ export class Session {
 
   /** Saves everything and ends the sandbox; the next run wakes the session. Rejects with `save_failed`, still live. */
   async hibernate(): Promise<void> {
-    await this.#queue.add(async () => {
+    await this.#inTurn(async () => {
       this.#admission.check();
       await this.#sleep();
     });
@@ -196,51 +248,47 @@ export class Session {
 
   /** Makes a kept version of the variables current again, as a new version; files stay as they are. */
   async rollback(version: number): Promise<void> {
-    await this.#queue.add(async () => {
+    await this.#inTurn(async () => {
       this.#admission.check();
-      const keep = keepOf(this.#row, this.#deps.host.config);
-      this.#epoch = await rollBack(await this.#ensureLive(), this.#row, version, keep);
-      await this.#deps.store.updateSession(this.#row);
+      await this.#live.rollBack(version);
     });
   }
 
   /** Saved variables and versions: as the agent sees them, or as it saw them last when the session sleeps. */
   async listing(): Promise<StateListing> {
-    const known = await findListing(this.#sandbox.live, this.#row, this.#deps.store);
-    return known ?? this.#queue.add(async () => (await this.#ensureLive()).channel.inspect());
+    const known = await findListing(this.#sandbox.live, this.row, this.#deps.store);
+    return known ?? this.#inTurn(async () => (await this.#live.ensure()).channel.inspect());
   }
 
-  /** Has `copy` made of the session's folder between runs, all of its state saved. Answers the row as it is then. */
-  async copyFolder(copy: (source: Folder) => Promise<Folder>): Promise<SessionRow> {
-    return this.#queue.add(async () => {
+  /** Has `copy` made of the session's folder between runs, all of its state saved. Answers how the copy begins. */
+  copyFolder(copy: (source: Folder) => Promise<Folder>): ReturnType<typeof copyAwake> {
+    return this.#inTurn(async () => {
       this.#admission.check();
-      return copyAwake(this.#row, this.#sandbox, this.#folder, this.#recorder, this.#deps, copy);
+      return copyAwake(this.#sleeper, copy);
     });
   }
 
   /** After a start of the server: takes over the sandbox that an earlier one left, or settles what it left open. */
   async takeOver(cgroup: Cgroup | null): Promise<void> {
-    await this.#queue.add(async () => {
+    await this.#inTurn(async () => {
       const folder = this.#folder.current;
-      if (folder === null) return this.#open.lose(this.#row);
-      if (cgroup !== null) {
-        try {
-          await this.#sandbox.useImage(this.#row); // its processes are about to go on
-          const live = await this.#sandbox.adopt(this.#row, folder, cgroup);
-          if (this.setup.isOpen) await this.#endSandbox("its setup begins again");
-          else await this.#greet(live, true);
-          await this.#sandbox.dropImage(this.#row, null); // it lives on
-        } catch (error) {
-          this.#deps.host.log.info({ err: error, session: this.#row.id }, "a sandbox was not adopted");
-        }
+      if (folder === null) return this.#open.lose();
+      if (cgroup === null) return;
+      try {
+        await this.#sandbox.useSnapshot(); // its processes are about to go on
+        await this.#live.adopt(folder, cgroup);
+        if (this.setup.isOpen) await this.#live.end("its setup begins again");
+        await this.#sandbox.dropSnapshot(null); // it lives on
+      } catch (error) {
+        this.#deps.host.log.info({ err: error, session: this.id }, "a sandbox was not adopted");
       }
     });
   }
 
   /** Resolves when all that is asked of it now has had its turn, and no run of an earlier server is open any more. */
   async settled(): Promise<void> {
-    await this.#queue.add(async () => this.#open.areThere && (await this.#ensureLive()));
-    await this.#recorder.settled();
+    await this.#inTurn(async () => this.#open.areThere && (await this.#live.ensure()));
+    await this.#runStore.settled();
   }
 
   /** Refuses runs that wait or come, and interrupts the one in progress after a while; then saves and ends the sandbox. */
@@ -249,13 +297,13 @@ export class Session {
     const impatient = setTimeout(() => {
       if (this.currentRun !== null) this.interrupt(this.currentRun);
     }, patienceMs);
-    await this.#queue.add(async () => {
+    await this.#inTurn(async () => {
       await this.#sleep().catch((error: unknown) => {
-        this.#deps.host.log.warn({ err: error, session: this.#row.id }, "variables could not be saved");
+        this.#deps.host.log.warn({ err: error, session: this.id }, "variables could not be saved");
       });
-      await this.#endSandbox("the server stopped");
+      await this.#live.end("the server stopped");
       await this.#flushing;
-      await this.#recorder.settled();
+      await this.#runStore.settled();
     });
     clearTimeout(impatient);
   }
@@ -265,123 +313,54 @@ export class Session {
     if (this.isDeleted) return;
     const reason = this.#admission.endForDeletion();
     this.#sandbox.live?.channel.close(reason);
-    await this.#queue.add(async () => {
+    await this.#inTurn(async () => {
       if (this.isDeleted) return;
       if (this.state === "idle") await this.#sandbox.end(reason);
-      await this.#recorder.settled();
+      await this.#runStore.settled();
+      const { snapshot } = this.#records;
       // First: a folder that nobody owns goes at the next start, a session whose folder is gone would be of no use.
-      await this.#deps.store.deleteSession(this.#row.id);
+      await this.#records.write(() => this.#deps.store.deleteSession(this.id));
       this.#sandbox.markDeleted();
       await this.#folder.remove();
-      if (this.#row.image !== null) await dropImage(this.#deps.host, this.#row.image);
+      if (snapshot !== null) await removeSnapshot(this.#deps.host, snapshot);
     });
   }
 
-  async #run(request: RunRequest, row: RunRow, log: OutputLog): Promise<RunResult> {
-    this.#admission.check();
-    refuseIfGone(request);
-    const live = await this.#ensureLive();
-    this.#admission.check(); // asked to end while the sandbox was being started
-    await this.#recorder.reserve(request, row, this.#row);
-    this.#sandbox.beginRun(row.runId);
-    const program = {
-      ...planProgram(request, row, this.#row, this.#deps.host.config),
-      data: this.#toldData.next(this.#row.data),
-      recorded: this.#recorder.takeRecorded(),
-      onOutput: (stream: StreamName, chunk: Buffer) => log.append(stream, chunk),
-    };
-    const execution = await execute(live, program, { overDiskQuota: () => this.#sandbox.overQuota });
-    if (execution.lost === null) {
-      this.#sandbox.endRun();
-      return this.#ended(row, log, execution, false);
-    }
-    this.#deps.host.log.info({ err: execution.lost, run_id: row.runId }, "a sandbox was lost in a run");
-    await this.#sandbox.end(execution.lost);
-    this.#admission.check();
-    noteLost(this.#row.saved, execution.outcome);
-    return concludeRun(row, this.#row, log, execution);
-  }
-
-  /** `isReplay`: an earlier server began it, and its agent tells it again. */
-  #ended(row: RunRow, log: OutputLog, execution: HeardExecution, isReplay: boolean): RunResult {
-    const { end, outcome } = execution;
-    const epoch = isReplay ? null : this.#epoch;
-    noteEnd(this.#row, end.frame, outcome, { epoch, lossReason: this.#lossReason });
-    if (!isReplay) this.#epoch = end.frame.epoch;
-    this.#lossReason = null;
-    const data = end.data === null ? null : parseData(end.data);
-    if (data !== null) this.#row.data = data;
-    return concludeRun(row, this.#row, log, execution);
-  }
-
-  async #ensureLive(): Promise<LiveSandbox> {
-    const { live } = this.#sandbox;
-    if (live !== null) {
-      if (!live.channel.isLost) return live;
-      this.#lossReason ??= "The sandbox ended between runs";
-      await this.#endSandbox("its agent is gone");
-    }
-    const started = await this.#sandbox.start(this.#row);
-    try {
-      if (this.#row.folder === null) await this.#adoptFolder(started.folder);
-    } catch (error) {
-      await this.#sandbox.end(new Error("its session could not be stored"));
-      await removeFolder(this.#deps.host, started.folder);
-      throw error;
-    }
-    await this.#greet(started, started.isResumed);
-    return started;
-  }
-
-  async #wakeByImage(): Promise<void> {
-    this.#admission.check();
-    if (this.#row.image !== null) await this.#ensureLive();
-  }
-
-  async #adoptFolder(folder: Folder): Promise<void> {
-    this.#admission.check();
-    await this.#folder.adopt(folder);
-  }
-
-  /** Takes in what a sandbox says when it is there: what of the variables it has, and how open runs have ended. */
-  async #greet(live: LiveSandbox, adopted: boolean): Promise<void> {
-    const { restored, epoch, version } = live.hello;
-    this.#epoch = epoch;
-    this.#toldData.forget();
-    this.#row.hibernatedAt = null;
-    if (!adopted || restored !== null) noteRestored(this.#row.saved, restored, this.#lossReason);
-    this.#lossReason = null;
-    try {
-      await this.#settleOpen(live);
-    } catch (error) {
-      await this.#sandbox.end(new Error("a run that it had could not be heard again"));
-      throw error;
-    }
-    this.#row.version = Math.max(this.#row.version, version);
-    this.#nextNumber = Math.max(this.#nextNumber, this.#row.version + 1);
-  }
-
-  async #settleOpen(live: LiveSandbox): Promise<void> {
-    await this.#open.settle(live, this.#row, {
-      recorded: this.#recorder.recorded,
-      follow: (run) => this.runs.follow(run),
-      begin: (runId) => void this.#sandbox.beginRun(runId),
-      ended: (row, log, end) => {
-        this.#sandbox.endRun();
-        const outcome = judge(live, end, MAX_TIMEOUT_MS, this.#sandbox.overQuota);
-        return this.#ended(row, log, { end, outcome, elapsedUs: end.frame.elapsed_us }, true);
-      },
+  /** Another server has it: its sandbox here is of no more use, and nothing of it is saved. */
+  #abandon(cause: Error): void {
+    if (this.isDeleted) return;
+    const reason = this.#admission.endForLoss(cause);
+    this.#sandbox.live?.channel.close(reason);
+    const ended = this.#inTurn(async () => {
+      if (this.isDeleted) return;
+      if (this.state === "idle") await this.#sandbox.end(reason);
+      this.#sandbox.markDeleted();
     });
+    ended.catch((error: unknown) =>
+      this.#deps.host.log.error({ err: error, session: this.id }, "cannot let go"),
+    );
+  }
+
+  /** Work on the session has its turn after all that was asked for before. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    this.#residents.add(this);
+    try {
+      return await this.#queue.add(work);
+    } finally {
+      if (this.#isAtRest) this.#residents.delete(this);
+    }
+  }
+
+  /** Whether all that there is of it is in the store. */
+  get #isAtRest(): boolean {
+    const isGone = this.state === "cold" || this.state === "deleted";
+    return isGone && this.#queue.length === 0 && !this.#live.hasUntoldLoss && !this.#open.areThere;
   }
 
   /** Saves all and ends the sandbox, if there is one. Rejects with `save_failed`, still live. */
   async #sleep(): Promise<void> {
     if (this.#sandbox.live === null) return;
-    const asleep = await fallAsleep(this.#row, this.#sandbox, this.#folder, this.#recorder, this.#deps);
+    const asleep = await hibernate(this.#sleeper);
     this.#flushing = asleep.flushed;
-  }
-
-  async #endSandbox(reason: string): Promise<void> {
-    if (this.state === "idle") await this.#sandbox.end(new Error(reason));
   }
 }

@@ -7,82 +7,57 @@ import type { Outcome, RichResult } from "../protocol/outcome.ts";
 
 export type JsonObject = Record<string, unknown>;
 
-export type SessionRow = {
+/** What a client has chosen of a session. */
+export type SessionSettings = {
   id: string;
   createdAt: string;
-  /** Empty until the first run has ended. */
-  lastRunAt: string;
   language: Language;
   persistent: boolean;
   metadata: JsonObject;
-  data: JsonObject;
   allowInternetAccess: EgressRule;
   allowPublicAccess: boolean;
   /** Seconds; null means the server's default. */
   defaultTimeout: number | null;
   memoryMib: number | null;
   cpuCount: number | null;
-  /** Made by a run on an unknown id, and not yet claimed by an explicit create. */
-  claimable: boolean;
-  /** Number of runs that have ended. */
-  version: number;
-  folder: FolderPlace | null;
-  /** Files in the workspace after the last run; null when there are too many to count with every run. */
-  fileCounts: { files: number; bytes: number } | null;
   /** Whether a run is answered before its state is on disk (async) or after (sync), or only sleep saves it (none). */
   durability: Durability;
-  saved: SavedState;
-  /** A program that runs when a request brings none. */
-  code: StoredCode | null;
-  /** What was to be installed before its first run. */
-  setup: SetupRow | null;
-  /** Files that look like secrets, and were therefore not kept when it last slept, or not copied. */
-  leftOut: string[];
-  /** When its processes are imaged as it goes to sleep: when it would lose something else, each time, or never. */
+  /** When its processes are kept as it goes to sleep: when it would lose something else, each time, or never. */
   imaging: Imaging;
-  /** Its processes as they were when it went to sleep; null when it lives, or sleeps without. */
-  image: ProcessImage | null;
-  /** Why the last image could not be made or used, until a run has told it. */
-  imageLost: string | null;
+  /** Made by a run on an unknown id, and not yet claimed by an explicit create. */
+  claimable: boolean;
+};
+
+/** How far a session has come: small, and written with each run's end. */
+export type SessionProgress = {
+  /** Empty until the first run has ended. */
+  lastRunAt: string;
+  /** Number of runs that have ended. */
+  version: number;
+  /** Files in the workspace after the last run; null when there are too many to count with every run. */
+  fileCounts: { files: number; bytes: number } | null;
+  saved: SavedState;
+  /** Files that look like secrets, and were therefore not kept when it last slept, or not copied. */
+  leftOut: readonly string[];
+  /** Why the last snapshot could not be made or used, until a run has told it. */
+  snapshotLost: string | null;
   /** When its sandbox was last put to sleep; null while it lives or before its first run. */
   hibernatedAt: string | null;
 };
 
-/** Of a session's folder: its name and whose it is. */
-export type FolderPlace = {
-  key: string;
-  uid: number;
-  /** The folder from which what it holds is being moved here, while some of it may still be there. */
-  movedFrom?: { key: string; uid: number };
+/** A session as a list shows it. */
+export type SessionSummary = SessionSettings & SessionProgress;
+
+/** All that is known of a session on any host. Each part has one writer, and a method of the store. */
+export type SessionRow = SessionSummary & {
+  data: JsonObject;
+  /** A program that runs when a request brings none. */
+  code: StoredCode | null;
+  /** What was to be installed before its first run. */
+  setup: SetupRow | null;
 };
 
 type Imaging = "auto" | "always" | "never";
-
-export type ProcessImage = {
-  /** Of its folder, in the server's folder of images. */
-  name: string;
-  bytes: number;
-  /** Whether its processes have connections with each other. */
-  hasConnections: boolean;
-  /** Memory file systems that held nothing. */
-  empty: readonly string[];
-  /** Milliseconds for which the processes stood still. */
-  tookMs: number;
-  /** Of the variables, whose saved state has all of them that can be saved. */
-  version: number;
-  /** What it must meet again: the session's files as they were, and the same host. */
-  files: string;
-  host: string;
-  /** Of the folder on which it was made. */
-  key: string;
-  uid: number;
-  /** Of the program, besides its processes: what goes on is not told again before its next run. */
-  threads: number;
-  /** Boot of this machine in which it was made, until it is on disk. */
-  unflushedBoot: string | null;
-  /** It is restored at most once: set before that begins. */
-  isUsed: boolean;
-};
 
 export type SetupRequest = {
   pip?: string[] | { requirements: string } | undefined;
@@ -106,7 +81,7 @@ export type SetupResult = {
 };
 export type SetupRow = { request: SetupRequest; status: SetupStatus; result: SetupResult | null };
 
-type StoredCode = { code: string; description: string; updatedAt: string };
+export type StoredCode = { code: string; description: string; updatedAt: string };
 
 export type Durability = SaveMode;
 
@@ -172,38 +147,57 @@ export type RunSummary = {
   output_lost?: true;
 };
 
+/** What a run has changed of its session. */
+export type RunEffect = {
+  progress: SessionProgress;
+  /** Null when it is as it was. */
+  data: JsonObject | null;
+};
+
 export type RecordedAnswer = { requestHash: string; status: number; body: string };
 /** A key whose run was begun: its answer is the run's record. */
-export type ReservedAnswer = { requestHash: string; runId: string };
+type ReservedAnswer = { requestHash: string; runId: string };
 
-export type EgressTotals = { connections: number; refused: number; sentBytes: number; receivedBytes: number };
+type EgressTotals = { connections: number; refused: number; sentBytes: number; receivedBytes: number };
 
 export type Page<T> = { items: T[]; cursor: string | null };
 export type PageRequest = { limit: number; cursor: string | null };
 
+/**
+ * The store cannot be reached, or not now; what was asked of it may or may not have happened. Answered as 503; nothing is lost by
+ * trying again.
+ */
+export class StoreUnavailable extends Error {
+  override readonly name = "StoreUnavailable";
+}
+
+/** Another server has taken this session over: this one ends its sandbox, and writes nothing of it any more. */
+export class OwnershipLost extends Error {
+  override readonly name = "OwnershipLost";
+}
+
+/** Each method may reject with StoreUnavailable; those that write of a session with OwnershipLost. */
 export interface Store extends AsyncDisposable {
   /** False when the id is taken. */
   insertSession(row: SessionRow): Promise<boolean>;
   findSession(id: string): Promise<SessionRow | null>;
-  updateSession(row: SessionRow, durable?: boolean): Promise<void>;
+  saveSettings(settings: SessionSettings): Promise<void>;
+  saveProgress(id: string, progress: SessionProgress): Promise<void>;
+  saveData(id: string, data: JsonObject): Promise<void>;
+  saveCode(id: string, code: StoredCode | null): Promise<void>;
+  saveSetup(id: string, setup: SetupRow): Promise<void>;
   /** Removes the session with its runs and recorded answers, on disk when it resolves. */
   deleteSession(id: string): Promise<void>;
   /** Newest first. */
-  listSessions(page: PageRequest): Promise<Page<SessionRow>>;
-  countSessions(): Promise<number>;
+  listSessions(page: PageRequest): Promise<Page<SessionSummary>>;
   /** Ids of sessions whose setup has not come to an end. */
   listOpenSetups(): Promise<string[]>;
-  /** Names of the process images that sessions have. */
-  listImages(): Promise<string[]>;
-  /** Sessions whose folder was being moved. */
-  listMoves(): Promise<SessionRow[]>;
-  listFolders(): Promise<{ id: string; key: string; uid: number }[]>;
 
   insertRun(run: RunRow): Promise<void>;
   /** Before a run with a key is given to its sandbox: a retry must find it from now on. */
   reserveAnswer(scope: string, key: string, answer: ReservedAnswer, durable: boolean): Promise<void>;
   /** The end of a run, recorded or not yet, and what it did to its session, in one transaction; with `durable`, on disk. */
-  finishRun(run: RunRow, session: SessionRow, durable?: boolean): Promise<void>;
+  finishRun(run: RunRow, effect: RunEffect | null, durable?: boolean): Promise<void>;
   appendLateOutput(runId: string, text: string, maxChars: number): Promise<void>;
   findRun(runId: string): Promise<RunRow | null>;
   /** The highest number of a run of this session, 0 when none is recorded. */

@@ -63,20 +63,6 @@ test("a save that takes too long, or whose process is killed, is told, and tried
   assert.equal((await session.get()).state.save_failure, null);
 });
 
-test("a full disk costs the save, and when there is room again all is saved", async () => {
-  const session = await it.client.create("full");
-  await session.prints("", "import os\nx = 1");
-  await saved(session, 1);
-  // As large as a file may be: its save can only fail.
-  await session.run("x = 2\nbig = bytes(os.urandom(1 << 20)) * 210");
-  await until("the save has failed", async () => (await session.get()).state.save_failure !== null, 30_000);
-  await session.prints("2\n", "print(x)");
-  await session.prints("", "del big");
-  await saved(session, 4);
-  await hibernate(session);
-  await session.prints("2\n", "print(x)");
-});
-
 test("a damaged value loses only what is in it, and says so; another version in its place is noticed", async () => {
   const session = await it.client.create("damaged");
   await session.prints(

@@ -127,9 +127,7 @@ test("while a file is being written, and with a tree of many files, a session wa
   );
   upload.write("first ");
   await until("it is being written", () =>
-    readdirSync(join(server.dataDir, "sessions", before, "workspace")).some(
-      (name) => name.includes("slow") || name.startsWith(".era"),
-    ),
+    readdirSync(join(server.dataDir, "sessions", before, "run")).some((name) => name.startsWith("upload-")),
   );
   await session.prints("1\n", "print(x)");
   assert.equal(keyOf(server, "mark"), before);
@@ -162,6 +160,22 @@ open("b" * 250, "w").close(); os.chdir("/workspace")`,
   await server.removeData();
 });
 
+type Place = { key: string; uid: number };
+
+function placeOf(database: DatabaseSync, id: string): Place {
+  const row = database.prepare("SELECT folder_key, folder_uid FROM places WHERE session_id = ?").get(id);
+  return { key: String(row?.folder_key), uid: Number(row?.folder_uid) };
+}
+
+/** As a server leaves it that is killed while a session moves. */
+function moveIn(database: DatabaseSync, id: string, from: Place, to: Place): void {
+  database
+    .prepare(
+      "UPDATE places SET folder_key = ?, folder_uid = ?, moved_from_key = ?, moved_from_uid = ? WHERE session_id = ?",
+    )
+    .run(to.key, to.uid, from.key, from.uid, id);
+}
+
 test("a server that was killed while a session moved goes on with the move", async () => {
   const settings = { ERA_POOL: "python=1" };
   const first = await TestServer.start(settings);
@@ -176,9 +190,7 @@ test("a server that was killed while a session moved goes on with the move", asy
   const sessions = join(first.dataDir, "sessions");
   const database = new DatabaseSync(join(first.dataDir, "era.db"));
   for (const [at, id] of ["half", "all", "none"].entries()) {
-    const { folder: from, ...row } = JSON.parse(
-      String(database.prepare("SELECT row FROM sessions WHERE id = ?").get(id)?.row),
-    );
+    const from = placeOf(database, id);
     const to = { key: `movedmoved0${at}`, uid: from.uid + 1000 };
     mkdirSync(join(sessions, to.key, "run"), { recursive: true });
     for (const part of PARTS) {
@@ -191,9 +203,7 @@ test("a server that was killed while a session moved goes on with the move", asy
         renameSync(join(sessions, from.key, part, name), join(sessions, to.key, part, name));
     }
     writeFileSync(join(sessions, to.key, "home", ".warm"), "of the sandbox that was warm");
-    database
-      .prepare("UPDATE sessions SET folder_key = ?, folder_uid = ?, row = ? WHERE id = ?")
-      .run(to.key, to.uid, JSON.stringify({ ...row, folder: { ...to, movedFrom: from } }), id);
+    moveIn(database, id, from, to);
   }
   database.close();
   const second = await TestServer.start(settings, first.dataDir);
@@ -212,10 +222,9 @@ test("a move that cannot come to its end stops its own session only", async () =
   for (const id of ["broken", "whole"]) await (await first.client.create(id)).prints("", `x = "${id}"`);
   await first.stop();
   const database = new DatabaseSync(join(first.dataDir, "era.db"));
-  const row = JSON.parse(String(database.prepare("SELECT row FROM sessions WHERE id = 'broken'").get()?.row));
-  const folder = { key: "0nowhere0000", uid: row.folder.uid + 1000, movedFrom: row.folder };
-  const update = database.prepare("UPDATE sessions SET folder_key = ?, row = ? WHERE id = 'broken'");
-  update.run(folder.key, JSON.stringify({ ...row, folder }));
+  const from = placeOf(database, "broken");
+  const folder = { key: "0nowhere0000", uid: from.uid + 1000 };
+  moveIn(database, "broken", from, folder);
   database.close();
   const second = await TestServer.start({ ERA_POOL: "python=0", ERA_LOG_LEVEL: "silent" }, first.dataDir);
   await second.client.session("whole").prints("whole\n", "print(x)");

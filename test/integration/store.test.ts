@@ -5,15 +5,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, test } from "node:test";
-import { openSqliteStore } from "../../src/store/sqlite/open.ts";
+import type { PlaceStore } from "../../src/store/places.ts";
+import { openSqliteStores } from "../../src/store/sqlite/open.ts";
 import { MIGRATIONS } from "../../src/store/sqlite/schema.ts";
-import type { RunRow, SessionRow, Store } from "../../src/store/store.ts";
+import type { RunEffect, RunRow, SessionRow, Store } from "../../src/store/store.ts";
 
 const KEEP_RUNS = 10;
-const STORES: Record<string, () => () => Store> = {
+type Stores = { store: Store; places: PlaceStore };
+const STORES: Record<string, () => () => Stores> = {
   sqlite: () => {
     const path = join(mkdtempSync(join(tmpdir(), "era-store-")), "era.db");
-    return () => openSqliteStore({ path, keepRuns: KEEP_RUNS });
+    return () => openSqliteStores({ path, keepRuns: KEEP_RUNS });
   },
 };
 
@@ -34,17 +36,21 @@ const session = (id: string, fields: Partial<SessionRow> = {}): SessionRow => ({
   cpuCount: null,
   claimable: false,
   version: 0,
-  folder: null,
   fileCounts: { files: 0, bytes: 0 },
   durability: "async",
   saved: { content: 0, savedVersion: 0, bytes: 0, notKept: [], failure: null, rolledBack: null },
   code: null,
   imaging: "auto",
-  image: null,
-  imageLost: null,
+  snapshotLost: null,
   hibernatedAt: null,
   ...fields,
 });
+
+/** What a run has done to its session: it is at this version now. */
+function effect(version: number, data: RunEffect["data"] = null): RunEffect {
+  const { lastRunAt, fileCounts, saved, leftOut, snapshotLost, hibernatedAt } = session("any");
+  return { progress: { lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt }, data };
+}
 
 const run = (sessionId: string, number: number, fields: Partial<RunRow> = {}): RunRow => ({
   runId: `run_${sessionId}_${number}`,
@@ -61,27 +67,67 @@ const run = (sessionId: string, number: number, fields: Partial<RunRow> = {}): R
 });
 
 for (const [name, create] of Object.entries(STORES)) {
-  describe(`the ${name} store`, () => {
+  describe(`sessions in the ${name} store`, () => {
     test("keeps sessions, with odd text in them, over a restart", async () => {
       const open = create();
-      const row = session("a:b", {
-        data: { 'quote"': "ünï\u0000", __proto__: 1, nested: [[1.5, null]] },
-        folder: { key: "k", uid: 7 },
-      });
+      const data = { 'quote"': "ünï\u0000", __proto__: 1, nested: [[1.5, null]] };
+      const row = session("a:b", { data });
+      const place = { folder: { key: "k", uid: 7, movedFrom: { key: "j", uid: 6 } }, snapshot: null };
+      const code = { code: "x", description: "", updatedAt: "then" };
+      const setup = { request: { pip: ["x"] }, status: "running" as const, result: null };
       {
-        await using store = open();
+        const { store, places } = open();
+        await using _closed = store;
         assert.equal(await store.insertSession(row), true);
         assert.equal(await store.insertSession(row), false);
-        await store.updateSession({ ...row, version: 3 });
+        await places.savePlace("a:b", place, true);
+        await store.saveProgress("a:b", effect(3).progress);
+        await store.saveCode("a:b", code);
+        await store.saveSetup("a:b", setup);
+        const {
+          lastRunAt: _l,
+          version: _v,
+          fileCounts: _f,
+          saved: _s,
+          leftOut: _o,
+          ...rest
+        } = session("a:b");
+        const { snapshotLost: _n, hibernatedAt: _h, data: _d, code: _c, setup: _u, ...settings } = rest;
+        await store.saveSettings({ ...settings, cpuCount: 2 });
       }
-      await using store = open();
-      assert.deepEqual(await store.findSession("a:b"), { ...row, version: 3 });
-      assert.deepEqual(await store.listFolders(), [{ id: "a:b", key: "k", uid: 7 }]);
+      const { store, places } = open();
+      await using _closed = store;
+      const expected = { ...row, version: 3, cpuCount: 2, code, setup };
+      assert.deepEqual(await store.findSession("a:b"), expected);
+      assert.deepEqual(await places.findPlace("a:b"), place);
+      assert.deepEqual(await places.listFolders(), [{ id: "a:b", key: "k", uid: 7 }]);
+      assert.deepEqual(await places.listMoves(), [{ id: "a:b", folder: place.folder }]);
+      assert.deepEqual(await store.listOpenSetups(), ["a:b"]);
       assert.equal(await store.findSession("A:B"), null);
+      assert.deepEqual(await places.findPlace("A:B"), { folder: null, snapshot: null });
+      await store.saveCode("a:b", null);
+      await store.saveData("a:b", { a: 1 });
+      await store.finishRun({ ...run("a:b", 4), state: "done" }, effect(4, { b: 2 }));
+      const found = await store.findSession("a:b");
+      assert.deepEqual([found?.code, found?.data, found?.version], [null, { b: 2 }, 4]);
+    });
+
+    test("writes nothing of a session that was deleted", async () => {
+      const { store, places } = create()();
+      await using _closed = store;
+      await store.insertSession(session("gone"));
+      await store.deleteSession("gone");
+      await places.savePlace("gone", { folder: { key: "k", uid: 7 }, snapshot: null });
+      await store.saveData("gone", { a: 1 });
+      await store.saveCode("gone", { code: "x", description: "", updatedAt: "then" });
+      await store.insertSession(session("gone"));
+      const found = await store.findSession("gone");
+      assert.deepEqual([found?.data, found?.code, await places.listFolders()], [{}, null, []]);
     });
 
     test("lists newest first, in pages that neither repeat nor leave out", async () => {
-      await using store = create()();
+      const { store } = create()();
+      await using _closed = store;
       for (let at = 0; at < 7; at++) await store.insertSession(session(`s${at}`));
       const first = await store.listSessions({ limit: 3, cursor: null });
       await store.deleteSession("s3");
@@ -92,17 +138,19 @@ for (const [name, create] of Object.entries(STORES)) {
         ["s6", "s5", "s4", "s2", "s1", "s0"],
       );
       assert.equal(second.cursor, null);
-      assert.equal(await store.countSessions(), 7);
     });
+  });
 
+  describe(`runs and answers in the ${name} store`, () => {
     test("keeps runs with their output, the newest of each session, and removes them with it", async () => {
-      await using store = create()();
+      const { store } = create()();
+      await using _closed = store;
       await store.insertSession(session("s"));
       for (let number = 1; number <= 200; number++) {
         await store.insertRun(run("s", number));
         await store.finishRun(
           run("s", number, { state: "done", output: [{ stream: "stdout", text: `${number}` }] }),
-          session("s"),
+          effect(number),
         );
       }
       const last = await store.findRun("run_s_200");
@@ -119,31 +167,34 @@ for (const [name, create] of Object.entries(STORES)) {
       const open = create();
       const reserved = { requestHash: "h", runId: "run_ran_3" };
       {
-        await using store = open();
+        const { store } = open();
+        await using _closed = store;
         await store.insertSession(session("ran", { version: 2 }));
         await store.insertRun(run("ran", 3));
         await store.reserveAnswer("ran", "k", reserved, true);
       }
-      await using store = open();
+      const { store } = open();
+      await using _closed = store;
       const runs = (await store.listOpenRuns()).get("ran") ?? [];
       assert.deepEqual(
         runs.map(({ runId }) => runId),
         ["run_ran_3"],
       );
       assert.deepEqual(await store.findAnswer("ran", "k"), reserved);
-      await store.finishRun({ ...run("ran", 3), state: "done" }, session("ran", { version: 3 }), true);
+      await store.finishRun({ ...run("ran", 3), state: "done" }, effect(3), true);
       assert.equal((await store.listOpenRuns()).size, 0);
       await store.insertRun(run("ran", 5));
       await store.reserveAnswer("ran", "k5", { requestHash: "h", runId: "run_ran_5" }, false);
       await store.forgetRun("run_ran_5");
       assert.deepEqual([await store.findRun("run_ran_5"), await store.findAnswer("ran", "k5")], [null, null]);
       const unheardOf = { ...run("ran", 4), state: "done" } as const;
-      await store.finishRun(unheardOf, session("ran", { version: 4 }));
+      await store.finishRun(unheardOf, effect(4));
       assert.equal((await store.findRun(unheardOf.runId))?.state, "done");
     });
 
     test("recorded answers belong to their scope", async () => {
-      await using store = create()();
+      const { store } = create()();
+      await using _closed = store;
       const answer = { requestHash: "h", status: 201, body: "{}" };
       await store.recordAnswer("s", "k", answer);
       assert.deepEqual(await store.findAnswer("s", "k"), answer);
@@ -154,24 +205,36 @@ for (const [name, create] of Object.entries(STORES)) {
 
     test("is held by one server at a time", async () => {
       const open = create();
-      await using store = open();
+      const { store } = open();
+      await using _closed = store;
       await store.insertSession(session("s"));
       assert.throws(open, /locked/);
     });
   });
 }
 
-test("a database of an earlier server keeps its runs", async () => {
+test("a database of an earlier server keeps its sessions and runs", async () => {
   const path = join(mkdtempSync(join(tmpdir(), "era-store-")), "era.db");
   const database = new DatabaseSync(path);
   database.exec(`${MIGRATIONS.slice(0, 4).join(";")}; PRAGMA user_version = 4`);
   const insert = database.prepare(`INSERT INTO runs
     (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output, update_data)
     VALUES (?, 's', ?, ?, 'then', NULL, NULL, ?, 'late', ?)`);
+  const folder = { key: "k", uid: 7 };
+  const { data: _data, code: _code, snapshotLost: _lost, ...old } = session("old", { version: 5 });
+  database
+    .prepare("INSERT INTO sessions (id, folder_key, folder_uid, version, row) VALUES ('old', 'k', 7, 5, ?)")
+    .run(JSON.stringify({ ...old, data: { a: 1 }, folder, image: { name: "i" }, imageLost: "gone" }));
   insert.run("run_b", 2, "queued", "[]", '{"a":1}');
   insert.run("run_a", 1, "done", '[{"stream":"stdout","text":"x"}]', null);
   database.close();
-  await using store = openSqliteStore({ path, keepRuns: KEEP_RUNS });
+  const { store, places } = openSqliteStores({ path, keepRuns: KEEP_RUNS });
+  await using _closed = store;
+  assert.deepEqual(
+    await store.findSession("old"),
+    session("old", { version: 5, data: { a: 1 }, snapshotLost: "gone" }),
+  );
+  assert.deepEqual(await places.findPlace("old"), { folder, snapshot: { name: "i" } });
   const { items } = await store.listRuns("s", { limit: 10, cursor: null });
   assert.deepEqual(
     items.map(({ runId }) => runId),

@@ -3,38 +3,43 @@ import type { Logger } from "../../log.ts";
 import { durabilityOf } from "../../runs/plan.ts";
 import type { RunRequest, RunResult } from "../../runs/request.ts";
 import { lostRun } from "../../runs/run-row.ts";
-import type { Durability, RunRow, SessionRow, Store } from "../../store/store.ts";
+import type { Durability, RunRow, Store } from "../../store/store.ts";
+import type { SessionRecords } from "../records.ts";
 
-export class RunRecorder {
+export class RunStore {
   readonly #store: Store;
+  readonly #records: SessionRecords;
   readonly #log: Logger;
   readonly #storing = new Set<Promise<void>>();
   /** Runs that the store has, and whose agent has not been told so. */
-  recorded: string[] = [];
+  acknowledged: string[] = [];
 
-  constructor(store: Store, log: Logger) {
+  constructor(store: Store, records: SessionRecords, log: Logger) {
     this.#store = store;
+    this.#records = records;
     this.#log = log;
   }
 
-  takeRecorded(): string[] {
-    const { recorded } = this;
-    this.recorded = [];
-    return recorded;
+  takeAcknowledged(): string[] {
+    const { acknowledged } = this;
+    this.acknowledged = [];
+    return acknowledged;
   }
 
   /** From here on a retry with the same key finds this run. */
-  async reserve(request: RunRequest, { runId }: RunRow, session: SessionRow): Promise<void> {
+  async reserve(request: RunRequest, { runId }: RunRow): Promise<void> {
     if (request.idempotency === null) return;
     const { key, requestHash } = request.idempotency;
-    const durable = durabilityOf(request, session) === "sync";
-    await this.#store.reserveAnswer(session.id, key, { requestHash, runId }, durable);
+    const durable = durabilityOf(request, this.#records.settings) === "sync";
+    await this.#records.write(() =>
+      this.#store.reserveAnswer(this.#records.id, key, { requestHash, runId }, durable),
+    );
   }
 
   /** Stores a moment later, so that the next run is on its way to the guest by then. */
-  async storeSoon(ended: RunResult, session: () => SessionRow, durability: Durability): Promise<RunResult> {
+  async storeSoon(ended: RunResult, durability: Durability): Promise<RunResult> {
     const storing = new Promise((resolve) => setImmediate(resolve)).then(() =>
-      this.store(ended, session(), durability === "sync"),
+      this.store(ended, durability === "sync"),
     );
     this.#storing.add(storing);
     try {
@@ -45,14 +50,14 @@ export class RunRecorder {
     }
   }
 
-  async store({ row }: RunResult, session: SessionRow, durable: boolean): Promise<void> {
-    await this.#store.finishRun(row, session, durable);
-    this.recorded.push(row.runId);
+  async store({ row }: RunResult, durable: boolean): Promise<void> {
+    await this.#records.finishRun(row, durable);
+    this.acknowledged.push(row.runId);
   }
 
   /** A run that never began, or whose result cannot be stored. */
-  abandon(row: RunRow, session: SessionRow): void {
-    this.#store.finishRun(lostRun(row), session).catch((error: unknown) => {
+  abandon(row: RunRow): void {
+    this.#records.finishRun(lostRun(row)).catch((error: unknown) => {
       this.#log.error({ err: error, run_id: row.runId }, "cannot record that a run was lost");
     });
   }

@@ -18,6 +18,14 @@ export class Admission {
     return this.#reason;
   }
 
+  /** Refuses everything from now on, since another server has the session. */
+  endForLoss(cause: Error): AppError {
+    this.#reason = new AppError("session_elsewhere", `Cannot go on in session '${this.#sessionId}'`, {
+      cause,
+    });
+    return this.#reason;
+  }
+
   endForShutdown(): void {
     this.#reason ??= shuttingDown();
   }

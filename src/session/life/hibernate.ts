@@ -1,129 +1,133 @@
 /**
  * What becomes of a live session's state when it is put to sleep or copied, in its turn between two runs: everything is
- * saved; its processes are imaged too when the saved state alone would lose something.
+ * saved; its processes are kept, too, when the saved state alone would lose something.
  */
-
 import { type Folder, leaveOutSecrets } from "../../live/folder.ts";
-import { copyImage, dropImage, fingerprintOf, flushImageOf, wantsImage } from "../../live/snapshots.ts";
+import type { SandboxHost } from "../../live/host.ts";
+import { copySnapshot, fingerprintOf, flushSnapshot, removeSnapshot } from "../../live/snapshots.ts";
 import { keepOf } from "../../live/state-budget.ts";
-import type { SessionRow } from "../../store/store.ts";
-import type { RunRecorder } from "../history/run-store.ts";
-import type { SessionDependencies } from "../session.ts";
+import type { Snapshot } from "../../store/places.ts";
+import type { Store } from "../../store/store.ts";
+import type { RunStore } from "../history/run-store.ts";
+import type { SessionRecords, SessionView } from "../records.ts";
 import type { SessionFolder } from "./session-folder.ts";
 import type { Tenancy } from "./tenancy.ts";
 
-/** Saves all and ends the sandbox; its image, if any, is on disk a little later. Rejects with `save_failed`, still live. */
-export async function fallAsleep(
-  row: SessionRow,
-  sandbox: Tenancy,
-  folder: SessionFolder,
-  recorder: RunRecorder,
-  deps: SessionDependencies,
-): Promise<{ flushed: Promise<void> }> {
-  const isSaved = await saveAll(row, sandbox, recorder, deps);
-  row.leftOut = [];
+/** The parts of a session that take part in its sleep. */
+export type Sleeper = {
+  records: SessionRecords;
+  sandbox: Tenancy;
+  folder: SessionFolder;
+  runs: RunStore;
+  host: SandboxHost;
+  store: Store;
+};
+
+/** Saves all and ends the sandbox; its snapshot, if any, is on disk a little later. Rejects with `save_failed`, still live. */
+export async function hibernate(sleeper: Sleeper): Promise<{ flushed: Promise<void> }> {
+  const { records, sandbox, folder, host } = sleeper;
+  const isSaved = await saveAll(sleeper);
+  records.progress.fallsAsleep();
   const leaveOut = async (from: Folder) => {
     const paths = await leaveOutSecrets(from);
-    row.leftOut.push(...paths); // twice when an image fails after the first time
+    records.progress.leftOut(paths); // twice when a snapshot fails after the first time
     return paths.length > 0;
   };
   const { current } = folder;
-  row.image =
-    isSaved && current !== null && wantsImage(deps.host, row, sandbox)
-      ? await sandbox.image(row, async (isDone) => {
-          const files = await fingerprintOf(current); // of most: they have nothing to leave out
-          await isDone;
-          return (await leaveOut(current)) ? fingerprintOf(current) : files;
-        })
+  const snapshot =
+    isSaved && current !== null && sandbox.wantsSnapshot
+      ? await snapshotOf(sleeper, current, leaveOut)
       : null;
   // Known before the sandbox goes: whoever is killed in between leaves either, and never both.
-  if (row.image !== null) await storeImage(row, sandbox, deps);
+  if (snapshot !== null) await storeSnapshot(sleeper, snapshot);
   await sandbox.end(new Error("its session sleeps"));
-  if (row.image === null && current !== null) await leaveOut(current);
-  row.hibernatedAt = new Date().toISOString();
-  await deps.store.updateSession(row);
-  const flushed = flushImageOf(deps.host, deps.store, row).catch((error: unknown) => {
-    deps.host.log.info({ err: error, session: row.id }, "an image did not come to the disk");
+  if (snapshot === null && current !== null) await leaveOut(current);
+  records.progress.sleeps();
+  await records.storeProgress();
+  const flushed = flush(sleeper, snapshot).catch((error: unknown) => {
+    host.log.info({ err: error, session: records.id }, "a snapshot did not come to the disk");
   });
   return { flushed };
 }
 
-/** A sandbox whose image cannot be stored has no line any more: its saved state is what there is. */
-async function storeImage(
-  row: SessionRow,
-  sandbox: Tenancy,
-  { host, store }: SessionDependencies,
-): Promise<void> {
-  const { image } = row;
+async function snapshotOf(
+  { records, sandbox }: Sleeper,
+  current: Folder,
+  leaveOut: (from: Folder) => Promise<boolean>,
+): Promise<Snapshot | null> {
+  const { snapshot, reason } = await sandbox.takeSnapshot(async (isDone) => {
+    const files = await fingerprintOf(current); // of most: they have nothing to leave out
+    await isDone;
+    return (await leaveOut(current)) ? fingerprintOf(current) : files;
+  });
+  if (reason !== null) records.progress.snapshotLost(reason);
+  return snapshot;
+}
+
+/** A sandbox whose snapshot cannot be stored has no line any more: its saved state is what there is. */
+async function storeSnapshot({ records, sandbox, host }: Sleeper, snapshot: Snapshot): Promise<void> {
   try {
-    await store.updateSession(row, true);
+    await records.putSnapshot(snapshot, true);
   } catch (error) {
-    row.image = null;
-    row.imageLost = "it could not be stored";
-    if (image !== null) await dropImage(host, image);
-    await sandbox.end(new Error("its image could not be stored"));
+    await records.putSnapshot(null).catch(() => undefined); // the store has none either
+    records.progress.snapshotLost("it could not be stored");
+    await removeSnapshot(host, snapshot);
+    await sandbox.end(new Error("its snapshot could not be stored"));
     throw error;
   }
 }
 
-/** Has `copy` made of the folder, all of its state saved; answers the row as the copy's begins. */
-export async function copyAwake(
-  row: SessionRow,
-  sandbox: Tenancy,
-  folder: SessionFolder,
-  recorder: RunRecorder,
-  deps: SessionDependencies,
-  copy: (source: Folder) => Promise<Folder>,
-): Promise<SessionRow> {
-  const isSaved = await saveAll(row, sandbox, recorder, deps);
+async function flush({ records, host }: Sleeper, snapshot: Snapshot | null): Promise<void> {
+  if (snapshot === null) return;
+  await flushSnapshot(host, snapshot);
+  const now = records.snapshot;
+  if (now?.name !== snapshot.name || now.isUsed) return; // used meanwhile
+  await records.putSnapshot({ ...now, unflushedBoot: null });
+}
+
+/** A copy of a session as it begins: its records, and the snapshot that is its own. */
+type Copy = { row: SessionView; snapshot: Snapshot | null };
+
+/** Has `copy` made of the folder, all of its state saved. */
+export async function copyAwake(sleeper: Sleeper, copy: (source: Folder) => Promise<Folder>): Promise<Copy> {
+  const { records, sandbox, folder, host } = sleeper;
+  const isSaved = await saveAll(sleeper);
   using held = await folder.hold();
   const { folder: source } = held;
-  if (source === null) return structuredClone(row);
-  if (isSaved && wantsImage(deps.host, row, sandbox))
-    return copyImaged(row, sandbox, deps, () => copy(source));
+  if (source === null) return { row: records.view, snapshot: null };
+  if (isSaved && sandbox.wantsSnapshot) return copyFrozen(sleeper, () => copy(source));
   const target = await copy(source);
-  const image = row.image && (await copyImage(deps.host, row.image, source, target));
-  return { ...structuredClone(row), image };
+  const { snapshot } = records;
+  return { row: records.view, snapshot: snapshot && (await copySnapshot(host, snapshot, source, target)) };
 }
 
 /** The files are copied while the processes that may be using them stand still. */
-async function copyImaged(
-  row: SessionRow,
-  sandbox: Tenancy,
-  { host }: SessionDependencies,
-  copy: () => Promise<Folder>,
-): Promise<SessionRow> {
+async function copyFrozen({ records, sandbox, host }: Sleeper, copy: () => Promise<Folder>): Promise<Copy> {
   let copying: Promise<Folder> | null = null;
-  const { imageLost } = row;
-  const image = await sandbox.image(row, async () => {
+  const { snapshot, reason } = await sandbox.takeSnapshot(async () => {
     copying = copy();
     return fingerprintOf(await copying);
   });
-  const lost = row.imageLost;
-  row.imageLost = imageLost; // what this one could not, the copy tells
   try {
-    await sandbox.goOn(row);
+    await sandbox.goOn();
     await (copying ?? copy());
-    return { ...structuredClone(row), image, imageLost: image === null ? lost : null };
+    return { row: { ...records.view, snapshotLost: reason }, snapshot };
   } catch (error) {
-    if (image !== null) await dropImage(host, image);
+    if (snapshot !== null) await removeSnapshot(host, snapshot);
     throw error;
   }
 }
 
 /** False when its line is gone: what was saved before is what there is. */
-async function saveAll(
-  row: SessionRow,
-  sandbox: Tenancy,
-  recorder: RunRecorder,
-  { host, store }: SessionDependencies,
-): Promise<boolean> {
+async function saveAll({ records, sandbox, runs, host, store }: Sleeper): Promise<boolean> {
   const { live } = sandbox;
   const isThere = live !== null && !live.channel.isLost;
   if (isThere) {
-    await live.channel.save(row.version, keepOf(row, host.config));
-    await store.saveListing(row.id, await live.channel.inspect());
+    const { version } = records.progress.now;
+    await live.channel.save(version, keepOf(records.settings, host.config));
+    const listing = await live.channel.inspect();
+    await records.write(() => store.saveListing(records.id, listing));
   }
-  await recorder.settled();
+  await runs.settled();
   return isThere;
 }

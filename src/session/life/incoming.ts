@@ -3,19 +3,19 @@
  * processes stand still, while they are imaged or copied, is waited for. However many come, they wait for one turn.
  */
 import type { Socket } from "node:net";
-import type { SessionRow } from "../../store/store.ts";
+import type { SessionRecords } from "../records.ts";
 import type { Tenancy } from "./tenancy.ts";
 
 export class Incoming {
-  readonly #row: SessionRow;
+  readonly #records: SessionRecords;
   readonly #sandbox: Tenancy;
   readonly #wake: () => Promise<void>;
   readonly #open = new Set<Socket>();
   #waking: Promise<void> | null = null;
 
-  /** `wake` takes a turn of the session, and has its processes there when it has an image of them. */
-  constructor(row: SessionRow, sandbox: Tenancy, wake: () => Promise<void>) {
-    this.#row = row;
+  /** `wake` takes a turn of the session, and has its processes there when it has a snapshot of them. */
+  constructor(records: SessionRecords, sandbox: Tenancy, wake: () => Promise<void>) {
+    this.#records = records;
     this.#sandbox = sandbox;
     this.#wake = wake;
   }
@@ -23,7 +23,7 @@ export class Incoming {
   /** Null when nothing listens on the port, or when the session sleeps without its processes. */
   async connect(port: number): Promise<Socket | null> {
     const { live } = this.#sandbox;
-    const isAway = live === null ? this.#row.image !== null : live.channel.isLost;
+    const isAway = live === null ? this.#records.snapshot !== null : live.channel.isLost;
     if (isAway) {
       this.#waking ??= this.#wake().finally(() => {
         this.#waking = null;
@@ -34,7 +34,7 @@ export class Incoming {
     if (connection === null) return null;
     this.#open.add(connection);
     connection.once("close", () => this.#open.delete(connection));
-    if (!this.#row.allowPublicAccess) connection.destroy(); // closed to others while this one was on its way
+    if (!this.#records.settings.allowPublicAccess) connection.destroy(); // closed to others while this one was on its way
     return connection;
   }
 

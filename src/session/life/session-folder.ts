@@ -13,7 +13,8 @@ import type { SandboxHost } from "../../live/host.ts";
 import { flush, isMovable, moveContent } from "../../live/move-folder.ts";
 import { createOwnedFolder, removeFolder } from "../../live/owned-folder.ts";
 import { BugError } from "../../protocol/errors.ts";
-import type { FolderPlace, SessionRow, Store } from "../../store/store.ts";
+import type { FolderPlace } from "../../store/places.ts";
+import type { SessionRecords } from "../records.ts";
 
 export type HeldFolder = Disposable & {
   /** Null before the session has one. */
@@ -25,22 +26,20 @@ export type HeldFolder = Disposable & {
 type Place = Pick<FolderPlace, "key" | "uid">;
 
 export class SessionFolder {
-  readonly #row: SessionRow;
+  readonly #records: SessionRecords;
   readonly #host: SandboxHost;
-  readonly #store: Store;
   readonly #moves = new SerialQueue();
   #holders = 0;
-  /** Whether all of an unfinished move has arrived: of one that an earlier server began that is not known. */
+  /** False while a move may be incomplete, including one that an earlier server began. */
   #hasArrived = false;
 
-  constructor(row: SessionRow, { host, store }: { host: SandboxHost; store: Store }) {
-    this.#row = row;
+  constructor(records: SessionRecords, host: SandboxHost) {
+    this.#records = records;
     this.#host = host;
-    this.#store = store;
   }
 
   get current(): Folder | null {
-    const { folder } = this.#row;
+    const { folder } = this.#records;
     return folder === null ? null : this.#at(folder);
   }
 
@@ -61,12 +60,12 @@ export class SessionFolder {
 
   /** Takes over a folder that was made for it. Rejects, and has none, when that cannot be stored. */
   async adopt(folder: Folder): Promise<void> {
-    await this.#put({ key: folder.key, uid: folder.uid }, false);
+    await this.#records.moveFolder({ key: folder.key, uid: folder.uid }, false);
   }
 
   /** The folder, to work in by its path; it stays there until it is let go. */
   async hold(): Promise<HeldFolder> {
-    if (!this.#hasArrived) await this.finishMove();
+    while (!this.#hasArrived) await this.finishMove();
     const folder = this.current;
     this.#holders += 1;
     let isHeld = true;
@@ -104,10 +103,10 @@ export class SessionFolder {
   }
 
   async #moveTo(target: Folder): Promise<void> {
-    const { folder: before } = this.#row;
+    const { folder: before } = this.#records;
     if (before === null || before.movedFrom !== undefined) throw new BugError("a folder cannot be moved now");
     const movedFrom = { key: before.key, uid: before.uid };
-    await this.#put({ key: target.key, uid: target.uid, movedFrom }, true);
+    await this.#records.moveFolder({ key: target.key, uid: target.uid, movedFrom }, true);
     moveContent(this.#at(movedFrom), target);
     this.#hasArrived = true;
   }
@@ -118,7 +117,7 @@ export class SessionFolder {
   }
 
   async #finishMove(): Promise<void> {
-    const place = this.#row.folder;
+    const place = this.#records.folder;
     if (place?.movedFrom === undefined) {
       this.#hasArrived = true;
       return;
@@ -129,19 +128,8 @@ export class SessionFolder {
     this.#hasArrived = true;
     await flush(to);
     await removeTree(from.root);
-    await this.#put({ key: to.key, uid: to.uid }, false);
+    await this.#records.moveFolder({ key: to.key, uid: to.uid }, false);
     await this.#host.uids.release(from.uid);
-  }
-
-  async #put(place: FolderPlace, durable: boolean): Promise<void> {
-    const before = this.#row.folder;
-    this.#row.folder = place;
-    try {
-      await this.#store.updateSession(this.#row, durable);
-    } catch (error) {
-      this.#row.folder = before;
-      throw error;
-    }
   }
 
   /** Removes it, and what a move may have left where it was. No process uses it any more. */
@@ -152,7 +140,7 @@ export class SessionFolder {
   }
 
   get #places(): Place[] {
-    const { folder } = this.#row;
+    const { folder } = this.#records;
     if (folder === null) return [];
     return folder.movedFrom === undefined ? [folder] : [folder, folder.movedFrom];
   }

@@ -12,7 +12,13 @@ import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import { defaultLimits } from "../../live/plan-sandbox.ts";
 import type { Lease, SandboxPool } from "../../live/pool.ts";
 import { AttachedServices } from "../../live/services.ts";
-import { dropImage, imageFolder, reasonAgainst, reasonInFiles, takeImage } from "../../live/snapshots.ts";
+import {
+  reasonAgainst,
+  reasonInFiles,
+  removeSnapshot,
+  snapshotFolder,
+  takeSnapshot,
+} from "../../live/snapshots.ts";
 import { keepOf } from "../../live/state-budget.ts";
 import type { EgressRecord } from "../../protocol/egress.ts";
 import { AppError, BugError, shortageError } from "../../protocol/errors.ts";
@@ -20,7 +26,8 @@ import type { SavedFrame, StreamName } from "../../protocol/guest.ts";
 import type { Language } from "../../protocol/language.ts";
 import type { Cgroup } from "../../sandbox/cgroup.ts";
 import type { Limits } from "../../sandbox/policy.ts";
-import type { ProcessImage, SessionRow, Store } from "../../store/store.ts";
+import type { Snapshot } from "../../store/places.ts";
+import type { SessionRecords } from "../records.ts";
 import type { SessionFolder } from "./session-folder.ts";
 import { move, type SessionState } from "./state.ts";
 
@@ -36,7 +43,7 @@ type SandboxEvents = {
   onEnd: () => void;
 };
 
-type Dependencies = { host: SandboxHost; store: Store; pool: SandboxPool; disk: DiskMonitor };
+type Dependencies = { host: SandboxHost; pool: SandboxPool; disk: DiskMonitor };
 
 const MIB = 1 << 20;
 /** Processes of a sandbox in which nothing of the program runs: bubblewrap, the agent, the kernel, and bash's own shell. */
@@ -46,7 +53,7 @@ const ownProcesses = ({ isResumed }: LiveSandbox, language: Language) =>
 export class Tenancy {
   readonly #deps: Dependencies;
   readonly #folder: SessionFolder;
-  readonly #language: Language;
+  readonly #records: SessionRecords;
   readonly #events: SandboxEvents;
   #state: SessionState = { kind: "cold" };
   readonly #egress: EgressService;
@@ -58,8 +65,8 @@ export class Tenancy {
   /** Threads of the program between runs, as last reported. */
   threads = 0;
 
-  constructor(language: Language, deps: Dependencies, folder: SessionFolder, events: SandboxEvents) {
-    this.#language = language;
+  constructor(records: SessionRecords, folder: SessionFolder, deps: Dependencies, events: SandboxEvents) {
+    this.#records = records;
     this.#deps = deps;
     this.#folder = folder;
     this.#events = events;
@@ -88,108 +95,134 @@ export class Tenancy {
   }
 
   /**
-   * A new sandbox with a folder of its own; for a session that has one, its processes as they were imaged, a warm sandbox
-   * to move into, or a new one on its folder.
+   * A new sandbox with a folder of its own; for a session that has one, its processes as they were kept, a warm sandbox to
+   * move into, or a new one on its folder.
    */
-  async start(row: SessionRow): Promise<LiveSandbox> {
-    const limits = limitsOf(row, this.#deps.host);
-    return this.#obtain(row, async () => {
-      if (this.#folder.current === null) return this.#deps.pool.take(row.language, limits);
+  async start(): Promise<LiveSandbox> {
+    return this.#obtain(async () => {
+      if (this.#folder.current === null) return this.#deps.pool.take(this.#language, this.#limits);
       await this.#folder.finishMove();
-      return (
-        (await this.#wakeImage(row, limits)) ??
-        (await this.#wakeWarm(row, limits)) ??
-        this.#wakeCold(row, limits)
-      );
+      return (await this.#resume()) ?? (await this.#wakeWarm()) ?? this.#wakeCold();
     });
   }
 
-  /** Null when there is no image, or it cannot be used: then it is gone, and the row says why. */
-  async #wakeImage(row: SessionRow, limits: Limits | null): Promise<Lease | null> {
-    const { host, pool } = this.#deps;
-    const { image } = row;
-    const folder = this.#folder.current;
-    if (image === null || folder === null) return null;
-    let reason = await reasonAgainst(host, image);
-    if (reason !== null) {
-      await this.dropImage(row, reason);
-      return null;
-    }
-    const admit = async () => {
-      reason = await reasonInFiles(image, folder);
-      if (reason !== null) throw new Error(reason);
-      await this.useImage(row);
+  get #language(): Language {
+    return this.#records.settings.language;
+  }
+
+  /** Null when they are the server's own. */
+  get #limits(): Limits | null {
+    const { memoryMib, cpuCount } = this.#records.settings;
+    if (memoryMib === null && cpuCount === null) return null;
+    const defaults = defaultLimits(this.#deps.host.config);
+    return {
+      ...defaults,
+      memoryBytes: memoryMib === null ? defaults.memoryBytes : memoryMib * MIB,
+      cpus: cpuCount ?? defaults.cpus,
     };
-    let lease: Lease;
-    try {
-      lease = await pool.resume({
-        folder,
-        limits: limits ?? defaultLimits(host.config),
-        snapshot: { ...image, folder: imageFolder(host, image) },
-        admit,
-      });
-    } catch (error) {
-      // There was no slot for it, or nothing of it was begun: it can be tried again.
-      if (error instanceof AppError) throw error;
-      const shortage = image.isUsed || row.image?.isUsed ? null : shortageError("wake the session", error);
-      if (shortage !== null) throw shortage;
-      await this.dropImage(row, reason ?? `it could not be restored: ${(error as Error).message}`);
+  }
+
+  /** Null when there is no snapshot, or it cannot be used: then it is gone, and the next run says why. */
+  async #resume(): Promise<Lease | null> {
+    const { host } = this.#deps;
+    const { snapshot } = this.#records;
+    const folder = this.#folder.current;
+    if (snapshot === null || folder === null) return null;
+    const reason = await reasonAgainst(host, snapshot);
+    const lease = reason === null ? await this.#tryResume(snapshot, folder) : reason;
+    if (typeof lease === "string") {
+      await this.dropSnapshot(lease);
       return null;
     }
     try {
-      await this.dropImage(row, null);
+      await this.dropSnapshot(null);
     } catch (error) {
       await lease.end(new Error("its session could not be stored"));
       throw error;
     }
-    if (image.uid !== folder.uid) lease.live.channel.reseed();
-    this.threads = image.threads;
+    if (snapshot.uid !== folder.uid) lease.live.channel.reseed();
+    this.threads = snapshot.threads;
     return lease;
   }
 
-  /** From now on, also after a loss of power, its image is not restored again. */
-  async useImage(row: SessionRow): Promise<void> {
-    if (row.image === null) return;
-    row.image = { ...row.image, isUsed: true };
-    await this.#deps.store.updateSession(row, true);
+  /** Answers why it cannot be used. Rejects when it can be tried again. */
+  async #tryResume(snapshot: Snapshot, folder: Folder): Promise<Lease | string> {
+    const { host, pool } = this.#deps;
+    let reason: string | null = null;
+    const admit = async () => {
+      reason = await reasonInFiles(snapshot, folder);
+      if (reason !== null) throw new Error(reason);
+      await this.useSnapshot();
+    };
+    try {
+      return await pool.resume({
+        folder,
+        limits: this.#limits ?? defaultLimits(host.config),
+        snapshot: { ...snapshot, folder: snapshotFolder(host, snapshot) },
+        admit,
+      });
+    } catch (error) {
+      if (error instanceof AppError) throw error; // there was no slot for it
+      const isUsed = snapshot.isUsed || this.#records.snapshot?.isUsed === true;
+      const shortage = isUsed ? null : shortageError("wake the session", error);
+      if (shortage !== null) throw shortage;
+      return reason ?? `it could not be restored: ${(error as Error).message}`;
+    }
   }
 
-  /** The session goes on without its image: because it was used, or for a reason that the next run tells. */
-  async dropImage(row: SessionRow, reason: string | null): Promise<void> {
-    const { host, store } = this.#deps;
-    const { image } = row;
-    if (image === null) return;
-    row.image = null;
-    row.imageLost = reason;
-    await store.updateSession(row);
-    dropImage(host, image).catch((error: unknown) =>
-      host.log.warn({ err: error }, "an image was not removed"),
+  /** From now on, also after a loss of power, its snapshot is not resumed again. */
+  async useSnapshot(): Promise<void> {
+    const { snapshot } = this.#records;
+    if (snapshot !== null) await this.#records.putSnapshot({ ...snapshot, isUsed: true }, true);
+  }
+
+  /** The session goes on without its snapshot: because it was used, or for a reason that the next run tells. */
+  async dropSnapshot(reason: string | null): Promise<void> {
+    const { host } = this.#deps;
+    const { snapshot } = this.#records;
+    if (snapshot === null) return;
+    this.#records.progress.snapshotLost(reason);
+    await this.#records.putSnapshot(null);
+    await this.#records.storeProgress();
+    removeSnapshot(host, snapshot).catch((error: unknown) =>
+      host.log.warn({ err: error }, "a snapshot was not removed"),
+    );
+  }
+
+  /** Whether its processes are to be kept: as it was asked, or because the saved state alone would lose something. */
+  get wantsSnapshot(): boolean {
+    const { imaging } = this.#records.settings;
+    if (this.#deps.host.imager === null || imaging === "never") return false;
+    return (
+      imaging === "always" || this.hasBackgroundWork || this.#records.progress.now.saved.notKept.length > 0
     );
   }
 
   /**
-   * Images its processes, which stand still from then on; for `prepareFiles` see takeImage(). Null, with the reason in the
-   * row, when that fails: the sandbox is of no more use then.
+   * Takes a snapshot of its processes, which stand still from then on; for `prepareFiles` see takeSnapshot(). Answers why, when
+   * that fails: the sandbox is of no more use then.
    */
-  async image(row: SessionRow, prepareFiles: Parameters<typeof takeImage>[4]): Promise<ProcessImage | null> {
+  async takeSnapshot(
+    prepareFiles: (isDone: Promise<unknown>) => Promise<string>,
+  ): Promise<{ snapshot: Snapshot; reason: null } | { snapshot: null; reason: string }> {
+    const { host } = this.#deps;
     const { live } = this.#held().lease;
-    const { threads, hasBackgroundWork } = this;
     const freeze = async () => {
       await this.#services?.freeze();
       await live.freeze();
     };
+    const version = this.#records.progress.now.saved.content;
     try {
-      const activity = { threads, hasBackgroundWork };
-      return await takeImage(this.#deps.host, row, { ...live, freeze }, activity, prepareFiles);
+      const options = { version, threads: this.threads, prepareFiles, freeze };
+      return { snapshot: await takeSnapshot(host, live, options), reason: null };
     } catch (error) {
-      this.#deps.host.log.info({ err: error, session: row.id }, "a session could not be imaged");
-      row.imageLost = `it could not be made: ${(error as Error).message}`;
-      return null;
+      host.log.info({ err: error, session: this.#records.id }, "a snapshot could not be taken");
+      return { snapshot: null, reason: `it could not be made: ${(error as Error).message}` };
     }
   }
 
   /** Has a sandbox that stood still go on; rejects, with nothing of it left, when it does not. One that did not goes on. */
-  async goOn(row: SessionRow): Promise<void> {
+  async goOn(): Promise<void> {
     const { lease } = this.#held();
     const { sandbox, folder, channel } = lease.live;
     if (sandbox.cgroup === null) throw new BugError("a sandbox without a cgroup stands still");
@@ -197,43 +230,43 @@ export class Tenancy {
       lease.live = await adoptSandbox(this.#deps.host, folder, sandbox.cgroup);
       this.#listen(lease.live);
     }
-    this.#allow(row);
+    this.#allow();
     await this.#services?.thaw(lease.live);
   }
 
-  async #wakeCold(row: SessionRow, limits: Limits | null): Promise<Lease> {
+  async #wakeCold(): Promise<Lease> {
     await this.#folder.finishMove();
     const folder = this.#folder.current;
     if (folder === null) throw new BugError("a session without a folder is woken");
-    return this.#deps.pool.wake(folder, row.language, limits);
+    return this.#deps.pool.wake(folder, this.#language, this.#limits);
   }
 
   /** Null when that cannot be done now. */
-  async #wakeWarm(row: SessionRow, limits: Limits | null): Promise<Lease | null> {
+  async #wakeWarm(): Promise<Lease | null> {
     if (!this.#folder.isMovable) return null;
-    const lease = await this.#deps.pool.takeWarm(row.language, limits);
+    const lease = await this.#deps.pool.takeWarm(this.#language, this.#limits);
     if (lease === null) return null;
     const { live } = lease;
     try {
       if (this.#folder.isHeld) throw new Error("somebody works in its folder");
       await this.#folder.moveTo(live.folder);
-      live.hello = await live.channel.restore();
+      live.hello = await live.channel.moveIn();
     } catch (error) {
       const { log } = this.#deps.host;
-      log.info({ err: error, session: row.id }, "a session could not wake in a warm sandbox");
+      log.info({ err: error, session: this.#records.id }, "a session could not wake in a warm sandbox");
       const reason = new Error("a session could not move into it");
-      await (row.folder?.key === live.folder.key ? lease.end(reason) : lease.destroy(reason));
+      await (this.#records.folder?.key === live.folder.key ? lease.end(reason) : lease.destroy(reason));
       return null;
     }
     this.#folder.finishMove().catch((error: unknown) => {
-      this.#deps.host.log.warn({ err: error, session: row.id }, "a move is not at its end yet");
+      this.#deps.host.log.warn({ err: error, session: this.#records.id }, "a move is not at its end yet");
     });
     return lease;
   }
 
   /** The sandbox that an earlier server has left on the session's folder. */
-  async adopt(row: SessionRow, folder: Folder, cgroup: Cgroup): Promise<LiveSandbox> {
-    return this.#obtain(row, () => this.#deps.pool.adopt(folder, cgroup));
+  async adopt(folder: Folder, cgroup: Cgroup): Promise<LiveSandbox> {
+    return this.#obtain(() => this.#deps.pool.adopt(folder, cgroup));
   }
 
   beginRun(runId: string): LiveSandbox {
@@ -252,20 +285,20 @@ export class Tenancy {
   }
 
   /** Takes over changed settings, at once. */
-  update(row: SessionRow): void {
-    const limits = limitsOf(row, this.#deps.host);
+  update(): void {
+    const limits = this.#limits;
     if (limits !== null) this.live?.setLimits(limits);
-    this.#allow(row);
+    this.#allow();
   }
 
   /** While a session is set up, it reaches what packages come from, whatever its programs may reach later. */
-  openForSetup(row: SessionRow, isOpen: boolean): void {
+  openForSetup(isOpen: boolean): void {
     this.#isSettingUp = isOpen;
-    this.#allow(row);
+    this.#allow();
   }
 
-  #allow({ allowInternetAccess }: SessionRow): void {
-    this.#egress.allow(this.#isSettingUp || allowInternetAccess);
+  #allow(): void {
+    this.#egress.allow(this.#isSettingUp || this.#records.settings.allowInternetAccess);
   }
 
   /** Ends it, if there is one; resolves when nothing of it is left but the session's folder. */
@@ -291,12 +324,12 @@ export class Tenancy {
     throw new Error(`a session that is '${this.#state.kind}' has no sandbox`);
   }
 
-  async #obtain(row: SessionRow, work: () => Promise<Lease>): Promise<LiveSandbox> {
+  async #obtain(work: () => Promise<Lease>): Promise<LiveSandbox> {
     this.#state = move(this.#state, { kind: "starting" });
     this.threads = 0;
     try {
       const lease = await work();
-      await this.#serve(row, lease);
+      await this.#serve(lease);
       this.#listen(lease.live);
       this.#state = move(this.#state, { kind: "idle", lease });
       return lease.live;
@@ -307,10 +340,10 @@ export class Tenancy {
   }
 
   /** Attaches what serves it; ends it when that cannot be done. */
-  async #serve(row: SessionRow, lease: Lease): Promise<void> {
-    this.#allow(row);
+  async #serve(lease: Lease): Promise<void> {
+    this.#allow();
     const { disk, host } = this.#deps;
-    const { bytes } = keepOf(row, host.config);
+    const { bytes } = keepOf(this.#records.settings, host.config);
     const onExceeded = (live: LiveSandbox, message: string, isNew: boolean) =>
       this.#onDiskExceeded(live, message, isNew);
     try {
@@ -318,7 +351,7 @@ export class Tenancy {
       this.#services = await AttachedServices.attach(lease.live, services);
     } catch (cause) {
       const reason = new Error("it could not be served", { cause });
-      await (row.folder === null ? lease.destroy(reason) : lease.end(reason));
+      await (this.#records.folder === null ? lease.destroy(reason) : lease.end(reason));
       throw cause;
     }
   }
@@ -354,14 +387,4 @@ export class Tenancy {
     this.#lost = live;
     this.#events.onLost(reason, live);
   }
-}
-
-function limitsOf({ memoryMib, cpuCount }: SessionRow, host: SandboxHost): Limits | null {
-  if (memoryMib === null && cpuCount === null) return null;
-  const defaults = defaultLimits(host.config);
-  return {
-    ...defaults,
-    memoryBytes: memoryMib === null ? defaults.memoryBytes : memoryMib * MIB,
-    cpus: cpuCount ?? defaults.cpus,
-  };
 }

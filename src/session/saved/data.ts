@@ -43,14 +43,13 @@ function isObject(value: unknown): value is JsonObject {
 
 /** What the agent was last told that .session_data.json must hold. */
 export class ToldData {
-  #told: string | null = null;
+  #told: JsonObject | null = null;
 
-  /** The data as it must be told now; null when the agent knows it. */
+  /** The data as it must be told now; null when the agent knows it. What has not changed is the same object. */
   next(data: JsonObject): string | null {
-    const encoded = encodeData(data);
-    const isKnown = this.#told === encoded;
-    this.#told = encoded;
-    return isKnown ? null : encoded;
+    if (this.#told === data) return null;
+    this.#told = data;
+    return encodeData(data);
   }
 
   /** Another agent knows nothing. */

@@ -1,10 +1,10 @@
 /**
- * What the server knows of a session's saved variables, from what its agent reports. Pure: each function changes the row
- * that it is given.
+ * What the server knows of a session's saved variables, from what its agent reports. Each function changes the
+ * record that it is given, and nothing else.
  */
 import type { EndFrame, RestoredState, SavedFrame } from "../../protocol/guest.ts";
 import type { Outcome } from "../../protocol/outcome.ts";
-import type { SavedState, SessionRow } from "../../store/store.ts";
+import type { SavedState } from "../../store/store.ts";
 
 const UNSAVED = "The server's last sandbox for it ended before its state was saved";
 
@@ -46,11 +46,10 @@ export function noteLost(state: SavedState, outcome: Outcome): void {
 }
 
 /** What a kernel is known by, and what became of the one before it. Of a run that is heard again, nothing is known. */
-type Known = { epoch: number | null; lossReason: string | null };
+export type Known = { epoch: number | null; lossReason: string | null };
 
 /** After a run: its kernel may have been replaced, in the run or before it. */
-export function noteEnd(row: SessionRow, end: EndFrame, outcome: Outcome, known: Known): void {
-  const { saved } = row;
+export function noteEnd(saved: SavedState, end: EndFrame, outcome: Outcome, known: Known): void {
   const isReplay = known.epoch === null;
   if (isReplay ? end.restored !== null : end.epoch !== known.epoch) {
     const version = end.restored?.version ?? 0;

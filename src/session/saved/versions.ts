@@ -3,15 +3,15 @@
 import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import { AppError } from "../../protocol/errors.ts";
 import type { Keep, StateListing } from "../../protocol/guest.ts";
-import type { SessionRow, Store } from "../../store/store.ts";
-import { noteRestored } from "./saved-state.ts";
+import type { Store } from "../../store/store.ts";
+import type { SessionRecords, SessionView } from "../records.ts";
 
 const NOTHING: StateListing = { variables: [], versions: [], not_kept: [] };
 
 /** What is saved, without waking anybody: null when only an agent can tell. */
 export async function findListing(
   live: LiveSandbox | null,
-  row: SessionRow,
+  row: SessionView,
   store: Store,
 ): Promise<StateListing | null> {
   if (live !== null && !live.channel.isLost) {
@@ -27,23 +27,26 @@ export async function findListing(
 }
 
 /**
- * Makes a kept version current, under a new number, in the session's turn. Changes the row; answers the epoch of the
- * kernel that holds it. Rejects with `version_not_kept`.
+ * Makes a kept version current, under a new number, in the session's turn. Answers the epoch of the kernel that holds it.
+ * Rejects with `version_not_kept`.
  */
 export async function rollBack(
   live: LiveSandbox,
-  row: SessionRow,
+  records: SessionRecords,
   version: number,
   keep: Keep,
 ): Promise<number> {
+  const { saved, version: newest } = records.progress.now;
   // The state of a run is written after its answer: what is not there yet is waited for.
-  if (version > row.saved.savedVersion && version <= row.version && row.durability !== "none")
-    await live.channel.save(row.version, keep);
-  const to = row.version + 1;
+  if (version > saved.savedVersion && version <= newest && records.settings.durability !== "none")
+    await live.channel.save(newest, keep);
+  const to = newest + 1;
   const { error, epoch, restored } = await live.channel.rollback(version, to);
   if (error !== null)
-    throw new AppError("version_not_kept", `Cannot roll '${row.id}' back to version ${version}: ${error}`);
-  row.version = to;
-  noteRestored(row.saved, restored, null);
+    throw new AppError(
+      "version_not_kept",
+      `Cannot roll '${records.id}' back to version ${version}: ${error}`,
+    );
+  records.progress.wentBack(to, restored);
   return epoch;
 }

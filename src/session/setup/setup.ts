@@ -8,12 +8,13 @@ import { keepOf } from "../../live/state-budget.ts";
 import { AppError } from "../../protocol/errors.ts";
 import { execute } from "../../runs/execute.ts";
 import { OutputLog } from "../../runs/output-log.ts";
-import type { SessionRow, SetupResult, SetupRow, SetupStatus, Store } from "../../store/store.ts";
+import type { SetupResult, SetupRow, SetupStatus } from "../../store/store.ts";
 import type { Admission } from "../life/admission.ts";
 import type { Tenancy } from "../life/tenancy.ts";
+import type { SessionRecords } from "../records.ts";
 import { planSetup, type SetupStep } from "./steps.ts";
 
-type Dependencies = { host: SandboxHost; store: Store };
+type Dependencies = { host: SandboxHost };
 
 const STEP_TIMEOUT_MS = 300_000;
 const MAX_PROGRESS_LINES = 200;
@@ -25,20 +26,20 @@ type StepEnd = { failure: string | null; stdout: string; stderr: string };
 
 export class Setup {
   readonly #deps: Dependencies;
-  readonly #row: SessionRow;
+  readonly #records: SessionRecords;
   readonly #sandbox: Tenancy;
   #progress: string[] = [];
   #isCancelled = false;
 
-  constructor(row: SessionRow, sandbox: Tenancy, deps: Dependencies) {
-    this.#row = row;
+  constructor(records: SessionRecords, sandbox: Tenancy, deps: Dependencies) {
+    this.#records = records;
     this.#sandbox = sandbox;
     this.#deps = deps;
   }
 
   /** Whether it is still to be done, or being done. */
   get isOpen(): boolean {
-    return this.#row.setup?.status === "pending" || this.#row.setup?.status === "running";
+    return this.#records.setup?.status === "pending" || this.#records.setup?.status === "running";
   }
 
   /** The newest lines that its steps have printed. */
@@ -48,7 +49,7 @@ export class Setup {
 
   refuseIfOpen(): void {
     if (!this.isOpen) return;
-    throw new AppError("setup_in_progress", `Cannot run in '${this.#row.id}' yet: its setup goes on`);
+    throw new AppError("setup_in_progress", `Cannot run in '${this.#records.id}' yet: its setup goes on`);
   }
 
   /** Ends it, and what of it runs now. False when there is none to end. */
@@ -63,15 +64,15 @@ export class Setup {
   /** In the session's turn. Rejects when the session is being ended, and stays open then. */
   async run(admission: Admission, makeLive: () => Promise<unknown>): Promise<void> {
     admission.check();
-    const { setup } = this.#row;
+    const { setup } = this.#records;
     if (setup === null || !this.isOpen) return;
     const startedAt = performance.now();
     const result = emptyResult();
-    await this.#note(setup, "running");
+    await this.#note(setup, "running", null);
     try {
       await makeLive();
       admission.check();
-      this.#sandbox.openForSetup(this.#row, true);
+      this.#sandbox.openForSetup(true);
       for (const step of planSetup(setup.request)) {
         admission.check();
         const end = this.#isCancelled ? CANCELLED : await this.#step(step);
@@ -81,8 +82,8 @@ export class Setup {
         }
         result[step.adds.list].push(...step.adds.items);
       }
-      setup.result = { ...result, success: true, duration_ms: Math.round(performance.now() - startedAt) };
-      await this.#note(setup, this.#isCancelled ? "cancelled" : "completed");
+      const done = { ...result, success: true, duration_ms: Math.round(performance.now() - startedAt) };
+      await this.#note(setup, this.#isCancelled ? "cancelled" : "completed", done);
     } catch (error) {
       const isLost = this.#sandbox.live?.channel.isLost === true;
       if (isLost) await this.#sandbox.end(new Error("it was lost in a setup"));
@@ -90,7 +91,7 @@ export class Setup {
       const failure = error instanceof Error ? error.message : String(error);
       await this.#fail(setup, result, { failure, stdout: "", stderr: "" }, startedAt);
     } finally {
-      this.#sandbox.openForSetup(this.#row, false);
+      this.#sandbox.openForSetup(false);
     }
   }
 
@@ -110,8 +111,8 @@ export class Setup {
           timeoutMs: STEP_TIMEOUT_MS,
           outputBytes: this.#deps.host.config.outputBytes,
           env: step.env,
-          version: this.#row.version,
-          keep: keepOf(this.#row, this.#deps.host.config),
+          version: this.#records.progress.now.version,
+          keep: keepOf(this.#records.settings, this.#deps.host.config),
           shell: true,
           onOutput: (stream, chunk) => {
             log.append(stream, chunk);
@@ -132,7 +133,7 @@ export class Setup {
   }
 
   async #fail(setup: SetupRow, result: SetupResult, end: StepEnd, startedAt: number): Promise<void> {
-    setup.result = {
+    const failed = {
       ...result,
       success: false,
       duration_ms: Math.round(performance.now() - startedAt),
@@ -140,12 +141,11 @@ export class Setup {
       stdout: end.stdout.slice(-MAX_TAIL),
       stderr: end.stderr.slice(-MAX_TAIL),
     };
-    await this.#note(setup, this.#isCancelled ? "cancelled" : "failed");
+    await this.#note(setup, this.#isCancelled ? "cancelled" : "failed", failed);
   }
 
-  async #note(setup: SetupRow, status: SetupStatus): Promise<void> {
-    setup.status = status;
-    await this.#deps.store.updateSession(this.#row);
+  async #note({ request }: SetupRow, status: SetupStatus, result: SetupResult | null): Promise<void> {
+    await this.#records.storeSetup({ request, status, result });
   }
 
   #say(line: string): void {

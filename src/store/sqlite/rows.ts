@@ -1,5 +1,17 @@
 /** Rows of the database, and what they stand for. Pure. */
-import type { JsonObject, Page, RunRow, RunSummary, SessionRow } from "../store.ts";
+import type { FolderPlace, SessionPlace, Snapshot } from "../places.ts";
+import type {
+  JsonObject,
+  Page,
+  RunRow,
+  RunSummary,
+  SessionProgress,
+  SessionRow,
+  SessionSettings,
+  SessionSummary,
+  SetupRow,
+  StoredCode,
+} from "../store.ts";
 
 type Row = Record<string, unknown>;
 
@@ -20,30 +32,39 @@ export function page<T>(rows: Row[], limit: number, key: string, parse: (row: Ro
   };
 }
 
-export function parseSession(row: Row): SessionRow {
-  return { ...ADDED_SETTINGS, ...(JSON.parse(String(row.row)) as SessionRow) };
+const parse = <T>(text: unknown): T => JSON.parse(String(text)) as T;
+const parseOr = <T>(text: unknown, none: T): T => (text === null ? none : parse<T>(text));
+
+export const parseSummary = (row: Row): SessionSummary => ({
+  ...parse<SessionSettings>(row.settings),
+  ...parse<SessionProgress>(row.progress),
+});
+
+export const parseSession = (row: Row): SessionRow => ({
+  ...parseSummary(row),
+  data: parseOr<JsonObject>(row.data, {}),
+  code: parseOr<StoredCode | null>(row.code, null),
+  setup: parseOr<SetupRow | null>(row.setup, null),
+});
+
+/** The parts of a session as they are stored. */
+export function encodeParts(row: SessionRow): { settings: string; progress: string } {
+  const { data: _data, code: _code, setup: _setup, ...summary } = row;
+  const { lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt, ...settings } = summary;
+  const progress = { lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt };
+  return { settings: JSON.stringify(settings), progress: JSON.stringify(progress) };
 }
 
-/** What rows of an earlier version of the server do not have. */
-const ADDED_SETTINGS: Pick<
-  SessionRow,
-  "durability" | "saved" | "code" | "setup" | "leftOut" | "imaging" | "image" | "imageLost" | "hibernatedAt"
-> = {
-  imaging: "auto",
-  image: null,
-  imageLost: null,
-  durability: "async",
-  saved: { content: 0, savedVersion: 0, bytes: 0, notKept: [], failure: null, rolledBack: null },
-  code: null,
-  setup: null,
-  leftOut: [],
-  hibernatedAt: null,
-};
+export function parsePlace(row: Row): SessionPlace {
+  const folder = parseFolder(row);
+  return { folder, snapshot: parseOr<Snapshot | null>(row.snapshot, null) };
+}
 
-export type SessionColumns = [string | null, number | null, number, string, string];
-
-export function columnsOf(row: SessionRow): SessionColumns {
-  return [row.folder?.key ?? null, row.folder?.uid ?? null, row.version, JSON.stringify(row), row.id];
+export function parseFolder(row: Row): FolderPlace | null {
+  if (row.folder_key === null) return null;
+  const place = { key: String(row.folder_key), uid: Number(row.folder_uid) };
+  if (row.moved_from_key === null) return place;
+  return { ...place, movedFrom: { key: String(row.moved_from_key), uid: Number(row.moved_from_uid) } };
 }
 
 export function parseRun(row: Row): RunRow {

@@ -1,5 +1,8 @@
+import type { DatabaseSync } from "node:sqlite";
+import { takeApart } from "./take-apart.ts";
+
 /** Each entry brings the database from version N to N + 1; entries are never changed once released. */
-export const MIGRATIONS: readonly string[] = [
+export const MIGRATIONS: readonly (string | ((database: DatabaseSync) => void))[] = [
   `
   CREATE TABLE sessions (
     ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -89,4 +92,28 @@ export const MIGRATIONS: readonly string[] = [
   CREATE UNIQUE INDEX runs_by_id ON runs (run_id);
   CREATE INDEX open_runs ON runs (state) WHERE state = 'queued';
   `,
+  // What is written together lies together: the end of a run costs the same however much code and data a session has.
+  `
+  ALTER TABLE sessions RENAME TO old_sessions;
+  CREATE TABLE sessions (
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    settings TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE session_progress (session_id TEXT PRIMARY KEY, progress TEXT NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE session_data (session_id TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT;
+  CREATE TABLE session_code (session_id TEXT PRIMARY KEY, code TEXT NOT NULL) STRICT;
+  CREATE TABLE session_setup (session_id TEXT PRIMARY KEY, setup TEXT NOT NULL, is_open INTEGER NOT NULL) STRICT;
+  CREATE INDEX open_setups ON session_setup (session_id) WHERE is_open = 1;
+  CREATE TABLE places (
+    session_id TEXT PRIMARY KEY,
+    folder_key TEXT,
+    folder_uid INTEGER,
+    moved_from_key TEXT,
+    moved_from_uid INTEGER,
+    snapshot_name TEXT,
+    snapshot TEXT
+  ) STRICT, WITHOUT ROWID;
+  `,
+  takeApart,
 ];

@@ -1,0 +1,208 @@
+/**
+ * A session with its sandbox: woken when it is needed, asked what it has, given programs to run. All of it happens in the
+ * session's turn, but for the news of what was lost.
+ */
+import type { GuestEnd } from "../../guest/channel.ts";
+import type { Folder } from "../../live/folder.ts";
+import type { LiveSandbox } from "../../live/live-sandbox.ts";
+import { removeFolder } from "../../live/owned-folder.ts";
+import { keepOf } from "../../live/state-budget.ts";
+import type { StreamName } from "../../protocol/guest.ts";
+import type { Outcome } from "../../protocol/outcome.ts";
+import { type Execution, execute, judge } from "../../runs/execute.ts";
+import type { OutputLog } from "../../runs/output-log.ts";
+import { planProgram } from "../../runs/plan.ts";
+import { MAX_TIMEOUT_MS, type RunRequest, type RunResult, refuseIfGone } from "../../runs/request.ts";
+import { endedRun } from "../../runs/run-row.ts";
+import type { Cgroup } from "../../sandbox/cgroup.ts";
+import type { RunRow } from "../../store/store.ts";
+import type { CurrentRuns } from "../history/current-runs.ts";
+import type { OpenRuns } from "../history/open-runs.ts";
+import { parseData, ToldData } from "../saved/data.ts";
+import { rollBack } from "../saved/versions.ts";
+import type { Admission } from "./admission.ts";
+import type { Sleeper } from "./hibernate.ts";
+
+type Parts = Sleeper & { admission: Admission; open: OpenRuns; current: CurrentRuns };
+
+type HeardExecution = { end: GuestEnd; outcome: Outcome; elapsedUs: number };
+
+export class LiveSession {
+  readonly #parts: Parts;
+  readonly #toldData = new ToldData();
+  /** Of the kernel that holds the variables. */
+  #epoch = 0;
+  /** What became of the last kernel, until that was told. */
+  #lossReason: string | null = null;
+  #nextNumber: number;
+
+  /** `lastNumber` is that of the session's last recorded run, 0 when there is none. */
+  constructor(parts: Parts, lastNumber: number) {
+    this.#parts = parts;
+    this.#nextNumber = Math.max(lastNumber, parts.records.progress.now.version) + 1;
+  }
+
+  /** Whether something was lost that no answer has told yet. */
+  get hasUntoldLoss(): boolean {
+    return this.#lossReason !== null;
+  }
+
+  /** Of the next run. */
+  takeNumber(): number {
+    return this.#nextNumber++;
+  }
+
+  /** The sandbox was lost between runs. */
+  noteLoss(reason: string): void {
+    this.#lossReason ??= reason;
+  }
+
+  /** The kernel ended between runs, and was replaced. */
+  noteKernel(epoch: number, description: string): void {
+    this.#epoch = epoch;
+    this.noteLoss(`The interpreter ended between runs (${description})`);
+  }
+
+  /** Its sandbox: the one that it has, or one in which it is woken now. */
+  async ensure(): Promise<LiveSandbox> {
+    const { sandbox, records, host } = this.#parts;
+    const { live } = sandbox;
+    if (live !== null) {
+      if (!live.channel.isLost) return live;
+      this.noteLoss("The sandbox ended between runs");
+      await this.end("its agent is gone");
+    }
+    const started = await sandbox.start();
+    try {
+      if (records.folder === null) await this.#adoptFolder(started.folder);
+    } catch (error) {
+      await sandbox.end(new Error("its session could not be stored"));
+      await removeFolder(host, started.folder);
+      throw error;
+    }
+    await this.#greet(started, started.isResumed);
+    return started;
+  }
+
+  /** Its processes, where they were kept. */
+  async resume(): Promise<void> {
+    this.#parts.admission.check();
+    if (this.#parts.records.snapshot !== null) await this.ensure();
+  }
+
+  /** Takes over the sandbox that an earlier server left on the session's folder. */
+  async adopt(folder: Folder, cgroup: Cgroup): Promise<void> {
+    await this.#greet(await this.#parts.sandbox.adopt(folder, cgroup), true);
+  }
+
+  async rollBack(version: number): Promise<void> {
+    const { records, host } = this.#parts;
+    const keep = keepOf(records.settings, host.config);
+    this.#epoch = await rollBack(await this.ensure(), records, version, keep);
+    await records.storeProgress();
+  }
+
+  async end(reason: string): Promise<void> {
+    const { sandbox } = this.#parts;
+    if (sandbox.state.kind === "idle") await sandbox.end(new Error(reason));
+  }
+
+  /** Runs one program to its end. Rejects when it could not begin. */
+  async run(request: RunRequest, row: RunRow, log: OutputLog): Promise<RunResult> {
+    const { admission, records, sandbox, runs, host } = this.#parts;
+    admission.check();
+    refuseIfGone(request);
+    const live = await this.ensure();
+    admission.check(); // asked to end while the sandbox was being started
+    await runs.reserve(request, row);
+    sandbox.beginRun(row.runId);
+    const program = {
+      ...planProgram(request, row, records.view, host.config),
+      data: this.#toldData.next(records.data),
+      recorded: runs.takeAcknowledged(),
+      onOutput: (stream: StreamName, chunk: Buffer) => log.append(stream, chunk),
+    };
+    const execution = await execute(live, program, { overDiskQuota: () => sandbox.overQuota });
+    if (execution.lost === null) {
+      sandbox.endRun();
+      return this.#ended(row, log, execution, false);
+    }
+    host.log.info({ err: execution.lost, run_id: row.runId }, "a sandbox was lost in a run");
+    await sandbox.end(execution.lost);
+    admission.check();
+    records.progress.lost(execution.outcome);
+    return this.#conclude(row, log, execution);
+  }
+
+  /** `isReplay`: an earlier server began it, and its agent tells it again. */
+  #ended(row: RunRow, log: OutputLog, execution: HeardExecution, isReplay: boolean): RunResult {
+    const { end, outcome } = execution;
+    const { records } = this.#parts;
+    const epoch = isReplay ? null : this.#epoch;
+    records.progress.heard(end.frame, outcome, { epoch, lossReason: this.#lossReason });
+    if (!isReplay) this.#epoch = end.frame.epoch;
+    this.#lossReason = null;
+    const data = end.data === null ? null : parseData(end.data);
+    if (data !== null) records.replaceData(data);
+    return this.#conclude(row, log, execution);
+  }
+
+  #conclude(
+    row: RunRow,
+    log: OutputLog,
+    execution: Pick<Execution, "end" | "outcome" | "elapsedUs">,
+  ): RunResult {
+    log.close();
+    this.#mergeData(row);
+    const { progress, settings, data } = this.#parts.records;
+    progress.runEnded(execution.end, settings.persistent);
+    const output = log.events;
+    const ended = { ...execution, output, state: progress.report, endedAt: progress.now.lastRunAt };
+    progress.told();
+    return { row: endedRun(row, ended), log, data };
+  }
+
+  #mergeData({ updateData }: RunRow): void {
+    const { records } = this.#parts;
+    if (updateData !== null) records.replaceData({ ...records.data, ...updateData });
+  }
+
+  async #adoptFolder(folder: Folder): Promise<void> {
+    this.#parts.admission.check();
+    await this.#parts.folder.adopt(folder);
+  }
+
+  /** Takes in what a sandbox says when it is there: what of the variables it has, and how open runs have ended. */
+  async #greet(live: LiveSandbox, adopted: boolean): Promise<void> {
+    const { restored, epoch, version } = live.hello;
+    const { progress } = this.#parts.records;
+    this.#epoch = epoch;
+    this.#toldData.forget();
+    progress.woke();
+    if (!adopted || restored !== null) progress.restored(restored, this.#lossReason);
+    this.#lossReason = null;
+    try {
+      await this.#settleOpen(live);
+    } catch (error) {
+      await this.#parts.sandbox.end(new Error("a run that it had could not be heard again"));
+      throw error;
+    }
+    progress.reached(version);
+    this.#nextNumber = Math.max(this.#nextNumber, progress.now.version + 1);
+  }
+
+  async #settleOpen(live: LiveSandbox): Promise<void> {
+    const { open, runs, current, sandbox } = this.#parts;
+    await open.settle(live, {
+      acknowledge: (runId) => runs.acknowledged.push(runId),
+      follow: (run) => current.follow(run),
+      begin: (runId) => void sandbox.beginRun(runId),
+      ended: (row, log, end) => {
+        sandbox.endRun();
+        const outcome = judge(live, end, MAX_TIMEOUT_MS, sandbox.overQuota);
+        return this.#ended(row, log, { end, outcome, elapsedUs: end.frame.elapsed_us }, true);
+      },
+      saved: (row) => this.#mergeData(row),
+    });
+  }
+}

@@ -1,0 +1,123 @@
+/** Runs as records, and the answers that were given under keys. */
+import type { RunRow, Store } from "../store.ts";
+import type { Database } from "./database.ts";
+import { encodeSummary, page, parseRun } from "./rows.ts";
+import { writeData, writeProgress } from "./sessions.ts";
+
+type RunMethods = Pick<
+  Store,
+  | "insertRun"
+  | "finishRun"
+  | "appendLateOutput"
+  | "findRun"
+  | "lastRunNumber"
+  | "listRuns"
+  | "forgetRun"
+  | "listOpenRuns"
+  | "findAnswer"
+  | "reserveAnswer"
+  | "recordAnswer"
+>;
+
+const ANSWER_LIFETIME_MS = 24 * 3_600_000;
+/** Old records are removed with every so-manieth run of a session. */
+const SWEEP_EVERY = 64;
+
+const INSERT = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output,
+  update_data) VALUES (?, ?, ?, ?, ?, NULL, NULL, '[]', '', ?)`;
+// The run may be unknown here: its insert waits still, or has died with an earlier server.
+const FINISH = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT (run_id) DO UPDATE
+  SET state = excluded.state, ended_at = excluded.ended_at, summary = excluded.summary, output = excluded.output,
+  update_data = NULL`;
+const LIST = `SELECT run_id, session_id, number, state, created_at, ended_at, summary, '[]' AS output, late_output, update_data
+  FROM runs WHERE session_id = ? AND number < ? ORDER BY number DESC LIMIT ?`;
+
+export function runTables(database: Database, keepRuns: number): RunMethods {
+  const insert = (...values: [string, string, number, string, string, string | null]) => {
+    database.sql(INSERT).run(...values);
+  };
+  const sweep = ({ sessionId, number }: RunRow) => {
+    if (number % SWEEP_EVERY !== 0) return;
+    database.sql("DELETE FROM runs WHERE session_id = ? AND number <= ?").run(sessionId, number - keepRuns);
+  };
+  return {
+    insertRun: async ({ runId, sessionId, number, state, createdAt, updateData }) => {
+      const update = updateData === null ? null : JSON.stringify(updateData);
+      database.defer(runId, () => insert(runId, sessionId, number, state, createdAt, update));
+      if (update !== null) database.flush(); // whoever asked is told of it, also by another server
+    },
+    finishRun: async (run, effect, durable = false) => {
+      // Encoded before the transaction: nothing that a guest has a hand in may fail inside it.
+      const { runId, sessionId, number, state, createdAt, endedAt } = run;
+      const summary = run.summary === null ? null : encodeSummary(run.summary);
+      const output = JSON.stringify(run.output);
+      const progress = effect === null ? null : JSON.stringify(effect.progress);
+      const data = effect?.data == null ? null : JSON.stringify(effect.data);
+      database.transaction(
+        () => {
+          database.sql(FINISH).run(runId, sessionId, number, state, createdAt, endedAt, summary, output);
+          if (progress !== null) writeProgress(database, sessionId, progress);
+          if (data !== null) writeData(database, sessionId, data);
+          sweep(run);
+        },
+        { durable, ended: runId },
+      );
+    },
+    appendLateOutput: async (runId, text, maxChars) => {
+      database.flush();
+      const sql = "UPDATE runs SET late_output = substr(late_output || ?, 1, ?) WHERE run_id = ?";
+      database.sql(sql).run(text, maxChars, runId);
+    },
+    findRun: async (runId) => {
+      database.flush();
+      const row = database.sql("SELECT * FROM runs WHERE run_id = ?").get(runId);
+      return row === undefined ? null : parseRun(row);
+    },
+    lastRunNumber: async (sessionId) => {
+      database.flush();
+      const row = database.sql("SELECT max(number) AS n FROM runs WHERE session_id = ?").get(sessionId);
+      return Number(row?.n ?? 0);
+    },
+    listRuns: async (sessionId, { limit, cursor }) => {
+      database.flush();
+      const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
+      return page(database.sql(LIST).all(sessionId, before, limit + 1), limit, "number", parseRun);
+    },
+    forgetRun: async (runId) => {
+      database.transaction(() => {
+        database.sql("DELETE FROM answers WHERE run_id = ?").run(runId);
+        database.sql("DELETE FROM runs WHERE run_id = ?").run(runId);
+      });
+    },
+    listOpenRuns: async () => {
+      database.flush();
+      const sql = "SELECT * FROM runs WHERE state = 'queued' ORDER BY number";
+      return Map.groupBy(database.sql(sql).all().map(parseRun), (run) => run.sessionId);
+    },
+    findAnswer: async (scope, key) => {
+      const row = database.sql("SELECT * FROM answers WHERE scope = ? AND key = ?").get(scope, key);
+      if (row === undefined) return null;
+      const requestHash = String(row.request_hash);
+      if (row.body === null) return { requestHash, runId: String(row.run_id) };
+      return { requestHash, status: Number(row.status), body: String(row.body) };
+    },
+    reserveAnswer: async (scope, key, { requestHash, runId }, durable) => {
+      const sql =
+        "INSERT OR REPLACE INTO answers (scope, key, request_hash, run_id, created_at) VALUES (?, ?, ?, ?, ?)";
+      database.transaction(
+        () => {
+          database.sql(sql).run(scope, key, requestHash, runId, Date.now());
+        },
+        { durable },
+      );
+    },
+    recordAnswer: async (scope, key, { requestHash, status, body }) => {
+      const sql =
+        "INSERT OR REPLACE INTO answers (scope, key, request_hash, status, body, created_at) VALUES (?, ?, ?, ?, ?, ?)";
+      const now = Date.now();
+      database.sql(sql).run(scope, key, requestHash, status, body, now);
+      database.sql("DELETE FROM answers WHERE created_at < ?").run(now - ANSWER_LIFETIME_MS);
+    },
+  };
+}

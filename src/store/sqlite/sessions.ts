@@ -1,0 +1,120 @@
+/** Sessions, each part in a table of its own: only what changed is written. */
+import type { StateListing } from "../../protocol/guest.ts";
+import type { JsonObject, SessionProgress, Store } from "../store.ts";
+import type { Database } from "./database.ts";
+import { encodeParts, page, parseSession, parseSummary } from "./rows.ts";
+
+type SessionMethods = Pick<
+  Store,
+  | "insertSession"
+  | "findSession"
+  | "saveSettings"
+  | "saveProgress"
+  | "saveData"
+  | "saveCode"
+  | "saveSetup"
+  | "deleteSession"
+  | "listSessions"
+  | "listOpenSetups"
+  | "saveListing"
+  | "findListing"
+>;
+
+const SUMMARY = "FROM sessions s JOIN session_progress p ON p.session_id = s.id";
+const WHOLE = `SELECT s.settings, p.progress, d.data, c.code, u.setup ${SUMMARY}
+  LEFT JOIN session_data d ON d.session_id = s.id
+  LEFT JOIN session_code c ON c.session_id = s.id
+  LEFT JOIN session_setup u ON u.session_id = s.id
+  WHERE s.id = ?`;
+const PARTS = ["session_progress", "session_data", "session_code", "session_setup", "listings", "egress"];
+const OTHERS = ["egress_totals", "runs", "places"];
+
+export function writeProgress(database: Database, id: string, text: string): void {
+  database.sql("UPDATE session_progress SET progress = ? WHERE session_id = ?").run(text, id);
+}
+
+export function writeData(database: Database, id: string, text: string): void {
+  // Of a session that is being deleted nothing may come after it.
+  const sql = `INSERT INTO session_data SELECT id, ?2 FROM sessions WHERE id = ?1
+    ON CONFLICT (session_id) DO UPDATE SET data = excluded.data`;
+  database.sql(sql).run(id, text);
+}
+
+export function sessionTables(database: Database): SessionMethods {
+  const writeCode = (id: string, code: object | null) => {
+    if (code === null) database.sql("DELETE FROM session_code WHERE session_id = ?").run(id);
+    else
+      database
+        .sql(`INSERT INTO session_code SELECT id, ?2 FROM sessions WHERE id = ?1
+          ON CONFLICT (session_id) DO UPDATE SET code = excluded.code`)
+        .run(id, JSON.stringify(code));
+  };
+  const writeSetup = (id: string, setup: { status: string }) => {
+    const isOpen = setup.status === "pending" || setup.status === "running";
+    database
+      .sql(`INSERT INTO session_setup SELECT id, ?2, ?3 FROM sessions WHERE id = ?1
+        ON CONFLICT (session_id) DO UPDATE SET setup = excluded.setup, is_open = excluded.is_open`)
+      .run(id, JSON.stringify(setup), isOpen ? 1 : 0);
+  };
+  return {
+    insertSession: async (row) => {
+      const { settings, progress } = encodeParts(row);
+      const data = JSON.stringify(row.data);
+      let isNew = false;
+      database.transaction(() => {
+        const sql = "INSERT INTO sessions (id, settings) VALUES (?, ?) ON CONFLICT (id) DO NOTHING";
+        isNew = Number(database.sql(sql).run(row.id, settings).changes) === 1;
+        if (!isNew) return;
+        database.sql("INSERT INTO session_progress VALUES (?, ?)").run(row.id, progress);
+        writeData(database, row.id, data);
+        if (row.code !== null) writeCode(row.id, row.code);
+        if (row.setup !== null) writeSetup(row.id, row.setup);
+      });
+      return isNew;
+    },
+    findSession: async (id) => {
+      const row = database.sql(WHOLE).get(id);
+      return row === undefined ? null : parseSession(row);
+    },
+    saveSettings: async (settings) => {
+      database
+        .sql("UPDATE sessions SET settings = ? WHERE id = ?")
+        .run(JSON.stringify(settings), settings.id);
+    },
+    saveProgress: async (id: string, progress: SessionProgress) =>
+      writeProgress(database, id, JSON.stringify(progress)),
+    saveData: async (id: string, data: JsonObject) => writeData(database, id, JSON.stringify(data)),
+    saveCode: async (id, code) => writeCode(id, code),
+    saveSetup: async (id, setup) => writeSetup(id, setup),
+    deleteSession: async (id) => {
+      database.transaction(
+        () => {
+          for (const table of [...PARTS, ...OTHERS])
+            database.sql(`DELETE FROM ${table} WHERE session_id = ?`).run(id);
+          database.sql("DELETE FROM answers WHERE scope = ?").run(id);
+          database.sql("DELETE FROM sessions WHERE id = ?").run(id);
+        },
+        { durable: true },
+      );
+    },
+    listSessions: async ({ limit, cursor }) => {
+      const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
+      const sql = `SELECT s.ordinal, s.settings, p.progress ${SUMMARY}
+        WHERE s.ordinal < ? ORDER BY s.ordinal DESC LIMIT ?`;
+      return page(database.sql(sql).all(before, limit + 1), limit, "ordinal", parseSummary);
+    },
+    listOpenSetups: async () =>
+      database
+        .sql("SELECT session_id FROM session_setup WHERE is_open = 1")
+        .all()
+        .map((row) => String(row.session_id)),
+    saveListing: async (sessionId, listing) => {
+      const sql = "INSERT OR REPLACE INTO listings (session_id, listing) VALUES (?, ?)";
+      database.sql(sql).run(sessionId, JSON.stringify(listing));
+    },
+    findListing: async (sessionId) => {
+      const row = database.sql("SELECT listing FROM listings WHERE session_id = ?").get(sessionId);
+      return row === undefined ? null : (JSON.parse(String(row.listing)) as StateListing);
+    },
+  };
+}
