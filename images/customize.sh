@@ -11,16 +11,18 @@ chroot "$root" env HOME=/tmp MPLBACKEND=agg MPLCONFIGDIR=/tmp/mpl python3 -c 'im
 cp "$root"/tmp/mpl/fontlist-*.json "$root/usr/share/era/matplotlib/"
 rm -rf "$root/tmp/mpl"
 
+# Go names architectures in its own way: amd64, arm64.
+packages=usr/lib/go/pkg/linux_$(chroot "$root" go env GOARCH)
 # Go's standard library, compiled: else the first program of each session would wait for it.
 go() { chroot "$root" env HOME=/tmp GOCACHE=/tmp/go-cache GODEBUG=installgoroot=all go "$@"; }
 go install std
 # Where its packages are, for builds without the go command: all that may be linked, those that a program may import,
 # and those that most programs are linked with.
 mkdir -p "$root/usr/share/era/go"
-(cd "$root/usr/lib/go/pkg/linux_amd64" && find . -name '*.a') |
-	sed 's|^\./\(.*\)\.a$|packagefile \1=/usr/lib/go/pkg/linux_amd64/\1.a|' | sort >"$root/usr/share/era/go/linked"
+(cd "$root/$packages" && find . -name '*.a') |
+	sed "s|^\./\(.*\)\.a\$|packagefile \1=/$packages/\1.a|" | sort >"$root/usr/share/era/go/linked"
 grep -v -e ' vendor/' -e '[ /]internal[/=]' "$root/usr/share/era/go/linked" >"$root/usr/share/era/go/importable"
-go list -deps net/http | grep -v '^unsafe$' | sed 's|.*|/usr/lib/go/pkg/linux_amd64/&.a|' >"$root/usr/share/era/go/usual"
+go list -deps net/http | grep -v '^unsafe$' | sed "s|.*|/$packages/&.a|" >"$root/usr/share/era/go/usual"
 rm -rf "$root/tmp/go-cache"
 
 # Programs that are copied from npm packages later.

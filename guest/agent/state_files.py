@@ -390,6 +390,8 @@ def check_header(header, version):
     result = header["result"]
     if result is not None and (result["outcome"] not in ("ok", "raised", "exited") or result["exit_code"] not in range(256)):
         raise ValueError("its result is of another kind")
+    if result is not None and not _is_error(result["error"]):
+        raise ValueError("its error is of another kind")
     for item in header["not_kept"]:
         if any(type(item[key]) is not str or len(item[key]) > 1024 for key in ("name", "type", "reason")):
             raise ValueError("what it has not kept is of another kind")
@@ -399,6 +401,16 @@ def check_header(header, version):
             raise ValueError("a group is of another kind")
         if not len(group["names"]) == len(group["types"]) == len(group["reprs"]):
             raise ValueError("a group is of another kind")
+
+
+ERROR_SIZES = {"name": 1024, "message": 8192, "traceback": 65_536}
+
+
+def _is_error(error):
+    """As a run's error is told."""
+    if error is None:
+        return True
+    return error.keys() == ERROR_SIZES.keys() and all(type(error[key]) is str and len(error[key]) <= most for key, most in ERROR_SIZES.items())
 
 
 def data_offset(version):

@@ -7,7 +7,8 @@ the go command asks for; where the two could differ, and for what to say of an e
 
 import os
 
-COMPILE, LINK = (f"/usr/lib/go/pkg/tool/linux_amd64/{name}" for name in ("compile", "link"))
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+COMPILE, LINK = (f"/usr/lib/go/pkg/tool/linux_{ARCHITECTURE}/{name}" for name in ("compile", "link"))
 # Made with the image: where the packages are that a program may import, and all; and the files of those that most need.
 IMPORTABLE, LINKED, USUAL = (f"/usr/share/era/go/{name}" for name in ("importable", "linked", "usual"))
 ENVIRONMENT = {"GOROOT": os.path.realpath("/usr/lib/go"), "PATH": "/usr/bin:/bin"}
@@ -42,7 +43,11 @@ def steps(source, shown_as, program):
 
 def read_ahead():
     """Asks the host for what most builds read, without waiting for it."""
-    with open(USUAL) as usual:
-        for path in (COMPILE, LINK, *usual.read().split()):
+    try:
+        with open(USUAL) as usual:
+            paths = usual.read().split()
+        for path in (COMPILE, LINK, *paths):
             with open(path, "rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+    except OSError:
+        pass  # the image has it elsewhere: the go command finds it

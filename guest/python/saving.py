@@ -22,6 +22,7 @@ CHILD_SECONDS = 120
 MAX_TOLD = 100
 MAX_REASON = 300
 LOCK = state_files.STATE + "/lock"
+END_OF_ANSWER = b"\n"
 # Whoever uses one of these can reach variables that the program does not name.
 REACH_ALL = frozenset(
     "exec eval compile globals locals vars __main__ __globals__ __builtins__ _getframe f_globals f_locals f_back gc "
@@ -154,7 +155,7 @@ class Saver:
         except BaseException as error:
             answer = b"F" + f"{type(error).__name__}: {error}".encode(errors="backslashreplace")
         try:
-            state_files.write_all(writer, answer)
+            state_files.write_all(writer, answer + END_OF_ANSWER)
         finally:
             posix._exit(0)
 
@@ -167,6 +168,10 @@ class Saver:
         posix.close(child.reader)
         if answer is None:
             _kill(child.pid)
+        elif answer.endswith(END_OF_ANSWER):
+            answer = answer[: -len(END_OF_ANSWER)]
+        else:
+            answer = b""  # it was killed in the middle of its answer
         try:
             posix.waitpid(child.pid, 0)
         except ChildProcessError:

@@ -1,13 +1,13 @@
-/** `era image build | list | prune`, and the step of `up` that makes sure that there is one. */
-import { readdirSync, readFileSync } from "node:fs";
 import { readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { ensureImage } from "../image/build.ts";
 import { ensureCriu, findCriu } from "../image/criu.ts";
-import { findImage, type Image, imagesDir, listImages } from "../image/find.ts";
+import { findImage, type Image, listImages } from "../image/find.ts";
+import { foldersInUse } from "../image/in-use.ts";
 import { imageName, readRecipe } from "../image/recipe.ts";
 import { runtimesDir } from "../image/runtime.ts";
+import { nullIfMissing } from "../lib/missing.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import { createProgress } from "./progress.ts";
 
@@ -83,35 +83,22 @@ export async function imageCommand(
   }
 }
 
-/** Removes images that neither the recipe asks for nor a sandbox stands on, and what was compiled for them. */
+/** Removes images that neither the recipe asks for nor a server or sandbox uses, and what was compiled for them. */
 async function prune(config: Config, current: string): Promise<void> {
-  const mounted = mountedPaths();
-  for (const image of await listImages(config.home)) {
-    if (image.name === current) continue;
-    if (mounted.includes(image.rootfs)) {
-      console.log(`${image.name}  in use`);
+  const inUse = foldersInUse();
+  for (const { name, dir, rootfs } of await listImages(config.home)) {
+    if (name === current) continue;
+    if (inUse.has(dir) || inUse.has(rootfs)) {
+      console.log(`${name}  in use`);
       continue;
     }
-    await removeTree(join(imagesDir(config.home), image.name));
-    console.log(`${image.name}  removed`);
+    await removeTree(dir);
+    console.log(`${name}  removed`);
   }
   const runtimes = runtimesDir(config.home);
-  for (const name of await readdir(runtimes).catch(() => [])) {
+  for (const name of (await readdir(runtimes).catch(nullIfMissing)) ?? []) {
     // Those of the current image are made again by the next start.
-    if (!mounted.includes(join(runtimes, name))) await removeTree(join(runtimes, name));
+    const path = join(runtimes, name);
+    if (!inUse.has(path) && !inUse.has(join(path, "guest"))) await removeTree(path);
   }
-}
-
-/** The mounts of every process that can be looked at, as one text. */
-function mountedPaths(): string {
-  let text = "";
-  for (const name of readdirSync("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      text += readFileSync(`/proc/${name}/mountinfo`, "utf8");
-    } catch {
-      // it ended, or belongs to somebody else
-    }
-  }
-  return text;
 }

@@ -6,11 +6,12 @@
 import { createHash } from "node:crypto";
 import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Config, ConfigError, type PackageIndexes } from "../config.ts";
 import { EgressGateway } from "../egress/gateway.ts";
 import { createHttpServer } from "../http/server.ts";
 import type { Image } from "../image/find.ts";
+import { keepInUse } from "../image/in-use.ts";
 import { ensureRuntime } from "../image/runtime.ts";
 import { type DescriptorPlan, descriptorLimit, Places, planDescriptors } from "../lib/descriptors.ts";
 import { RetryLater } from "../lib/retry-later.ts";
@@ -111,6 +112,7 @@ export async function openHost(
   const config = withinDescriptors(wanted, descriptors);
   await openDataFolder(config.dataDir, image.rootfs, asRoot);
   const runtime = await ensureRuntime(config.home, image, seccompPolicy());
+  stack.use(await keepInUse([image.dir, dirname(runtime.dir)]));
   const { store, places } = open(config);
   stack.use(store);
   const cgroups = openCgroupTree(instanceOf(config.dataDir));

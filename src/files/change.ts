@@ -119,6 +119,7 @@ export function parseRange(
   if (!asked || (asked[1] === "" && asked[2] === "")) return null;
   const start = asked[1] === "" ? Math.max(0, sizeBytes - Number(asked[2])) : Number(asked[1]);
   const end = asked[1] === "" || asked[2] === "" ? sizeBytes - 1 : Math.min(Number(asked[2]), sizeBytes - 1);
+  if (asked[1] !== "" && asked[2] !== "" && Number(asked[2]) < Number(asked[1])) return null; // no range at all
   if (start > end || start >= sizeBytes)
     throw new AppError("invalid_range", `Cannot read '${header}': the file has ${sizeBytes} bytes`, {
       extra: { size: sizeBytes },

@@ -42,7 +42,8 @@ export function mapErrors(app: FastifyInstance, log: Logger): void {
 function rememberRoutes(app: FastifyInstance): { pattern: RegExp; method: string }[] {
   const routes: { pattern: RegExp; method: string }[] = [];
   app.addHook("onRoute", (route) => {
-    const pattern = new RegExp(`^${route.url.replace(/:[^/]+/g, "[^/]+")}/?$`);
+    const path = route.url.replace(/:[^/]+/g, "[^/]+").replace(/\*$/, ".+");
+    const pattern = new RegExp(`^${path}/?$`);
     for (const method of [route.method].flat()) if (method !== "HEAD") routes.push({ pattern, method });
   });
   return routes;

@@ -229,3 +229,35 @@ test("sandboxes whose server is gone, and whose folders are, end", async () => {
   await server.removeData();
   await until("all have ended", () => server.processes().length === 0, 20_000);
 });
+
+/** In each language: adds a version that has the right digest, and a header that no kernel writes. */
+const FORGERIES: Record<string, string> = {
+  python: `import hashlib, json, struct
+content = open("/run/era-state/versions/1", "rb").read()
+size = struct.unpack(">I", content[8:12])[0]
+header = json.loads(content[44:44 + size])
+header.update(version=90, run="x" * 100)
+text = json.dumps(header).encode()
+prefix = b"ERASTATE" + struct.pack(">I", len(text)) + hashlib.sha256(text).digest()
+open("/run/era-state/versions/90", "wb").write(prefix + text + content[44 + size:])`,
+  node: `const fs = require("fs"), { createHash } = require("crypto");
+const content = fs.readFileSync("/run/era-state/versions/1");
+const size = content.readUInt32BE(8);
+const header = { ...JSON.parse(content.subarray(44, 44 + size)), version: 90, result: { outcome: "ok", exit_code: 0, error: { evil: 1 } } };
+const text = Buffer.from(JSON.stringify(header)), prefix = Buffer.alloc(12);
+prefix.write("ERASTATE"); prefix.writeUInt32BE(text.length, 8);
+fs.writeFileSync("/run/era-state/versions/90", Buffer.concat([prefix, createHash("sha256").update(text).digest(), text, content.subarray(44 + size)])); 0`,
+};
+
+for (const [language, forge] of Object.entries(FORGERIES)) {
+  test(`${language}: a state file that a program wrote itself costs no more than itself`, async () => {
+    const session = await it.client.create(`forged-${language}`, { language });
+    await session.run(language === "python" ? "x = 41" : "x = 41; 0");
+    await saved(session, 1);
+    assert.equal((await session.run(forge)).exit_code, 0);
+    await hibernate(session);
+    const show = language === "python" ? "print(x + 1)" : "console.log(x + 1)";
+    const answer = await session.prints("42\n", show);
+    assert.match(answer.state.rolled_back?.reason ?? "", /version 90: it is not readable/);
+  });
+}

@@ -58,6 +58,13 @@ test("parts of a file are read by Range", async () => {
   assert.equal(await (await fetch(at("range", "/empty"))).text(), "");
 });
 
+test("a range that ends before it begins is none, and the whole file is sent", async () => {
+  await it.client.create("no-range");
+  await put("no-range", "f", "0123456789");
+  const answer = await fetch(at("no-range", "/f"), { headers: { range: "bytes=5-3" } });
+  assert.deepEqual([answer.status, await answer.text()], [200, "0123456789"]);
+});
+
 test("files are listed, searched, moved and deleted; folders are made and deleted with what is in them", async () => {
   const session = await it.client.create("tree");
   for (const path of ["src/app.py", "src/lib/Util.py", "notes.txt"]) await put("tree", path, "x");

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { removeTree } from "../../src/lib/remove-tree.ts";
-import { makeDataDir, until } from "../support/server.ts";
+import { makeDataDir, TestServer, until } from "../support/server.ts";
 
 const ERA = fileURLToPath(new URL("../../era", import.meta.url));
 const home = makeDataDir();
@@ -50,6 +50,17 @@ test(
     assert.equal(readdirSync(images).length, 2, "the lock and one image");
   },
 );
+
+test("prune spares what a running server stands on, also before it has a sandbox", async () => {
+  const server = await TestServer.start({ ERA_HOME: home, ERA_POOL: "python=0" });
+  const other = { ...env, ERA_IMAGE_PACKAGES: "jq" };
+  assert.match(spawnSync(ERA, ["image", "prune"], { env: other, encoding: "utf8" }).stdout, /in use/);
+  await server.client.session("s").prints("1\n", "print(1)");
+  assert.match(spawnSync(ERA, ["image", "prune"], { env: other, encoding: "utf8" }).stdout, /in use/);
+  await server.client.session("s").prints("2\n", "print(2)");
+  await server.stop();
+  await server.removeData();
+});
 
 test("prune removes an image that the recipe does not ask for", () => {
   const other = { ...env, ERA_IMAGE_PACKAGES: "jq" };

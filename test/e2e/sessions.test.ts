@@ -408,3 +408,28 @@ test("deleting all leaves no session and no folder", async () => {
   assert.equal((await it.client.expect(200, "GET", "/api/sessions")).count, 0);
   await until("only warm sandboxes have folders", () => it.server.folders().length <= 2);
 });
+
+test("an explicit create that claims a session keeps what it does not give", async () => {
+  const session = it.client.session("claimed");
+  await session.run(`import json; json.dump({"kept": 1}, open(".session_data.json", "w"))`);
+  const claimed = await it.client.expect(201, "POST", "/api/sessions", {
+    session_id: "claimed",
+    language: "python",
+    default_timeout: 7,
+  });
+  assert.deepEqual([claimed.data, claimed.default_timeout], [{ kept: 1 }, 7]);
+  await session.prints("{'kept': 1}\n", `import json; print(json.load(open(".session_data.json")))`);
+});
+
+test("another method on a path of a file or folder is refused with those that there are", async () => {
+  const path = "/api/sessions/x/files";
+  const cases: [string, string, string][] = [
+    ["PATCH", `${path}/a/b.txt`, "GET, DELETE, PUT"],
+    ["PATCH", path, "GET"],
+    ["GET", "/api/sessions/x/folders/a", "POST"],
+  ];
+  for (const [method, at, allowed] of cases) {
+    const answer = await it.client.call(method, at);
+    assert.deepEqual([answer.status, answer.headers.get("allow")], [405, allowed], `${method} ${at}`);
+  }
+});
