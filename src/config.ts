@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { availableParallelism, homedir, totalmem } from "node:os";
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import { LANGUAGES, type Language } from "./protocol/language.ts";
+import { LANGUAGES, type Language } from "./protocol/languages.ts";
 
 const MIB = 1 << 20;
 const integer = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);

@@ -1,4 +1,5 @@
-"""Start of a sandbox's first process: loads the agent and the kernel's code, then runs the agent. usage: main.py LANGUAGE MEMORY_MIB
+"""Start of a sandbox's first process: loads the agent and the kernel's code, then runs the agent. usage: main.py KIND [ARGUMENT...], as
+src/protocol/languages.ts says for each language.
 
 All of it gets a private copy of the builtins, so that a program which replaces `open` or `len` for its session does
 not change how the kernel itself works, and leaves sys.modules again, so that a session may have an `output` module.
@@ -18,7 +19,6 @@ AGENT_PARTS = (
     ),
 )
 PLAIN_PARTS = (AGENT, ("text_state", "plain_kernel"))
-PLAIN_KERNELS = {"bash": ("/opt/era/bash", ("bash_text", "kernel")), "go": ("/opt/era/go", ("standard_build", "kernel"))}
 PYTHON_PARTS = (PYTHON, ("environment", "workspace_modules", "after_import", "display", "matplotlib_support", "kernel"))
 # Loaded when a session first has something to save: one-shot runs never do.
 PERSISTENCE = (PYTHON, ("description", "surroundings", "pickling", "grouping", "saving", "restoring"))
@@ -47,32 +47,22 @@ def load_all(parts, earlier, private_builtins):
         sys.path[:] = path
 
 
-JAVASCRIPT = "/opt/era/javascript/kernel.mjs"
-# Of the sandbox's memory; the rest is for what an engine keeps outside of its heap.
-HEAP_SHARE = 0.7
-
-
-def program_of(language, memory_mib):
-    """The command of a kernel that is a program. Engines would take their heap's size from all of the host's memory."""
-    heap = f"--max-old-space-size={max(32, int(memory_mib * HEAP_SHARE))}"
-    if language == "deno":
-        options = ("--quiet", "--allow-all", "--no-lock", "--no-config", f"--v8-flags={heap}")
-        return ("/usr/local/bin/deno", "run", *options, JAVASCRIPT, language)
-    options = ("--disable-warning=ExperimentalWarning", "--experimental-transform-types", heap)
-    return ("/usr/local/bin/node", *options, JAVASCRIPT, language)
-
-
-def main(language, memory_mib):
+def main(kind, *rest):
+    """`kind` says how the kernel is made: "python", "plain" with its folder and modules, or "program" with its command."""
     private = dict(vars(builtins))
-    if language in PLAIN_KERNELS:
-        parts = load_all((AGENT_PARTS, PLAIN_PARTS, PLAIN_KERNELS[language]), {}, private)
+    if kind == "plain":
+        parts = load_all((AGENT_PARTS, PLAIN_PARTS, (rest[0], rest[1:])), {}, private)
         parts["agent"].run_agent(parts["kernel"].serve)
-        return
-    if language != "python":
-        load_all((AGENT_PARTS,), {}, private)["agent"].run_agent(program_of(language, memory_mib))
-        return
-    parts = load_all((AGENT_PARTS, PYTHON_PARTS), {}, private)
+    elif kind == "program":
+        load_all((AGENT_PARTS,), {}, private)["agent"].run_agent(rest)
+    elif kind == "python":
+        run_python(private)
+    else:
+        raise ValueError(f"no kernel of the kind {kind!r}")
 
+
+def run_python(private):
+    parts = load_all((AGENT_PARTS, PYTHON_PARTS), {}, private)
     persistence = {}
 
     def load_persistence():
@@ -83,4 +73,4 @@ def main(language, memory_mib):
     parts["agent"].run_agent(lambda line: parts["kernel"].serve(line, load_persistence))
 
 
-main(sys.argv[1], int(sys.argv[2]))
+main(*sys.argv[1:])

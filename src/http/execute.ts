@@ -1,7 +1,7 @@
 /** POST /api/execute: one program in a sandbox of its own. */
 import type { FastifyInstance } from "fastify";
 import { executeBody, timeoutMsOf } from "../protocol/http.ts";
-import { parseLanguage } from "../protocol/language.ts";
+import { parseLanguage } from "../protocol/languages.ts";
 import type { OneShots } from "../runs/one-shot.ts";
 import { DEFAULT_TIMEOUT_MS } from "../runs/request.ts";
 import { DEFAULTS } from "../session/registry.ts";

@@ -3,7 +3,7 @@ import { PassThrough } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { AppError } from "../protocol/errors.ts";
 import { pageQuery, type RunBody, runBody, shellBody, streamBody, timeoutMsOf } from "../protocol/http.ts";
-import { type Language, parseLanguage } from "../protocol/language.ts";
+import { type Language, languageEntry, parseLanguage } from "../protocol/languages.ts";
 import { RUN_DEFAULTS, type RunRequest } from "../runs/request.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
@@ -139,7 +139,7 @@ function askedOf(
 }
 
 export function refuseWrongCheck(check: boolean | undefined, language: Language): void {
-  if (!check || language === "typescript" || language === "deno") return;
+  if (!check || languageEntry(language).hasTypes) return;
   throw new AppError("invalid_request", `Cannot check types of '${language}': it has none`);
 }
 

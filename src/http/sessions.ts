@@ -5,7 +5,7 @@ import type { Config } from "../config.ts";
 import { countFiles, type ListOptions, listFiles } from "../files/list.ts";
 import { AppError } from "../protocol/errors.ts";
 import { createBody, pageQuery, patchBody, sessionId } from "../protocol/http.ts";
-import { parseLanguage } from "../protocol/language.ts";
+import { parseLanguage } from "../protocol/languages.ts";
 import { type CreateRequest, DEFAULTS, type SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import type { SessionSummary } from "../store/store.ts";

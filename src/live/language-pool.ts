@@ -1,5 +1,5 @@
 /** What the pool knows of one language: its warm sandboxes, who waits for one, and how many are being started. */
-import type { Language } from "../protocol/language.ts";
+import type { Language } from "../protocol/languages.ts";
 
 export class LanguagePool<S> {
   readonly language: Language;

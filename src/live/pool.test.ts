@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createLogger } from "../log.ts";
-import type { Language } from "../protocol/language.ts";
+import type { Language } from "../protocol/languages.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import { folderAt } from "./folder.ts";
 import type { Launcher } from "./launcher.ts";

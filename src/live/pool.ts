@@ -8,7 +8,7 @@ import { availableParallelism } from "node:os";
 import { Gate } from "../lib/gate.ts";
 import type { Logger } from "../log.ts";
 import { AppError, BugError, shuttingDown } from "../protocol/errors.ts";
-import { LANGUAGES, type Language } from "../protocol/language.ts";
+import { LANGUAGES, type Language, languageEntry } from "../protocol/languages.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import type { Folder } from "./folder.ts";
@@ -45,8 +45,6 @@ export type Lease<S = LiveSandbox> = {
   destroy(reason: Error): Promise<void>;
 };
 
-/** JavaScript engines take the size of their heap when they start: a warm one has another. */
-const SIZED_AT_START: ReadonlySet<Language> = new Set(["node", "typescript", "deno"]);
 const PAUSE_AFTER_FAILURE_MS = 2_000;
 /** Whoever has taken a warm sandbox has its first result first: a start takes all of a core, and a moment of the server. */
 const REFILL_AFTER_MS = 50;
@@ -98,14 +96,15 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
   async take(language: Language, limits: Limits | null): Promise<Lease<S>> {
     const warm = await this.takeWarm(language, limits);
     if (warm !== null) return warm;
-    if (limits !== null && SIZED_AT_START.has(language)) return this.#startSized({ language, limits });
+    if (limits !== null && languageEntry(language).isSizedAtStart)
+      return this.#startSized({ language, limits });
     return this.#limited(this.#lease(await this.#startOne(this.#of(language))), limits);
   }
 
   /** One of those that are warm; null when there is none. */
   async takeWarm(language: Language, limits: Limits | null): Promise<Lease<S> | null> {
     this.#refuseIfClosed();
-    if (limits !== null && SIZED_AT_START.has(language)) return null;
+    if (limits !== null && languageEntry(language).isSizedAtStart) return null;
     const pool = this.#of(language);
     const warm = pool.takeReady();
     if (warm === null) return null;

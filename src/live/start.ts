@@ -2,7 +2,7 @@
 import { GuestChannel } from "../guest/channel.ts";
 import { AppError, shortageError } from "../protocol/errors.ts";
 import type { HelloFrame } from "../protocol/guest.ts";
-import type { Language } from "../protocol/language.ts";
+import { type Language, languageEntry } from "../protocol/languages.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import { launchSandbox, type Sandbox } from "../sandbox/launch.ts";
 import type { Limits } from "../sandbox/policy.ts";
@@ -31,8 +31,7 @@ export async function startSandbox(host: SandboxHost, folder: Folder, start: Sta
     cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
     const plan = planFor(host, folder, limits, cgroup, [
       ...AGENT,
-      language,
-      String(Math.floor(limits.memoryBytes / MIB)),
+      ...languageEntry(language).kernel(Math.floor(limits.memoryBytes / MIB)),
     ]);
     sandbox = await launchSandbox(plan, {
       seccompPath: host.runtime.seccompPath,

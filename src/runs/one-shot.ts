@@ -8,7 +8,7 @@ import type { Lease, SandboxPool } from "../live/pool.ts";
 import { AttachedServices, type Service } from "../live/services.ts";
 import type { EgressRule } from "../protocol/egress.ts";
 import { shuttingDown } from "../protocol/errors.ts";
-import type { Language } from "../protocol/language.ts";
+import type { Language } from "../protocol/languages.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
 import type { Dropped } from "../store/store.ts";
 import { type Execution, execute } from "./execute.ts";

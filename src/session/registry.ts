@@ -9,7 +9,7 @@ import { type Folder, leaveOutSecrets } from "../live/folder.ts";
 import { createOwnedFolder, removeFolder } from "../live/owned-folder.ts";
 import { removeSnapshot } from "../live/snapshots.ts";
 import { AppError } from "../protocol/errors.ts";
-import type { Language } from "../protocol/language.ts";
+import type { Language } from "../protocol/languages.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { SessionPlace, Snapshot } from "../store/places.ts";
 import type {

@@ -2,7 +2,7 @@
 
 import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
 import type { NotKept, SaveMode, StateListing } from "../protocol/guest.ts";
-import type { Language } from "../protocol/language.ts";
+import type { Language } from "../protocol/languages.ts";
 import type { Outcome, RichResult } from "../protocol/outcome.ts";
 
 export type JsonObject = Record<string, unknown>;

@@ -23,7 +23,7 @@ import { keepOf } from "../../live/state-budget.ts";
 import type { EgressRecord } from "../../protocol/egress.ts";
 import { AppError, BugError, shortageError } from "../../protocol/errors.ts";
 import type { SavedFrame, StreamName } from "../../protocol/guest.ts";
-import type { Language } from "../../protocol/language.ts";
+import { type Language, languageEntry } from "../../protocol/languages.ts";
 import type { Cgroup } from "../../sandbox/cgroup.ts";
 import type { Limits } from "../../sandbox/policy.ts";
 import type { Snapshot } from "../../store/places.ts";
@@ -48,7 +48,7 @@ type Dependencies = { host: SandboxHost; pool: SandboxPool; disk: DiskMonitor };
 const MIB = 1 << 20;
 /** Processes of a sandbox in which nothing of the program runs: bubblewrap, the agent, the kernel, and bash's own shell. */
 const ownProcesses = ({ isResumed }: LiveSandbox, language: Language) =>
-  (isResumed ? 2 : 3) + (language === "bash" ? 1 : 0);
+  (isResumed ? 2 : 3) + languageEntry(language).helpers;
 
 export class Tenancy {
   readonly #deps: Dependencies;
