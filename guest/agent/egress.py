@@ -6,19 +6,19 @@ What may be reached is the server's to say, on its end of the socket; where ther
 import select
 from _socket import AF_INET, AF_UNIX, SO_REUSEADDR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, socket
 
-from relay import Relay, Side
+from pipe import Pipe, Side
 
 ADDRESS = ("127.0.0.1", 3128)
 SOCKET_PATH = "/run/era/egress.sock"
 MAX_CONNECTIONS = 128
 
 
-class EgressRelay(Relay):
-    def __init__(self, watcher, accepted, relays):
-        super().__init__(watcher)
-        self.relays = relays
+class EgressPipe(Pipe):
+    def __init__(self, loop, accepted, pipes):
+        super().__init__(loop)
+        self.pipes = pipes
         self.inner = Side(accepted)
-        relays.add(self)
+        pipes.add(self)
         try:
             accepted.setblocking(False)
             outer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
@@ -30,18 +30,18 @@ class EgressRelay(Relay):
         self.rewatch()
 
     def closed(self):
-        self.relays.discard(self)
+        self.pipes.discard(self)
 
 
 class Egress:
-    def __init__(self, watcher):
-        self.watcher = watcher
-        self.relays = set()
+    def __init__(self, loop):
+        self.loop = loop
+        self.pipes = set()
         self.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         self.listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         self.listener.bind(ADDRESS)
         self.listener.listen(64)
-        watcher.watch(self.listener.fileno(), select.POLLIN, self.on_arrival)
+        loop.watch(self.listener.fileno(), select.POLLIN, self.on_arrival)
 
     def on_arrival(self, _events):
         try:
@@ -49,11 +49,11 @@ class Egress:
         except OSError:
             return  # it has gone again, or descriptors are short
         accepted = socket(fileno=descriptor)
-        if len(self.relays) >= MAX_CONNECTIONS:
+        if len(self.pipes) >= MAX_CONNECTIONS:
             accepted.close()
             return
-        EgressRelay(self.watcher, accepted, self.relays)
+        EgressPipe(self.loop, accepted, self.pipes)
 
     def close(self):
-        for relay in list(self.relays):
-            relay.close()
+        for pipe in list(self.pipes):
+            pipe.close()

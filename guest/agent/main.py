@@ -14,8 +14,9 @@ AGENT, PYTHON = "/opt/era/agent", "/opt/era/python"
 AGENT_PARTS = (
     AGENT,
     (
-        *("wire", "processes", "workspace", "output", "kernel_process", "run", "shell", "mapping", "state_files", "results", "line"),
-        *("relay", "ports", "egress", "server_side", "run_side", "kernel_side", "agent"),
+        *("wire", "processes", "workspace", "output", "kernel_process", "run_limits", "shell", "mapping", "state_files"),
+        *("run_records", "line", "loop", "phase", "server_link", "pipe", "ports", "egress", "kernel_host", "late_output"),
+        *("current_run", "agent"),
     ),
 )
 PLAIN_PARTS = (AGENT, ("text_state", "plain_kernel"))

@@ -7,17 +7,17 @@ ticket there, and from then on carries bytes both ways.
 import select
 from _socket import AF_INET, AF_UNIX, SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, socket
 
-from relay import Relay, Side
+from pipe import Pipe, Side
 
 SOCKET_PATH = "/run/era/ports.sock"
 MAX_CONNECTIONS = 256
 
 
-class PortRelay(Relay):
-    """`on_close(relay)` is called once, at its end."""
+class PortPipe(Pipe):
+    """`on_close(pipe)` is called once, at its end."""
 
-    def __init__(self, watcher, port, ticket, on_close):
-        super().__init__(watcher)
+    def __init__(self, loop, port, ticket, on_close):
+        super().__init__(loop)
         self.ticket = ticket
         self.on_close = on_close
         inner = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
@@ -29,7 +29,7 @@ class PortRelay(Relay):
         except OSError:
             inner.close()
             raise
-        watcher.watch(inner.fileno(), select.POLLOUT, self.on_connected)
+        loop.watch(inner.fileno(), select.POLLOUT, self.on_connected)
 
     def on_connected(self, _events):
         """The port answered, or refused."""
@@ -55,25 +55,25 @@ class PortRelay(Relay):
 class Ports:
     """`refuse(ticket)` tells the server that nobody listens on a port."""
 
-    def __init__(self, watcher, refuse):
-        self.watcher = watcher
+    def __init__(self, loop, refuse):
+        self.loop = loop
         self.refuse = refuse
-        self.relays = set()
+        self.pipes = set()
 
     def connect(self, port, ticket):
-        if len(self.relays) >= MAX_CONNECTIONS:
+        if len(self.pipes) >= MAX_CONNECTIONS:
             self.refuse(ticket)
             return
         try:
-            self.relays.add(PortRelay(self.watcher, port, ticket, self.closed))
+            self.pipes.add(PortPipe(self.loop, port, ticket, self.closed))
         except OSError:
             self.refuse(ticket)
 
-    def closed(self, relay):
-        self.relays.discard(relay)
-        if relay.outer is None:
-            self.refuse(relay.ticket)
+    def closed(self, pipe):
+        self.pipes.discard(pipe)
+        if pipe.outer is None:
+            self.refuse(pipe.ticket)
 
     def close(self):
-        for relay in list(self.relays):
-            relay.close()
+        for pipe in list(self.pipes):
+            pipe.close()

@@ -16,12 +16,12 @@ class Side:
         self.is_shut = False  # nothing more will be written to it
 
 
-class Relay:
+class Pipe:
     """Between an inner and an outer socket, once both are there. `closed()` is called once, when both directions are over
     or either side broke."""
 
-    def __init__(self, watcher):
-        self.watcher = watcher
+    def __init__(self, loop):
+        self.loop = loop
         self.inner = self.outer = None
 
     def on_side(self, side, other, events):
@@ -68,15 +68,15 @@ class Relay:
             events = reads | (select.POLLOUT if side.waiting else 0)
             number = side.socket.fileno()
             if events:
-                self.watcher.watch(number, events, lambda found, side=side, other=other: self.on_side(side, other, found))
-            elif number in self.watcher.handlers:
-                self.watcher.unwatch(number)
+                self.loop.watch(number, events, lambda found, side=side, other=other: self.on_side(side, other, found))
+            elif self.loop.is_watched(number):
+                self.loop.unwatch(number)
 
     def close(self):
         for side in (self.inner, self.outer):
             if side is not None:
-                if side.socket.fileno() in self.watcher.handlers:
-                    self.watcher.unwatch(side.socket.fileno())
+                if self.loop.is_watched(side.socket.fileno()):
+                    self.loop.unwatch(side.socket.fileno())
                 side.socket.close()
         self.closed()
 

@@ -13,7 +13,7 @@ MAX_FILE_BYTES = 64 << 20
 MAX_FOUND = 1_000
 
 
-class Results:
+class RunRecords:
     def __init__(self):
         self._frames = {}  # run -> [frame]
         self._ended = []

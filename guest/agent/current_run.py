@@ -1,0 +1,255 @@
+"""The run in progress: begun in the kernel or in a shell, its output, its end, and what of it is kept for a server."""
+
+import select
+import time
+
+import processes
+import state_files
+import workspace
+from kernel_process import open_pipes
+from output import HOLD_SECONDS
+from run_limits import Run
+from shell import ShellCommand
+from wire import FrameError, encode_frame
+
+MAX_KNOWN_RUNS = 1_000
+# A save that the answer waits for is not the program's time.
+SAVE_SECONDS = 130
+# Nor is what a new kernel takes to restore what the run began with.
+RESTORE_SECONDS = 300
+
+
+class CurrentRun:
+    def __init__(self, agent):
+        self._agent = agent
+        self._loop = agent.loop
+        self._data = workspace.SessionData()
+        self._known = {}  # runs that this agent was given, in their order
+        self._seed_errors = []  # told on the standard error of the run that the files were for
+        self._files_since = 0
+        self._killed_since = None  # start of an earlier run whose processes were killed, in ticks since boot
+        self._release_at = None  # when the beginning of a line that some pipe holds is to be forwarded
+        self._end = None  # of a run whose kernel has died, until the next one is ready
+        self.run = None
+        self.is_muted = False  # the run is recorded only, until a server asks for it
+        self._loop.add_clock(self)
+
+    @property
+    def id(self):
+        return self.run.id if self.run is not None else None
+
+    def is_known(self, run_id):
+        return run_id in self._known
+
+    def is_in(self, target):
+        return self.run is not None and self.run.target is target
+
+    def seed(self, path, content):
+        """Writes a file that the next run is given."""
+        try:
+            workspace.write_seed(path, content)
+        except OSError as error:
+            self._seed_errors.append(f"Cannot write {path!r}: {error.strerror}\n".encode(errors="backslashreplace"))
+
+    # Its beginning.
+
+    def start(self, header, payload):
+        code_bytes = header["code_bytes"]
+        self._data.put(payload[code_bytes:] if header["has_data"] else None)
+        self._files_since = workspace.file_clock_ns()
+        limit = header["output_bytes"]
+        kernel = self._agent.kernels.kernel
+        self.run = run = Run(header, open_pipes(limit) if header["shell"] else kernel.open_pipes(limit))
+        self._known[run.id] = None
+        if len(self._known) > MAX_KNOWN_RUNS:
+            del self._known[next(iter(self._known))]
+        self.is_muted = False
+        for pipe in run.pipes:
+            if pipe.open:
+                self._agent.late.forget(pipe)
+                self._loop.watch(pipe.reader, select.POLLIN, self._on_output)
+        for error in self._seed_errors:
+            self._forward("stderr", error)
+        self._seed_errors.clear()
+        code = payload[:code_bytes]
+        if header["shell"]:
+            self._start_shell(run, header, code)
+        else:
+            self._start_in_kernel(run, header, code)
+
+    def _start_in_kernel(self, run, header, code):
+        kernels = self._agent.kernels
+        run.target = kernels.kernel
+        request = {
+            "type": "run",
+            "run": run.id,
+            "reap": self._zombies(),
+            **{key: header[key] for key in ("name", "env", "version", "save", "keep", "whole", "check")},
+        }
+        try:
+            kernels.kernel.send_run(request, code, run.pipes)
+        except OSError:
+            pass  # the kernel died while idle; its end is handled when it is reaped
+        kernels.watch_output()
+        for pipe in run.pipes:
+            pipe.hand_over()
+
+    def _start_shell(self, run, header, code):
+        """One command beside the kernel, which goes on holding its variables."""
+        try:
+            run.target = ShellCommand(code.decode("utf-8", "surrogateescape"), header["env"], run.pipes)
+        except (OSError, ValueError) as error:
+            for pipe in run.pipes:
+                pipe.hand_over()
+            self._forward("stderr", f"Cannot start the command: {error}\n".encode(errors="backslashreplace"))
+            self.finish({"outcome": "exited", "exit_code": 126})
+            return
+        for pipe in run.pipes:
+            pipe.hand_over()
+
+    def _zombies(self):
+        """Children of the kernel that were killed with an earlier run: they count as processes until waited for."""
+        if self._killed_since is None:
+            return []
+        pids = processes.zombies_since(self._killed_since, self._agent.kernels.kernel.pid)
+        if not pids:
+            self._killed_since = None
+        return pids
+
+    # While it runs.
+
+    def interrupt(self, run_id):
+        if self.run is not None and self.run.id == run_id:
+            self.run.end("interrupted", self._agent.kernels.kernel)
+
+    def begin(self):
+        """What the kernel had to save first is done."""
+        if self.is_in(self._agent.kernels.kernel):
+            self.run.begin()
+
+    def allow_save(self):
+        """The answer waits for a save, which has a limit of its own."""
+        if self.run is not None and self.run.save == "sync":
+            self.run.deadline = time.monotonic() + SAVE_SECONDS
+
+    def next_at(self):
+        if self.run is None:
+            return None
+        return self.run.deadline if self._release_at is None else min(self.run.deadline, self._release_at)
+
+    def on_time(self, now):
+        if self.run is None:
+            return
+        if self._release_at is not None and now >= self._release_at:
+            self._release_at = None
+            for pipe in self.run.pipes:
+                pipe.release(self._forward)
+        if now < self.run.deadline:
+            return
+        if self.run.cause is None:
+            self.run.end("timed_out", self._agent.kernels.kernel)
+        else:
+            self.run.climb()
+
+    def _on_output(self, _events):
+        for pipe in self.run.pipes if self.run else ():
+            if pipe.open:
+                pipe.read_once(self._forward)
+                if not pipe.open:
+                    self._loop.unwatch(pipe.reader)
+                if pipe.holds and self._release_at is None:
+                    self._release_at = time.monotonic() + HOLD_SECONDS
+
+    def _forward(self, stream, chunk):
+        """A frame of the run: recorded, and sent unless the server has yet to ask for the run."""
+        frame = encode_frame({"type": "output", "run": self.run.id, "stream": stream}, chunk)
+        self._agent.records.add(self.run.id, frame)
+        if not self.is_muted:
+            self._agent.server.put(frame)
+
+    # Its end.
+
+    def lose_kernel(self, kernel):
+        """Its kernel has died: what the program has left running goes, before there is a next one."""
+        self.run.kill_children(kernel)
+
+    def wait_for_kernel(self, end):
+        """Its end is told when the next kernel is ready."""
+        self._end = self._end or end
+        self.run.deadline = time.monotonic() + RESTORE_SECONDS
+
+    def finish_waiting(self):
+        end, self._end = self._end, None
+        self.finish(end)
+
+    def answer(self, header, results):
+        """The kernel says that it is done."""
+        if self.run is None or header["run"] != self.run.id:
+            raise FrameError("an answer that nobody asked for")
+        self.finish({key: header[key] for key in ("outcome", "exit_code", "error")}, results, header["saved"])
+
+    def finish(self, report, results=b"", saved=None):
+        """Sends what is left of the output, then the end of the run: nothing of it follows that frame."""
+        run, agent = self.run, self._agent
+        for pipe in run.pipes:
+            pipe.drain(self._forward)
+        if run.cause is not None:
+            run.kill_children(agent.kernels.kernel)
+            self._killed_since = run.started_ticks
+        data = self._data.take()
+        end = self._describe(report, results, saved, data)
+        if not run.keep_files:
+            workspace.empty()
+        payload = results + (data or b"")
+        frame = encode_frame(end, payload)
+        agent.records.add(run.id, frame)
+        agent.records.end(run.id)
+        failure = self._settle(run, saved)
+        if failure is not None:
+            frame = encode_frame({**end, "saved": {**saved, "failed": failure}}, payload)
+            agent.records.replace_last(run.id, frame)
+        if not self.is_muted:
+            agent.server.put(frame)
+        self.run = self._release_at = None
+        agent.phase.move("idle")
+        for pipe in run.pipes:
+            agent.late.keep(pipe, run.id)
+
+    def _describe(self, report, results, saved, data):
+        run, kernels = self.run, self._agent.kernels
+        return {
+            "type": "end",
+            "run": run.id,
+            "version": run.version,
+            "outcome": report["outcome"],
+            "cause": run.cause,
+            "exit_code": report.get("exit_code"),
+            "signal": report.get("signal"),
+            "error": report.get("error"),
+            "elapsed_us": int((time.monotonic() - run.started) * 1e6),
+            "dropped": run.dropped(),
+            "files": workspace.count_files(self._files_since),
+            "results_bytes": len(results),
+            "has_data": data is not None,
+            "epoch": kernels.epoch,
+            "saved": saved,
+            "restored": kernels.take_found(),
+        }
+
+    def _settle(self, run, saved):
+        """Makes an answer last that nobody may have heard. Answers why the run's state is not saved, when it turns out so."""
+        staged = saved is not None and saved["staged"]
+        durable = staged or (run.save == "sync" and run.target is not self._agent.kernels.kernel)
+        try:
+            if durable:
+                workspace.flush_files(self._files_since)
+            if durable or (run.save != "none" and not self._agent.server.is_up):
+                self._agent.records.store(run.id, run.version, durable)
+        except OSError:
+            pass  # a full disk: the record stays in memory for as long as this agent lives
+        try:
+            if staged:
+                state_files.commit_version(run.version, durable=True)
+        except OSError as error:
+            return f"its data cannot be written: {error.strerror}"
+        return None
