@@ -151,7 +151,7 @@ async function viewWithFiles(session: Session, signal: AbortSignal) {
 
 const viewCounted = ({ row, state, imaging }: Session, counts: FileCounts) => ({
   ...viewSession(row, counts),
-  status: state,
+  status: state === "frozen" ? "idle" : state, // for a moment, and for nobody to see
   state: viewState(row, state, imaging),
 });
 

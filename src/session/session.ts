@@ -315,7 +315,7 @@ export class Session {
     this.#sandbox.live?.channel.close(reason);
     await this.#inTurn(async () => {
       if (this.isDeleted) return;
-      if (this.state === "idle") await this.#sandbox.end(reason);
+      await this.#sandbox.end(reason);
       await this.#runStore.settled();
       const { snapshot } = this.#records;
       // First: a folder that nobody owns goes at the next start, a session whose folder is gone would be of no use.
@@ -333,7 +333,7 @@ export class Session {
     this.#sandbox.live?.channel.close(reason);
     const ended = this.#inTurn(async () => {
       if (this.isDeleted) return;
-      if (this.state === "idle") await this.#sandbox.end(reason);
+      await this.#sandbox.end(reason);
       this.#sandbox.markDeleted();
     });
     ended.catch((error: unknown) =>

@@ -23,7 +23,10 @@ export class Incoming {
   /** Null when nothing listens on the port, or when the session sleeps without its processes. */
   async connect(port: number): Promise<Socket | null> {
     const { live } = this.#sandbox;
-    const isAway = live === null ? this.#records.snapshot !== null : live.channel.isLost;
+    const isAway =
+      live === null
+        ? this.#records.snapshot !== null
+        : live.channel.isLost || this.#sandbox.state.kind === "frozen";
     if (isAway) {
       this.#waking ??= this.#wake().finally(() => {
         this.#waking = null;

@@ -103,8 +103,7 @@ export class LiveSession {
   }
 
   async end(reason: string): Promise<void> {
-    const { sandbox } = this.#parts;
-    if (sandbox.state.kind === "idle") await sandbox.end(new Error(reason));
+    await this.#parts.sandbox.end(new Error(reason));
   }
 
   /** Runs one program to its end. Rejects when it could not begin. */

@@ -9,6 +9,8 @@ export type SessionState =
   | { kind: "starting" }
   | { kind: "idle"; lease: Lease }
   | { kind: "running"; lease: Lease; runId: string }
+  /** Its processes stand still, while a snapshot of them is taken or its files are copied. */
+  | { kind: "frozen"; lease: Lease }
   /** The sandbox is being ended; its end is awaited before anything else may happen. */
   | { kind: "ending" }
   | { kind: "deleted" };
@@ -18,8 +20,9 @@ type Kind = SessionState["kind"];
 const MOVES: Readonly<Record<Kind, readonly Kind[]>> = {
   cold: ["starting", "deleted"],
   starting: ["idle", "cold"],
-  idle: ["running", "ending"],
+  idle: ["running", "frozen", "ending"],
   running: ["idle", "ending"],
+  frozen: ["idle", "ending"],
   /** Back to idle when the end failed: it is tried again. */
   ending: ["cold", "idle", "deleted"],
   deleted: [],

@@ -79,7 +79,7 @@ export class Tenancy {
 
   /** The sandbox, if there is one that nobody is starting or ending. */
   get live(): LiveSandbox | null {
-    return this.#state.kind === "idle" || this.#state.kind === "running" ? this.#state.lease.live : null;
+    return "lease" in this.#state ? this.#state.lease.live : null;
   }
 
   get currentRun(): string | null {
@@ -206,8 +206,10 @@ export class Tenancy {
     prepareFiles: (isDone: Promise<unknown>) => Promise<string>,
   ): Promise<{ snapshot: Snapshot; reason: null } | { snapshot: null; reason: string }> {
     const { host } = this.#deps;
-    const { live } = this.#held().lease;
+    const { lease } = this.#held();
+    const { live } = lease;
     const freeze = async () => {
+      this.#state = move(this.#state, { kind: "frozen", lease });
       await this.#services?.freeze();
       await live.freeze();
     };
@@ -232,6 +234,7 @@ export class Tenancy {
     }
     this.#allow();
     await this.#services?.thaw(lease.live);
+    if (this.#state.kind === "frozen") this.#state = move(this.#state, { kind: "idle", lease });
   }
 
   async #wakeCold(): Promise<Lease> {
@@ -303,7 +306,7 @@ export class Tenancy {
 
   /** Ends it, if there is one; resolves when nothing of it is left but the session's folder. */
   async end(reason: Error): Promise<void> {
-    if (this.#state.kind !== "idle" && this.#state.kind !== "running") return;
+    if (!("lease" in this.#state)) return;
     const { lease } = this.#state;
     this.#state = move(this.#state, { kind: "ending" });
     await this.#services?.[Symbol.asyncDispose]();
@@ -320,7 +323,7 @@ export class Tenancy {
   }
 
   #held(): { lease: Lease } {
-    if (this.#state.kind === "idle" || this.#state.kind === "running") return this.#state;
+    if ("lease" in this.#state) return this.#state;
     throw new Error(`a session that is '${this.#state.kind}' has no sandbox`);
   }
 
