@@ -267,20 +267,20 @@ export class Saver {
       const group = groups.get(name);
       if (group !== undefined) pending.push(...group.names, ...group.reaches);
       if (!values.has(name)) continue;
-      const encoder = this.#encode([name], values, missing, failures);
+      const encoder = this.#encode([name], { values, missing, failures });
       if (encoder === null) continue;
       encoders.set(name, encoder);
       pending.push(...encoder.words);
     }
     if (missing.length > 0) return null;
     const parts = partition(encoders).map((names) =>
-      names.length === 1 ? encoders.get(names[0]) : this.#encode(names, values, missing, failures),
+      names.length === 1 ? encoders.get(names[0]) : this.#encode(names, { values, missing, failures }),
     );
     return { values, groups, seen, parts: parts.filter(Boolean), failures };
   }
 
   /** Null when they have no saved form. What is saved, but not as it was, is among the failures, too. */
-  #encode(names, values, missing, failures, trustsModules = false) {
+  #encode(names, { values, missing, failures }, trustsModules = false) {
     const encoder = new Encoder(this.#context, trustsModules);
     const fail = (reason) => {
       for (const name of names) failures.set(name, reason);
@@ -293,7 +293,7 @@ export class Saver {
     } catch (error) {
       if (error instanceof NeedsFacts) missing.push(...encoder.missing);
       else if (error instanceof CannotKeep && encoder.hasChanged && !trustsModules) {
-        const imported = this.#encode(names, values, missing, failures, true);
+        const imported = this.#encode(names, { values, missing, failures }, true);
         if (imported !== null) fail(`it is what its module gives out again: ${error.message}`);
         return imported;
       } else fail(error instanceof CannotKeep ? error.message : `${error?.name}: ${error?.message}`);
@@ -332,7 +332,7 @@ export class Saver {
       written: data.written,
     };
     const isDurable = durable || this.#shelf.mustFlush(header);
-    writeVersion(header, data, isDurable, stage, this.#shelf.onDisk);
+    writeVersion(header, data, { durable: isDurable, stage, onDisk: this.#shelf.onDisk });
     return [header, isDurable];
   }
 

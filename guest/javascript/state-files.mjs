@@ -212,7 +212,7 @@ function syncFile(name) {
  * Writes a version's file; with `stage` under the name that the agent changes when the run is answered. With `durable` all
  * that it needs is put on disk, but for the files that are known to be there.
  */
-export function writeVersion(header, data, durable, stage, onDisk) {
+export function writeVersion(header, data, { durable, stage, onDisk }) {
   const text = Buffer.from(JSON.stringify(header));
   const prefix = Buffer.alloc(12);
   prefix.write(MAGIC, "latin1");

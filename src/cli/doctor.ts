@@ -72,7 +72,7 @@ async function probe(
   await runCommand(["chmod", "711", dataDir], { timeoutMs: 10_000 });
   try {
     await using stack = new AsyncDisposableStack();
-    const { host } = await openHost({ ...config, dataDir }, image, log, stack);
+    const { host } = await openHost({ config: { ...config, dataDir }, image, log }, stack);
     return { facilities: await probeHost(host), imaging: host.imaging, maxLive: host.config.maxLive };
   } finally {
     await removeTree(dataDir);

@@ -45,16 +45,16 @@ export async function run(
   }
   const code = values.code ?? (await readProgram(String(file)));
   await using stack = new AsyncDisposableStack();
-  const target = await findServer(values.server, config, log, signal, stack);
+  const target = await findServer(values.server, { config, log, signal }, stack);
   const id = values.session ?? `run-${randomBase36(12)}`;
   if (values.session === undefined)
-    stack.defer(() => request(target, `/api/sessions/${id}`, "DELETE").then(() => undefined));
+    stack.defer(() => request(target, `/api/sessions/${id}`, { method: "DELETE" }).then(() => undefined));
   const body = {
     code,
     language: values.language,
     ...(values.timeout === undefined ? {} : { timeout: Number(values.timeout) }),
   };
-  const response = await request(target, `/api/sessions/${id}/stream`, "POST", body, signal);
+  const response = await request(target, `/api/sessions/${id}/stream`, { method: "POST", body, signal });
   if (!response.ok || response.body === null) {
     console.error((await response.text()).trim());
     return 1;
@@ -75,9 +75,7 @@ async function readProgram(file: string): Promise<string> {
 /** The server asked for, else the one on the configured port, else a private one on the same data. */
 async function findServer(
   asked: string | undefined,
-  config: Config,
-  log: Logger,
-  signal: AbortSignal,
+  { config, log, signal }: { config: Config; log: Logger; signal: AbortSignal },
   stack: AsyncDisposableStack,
 ): Promise<Target> {
   const headers: Record<string, string> =
@@ -105,9 +103,7 @@ async function isServer(url: string): Promise<boolean> {
 function request(
   target: Target,
   path: string,
-  method: string,
-  body?: object,
-  signal?: AbortSignal,
+  { method, body, signal }: { method: string; body?: object; signal?: AbortSignal },
 ): Promise<Response> {
   return fetch(target.url + path, {
     method,

@@ -54,7 +54,7 @@ export async function startServer(
   open: (config: Config) => Stores = openStores,
 ): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack();
-  const { host, store, places, left } = await openHost(config, image, log, stack, open);
+  const { host, store, places, left } = await openHost({ config, image, log }, stack, open);
   const facilities = await probeHost(host);
   refuseUnsafe(facilities, config);
 
@@ -101,9 +101,7 @@ export async function startServer(
 
 /** Everything that a sandbox is made with, after what an earlier server left behind was removed. */
 export async function openHost(
-  wanted: Config,
-  image: Image,
-  log: Logger,
+  { config: wanted, image, log }: { config: Config; image: Image; log: Logger },
   stack: AsyncDisposableStack,
   open: (config: Config) => Stores = openStores,
 ): Promise<{ host: SandboxHost; left: Map<string, Cgroup> } & Stores> {

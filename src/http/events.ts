@@ -26,9 +26,8 @@ export async function writeEvents(stream: PassThrough, source: Source, after: nu
   } catch (error) {
     if (gone.signal.aborted) return;
     const known = error instanceof AppError ? error : new AppError("internal", "The run failed to begin");
-    await write(stream, "error", { error: known.message, code: known.code }, null, gone.signal).catch(
-      () => undefined,
-    );
+    const event = { type: "error", error: known.message, code: known.code };
+    await write(stream, event, gone.signal).catch(() => undefined);
   } finally {
     stream.end();
   }
@@ -36,7 +35,7 @@ export async function writeEvents(stream: PassThrough, source: Source, after: nu
 
 async function writeLive(stream: PassThrough, run: Run, after: number, signal: AbortSignal): Promise<void> {
   for await (const { end, stream: name, text } of run.log.read(after, signal)) {
-    await write(stream, name, { content: text, run_id: run.runId }, end, signal);
+    await write(stream, { id: end, type: name, content: text, run_id: run.runId }, signal);
   }
   await writeDone(stream, (await run.result).row, signal);
 }
@@ -52,7 +51,8 @@ async function writeRecord(
     const start = end;
     end += event.text.length;
     const content = event.text.slice(Math.max(0, after - start));
-    if (content !== "") await write(stream, event.stream, { content, run_id: row.runId }, end, signal);
+    if (content !== "")
+      await write(stream, { id: end, type: event.stream, content, run_id: row.runId }, signal);
   }
   if (row.summary === null)
     throw new AppError("run_not_found", "Cannot read the run to its end: it was lost");
@@ -72,17 +72,13 @@ async function writeDone(stream: PassThrough, row: RunRow, signal: AbortSignal):
     results: summary?.results ?? [],
     state: summary?.state ?? null,
   };
-  await write(stream, "done", end, null, signal);
+  await write(stream, { type: "done", ...end }, signal);
 }
 
-async function write(
-  stream: PassThrough,
-  type: string,
-  fields: object,
-  id: number | null,
-  signal: AbortSignal,
-): Promise<void> {
-  const head = id === null ? "" : `id: ${id}\n`;
-  const room = stream.write(`${head}event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n`);
+type Event = { type: string; id?: number } & Record<string, unknown>;
+
+async function write(stream: PassThrough, { id, ...fields }: Event, signal: AbortSignal): Promise<void> {
+  const head = id === undefined ? "" : `id: ${id}\n`;
+  const room = stream.write(`${head}event: ${fields.type}\ndata: ${JSON.stringify(fields)}\n\n`);
   if (!room) await once(stream, "drain", { signal });
 }

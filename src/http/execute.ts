@@ -15,21 +15,24 @@ export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency
     const body = parseInput(executeBody, request.body);
     const language = parseLanguage(body.language);
     refuseWrongCheck(body.check, language);
-    return idempotency.reply(request, reply, "/api/execute", async () => {
-      const gone = new AbortController();
-      // With a key the answer is recorded, and a retry may come for it.
-      if (request.headers["idempotency-key"] === undefined) reply.raw.once("close", () => gone.abort());
-      const asked = {
-        code: body.code,
-        language,
-        timeoutMs: timeoutMsOf(body) ?? DEFAULT_TIMEOUT_MS,
-        env: { ...body.envs, ...body.env },
-        files: new Map(Object.entries(body.files ?? {})),
-        check: body.check ?? false,
-        allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,
-      };
-      const result = await oneShots.run(asked, gone.signal);
-      return { status: 200, body: viewOneShot(result, language) };
+    return idempotency.reply(request, reply, {
+      scope: "/api/execute",
+      work: async () => {
+        const gone = new AbortController();
+        // With a key the answer is recorded, and a retry may come for it.
+        if (request.headers["idempotency-key"] === undefined) reply.raw.once("close", () => gone.abort());
+        const asked = {
+          code: body.code,
+          language,
+          timeoutMs: timeoutMsOf(body) ?? DEFAULT_TIMEOUT_MS,
+          env: { ...body.envs, ...body.env },
+          files: new Map(Object.entries(body.files ?? {})),
+          check: body.check ?? false,
+          allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,
+        };
+        const result = await oneShots.run(asked, gone.signal);
+        return { status: 200, body: viewOneShot(result, language) };
+      },
     });
   });
 }

@@ -10,6 +10,7 @@ export type IdempotencyKey = { key: string; requestHash: string };
 type Work = (key: IdempotencyKey | null) => Promise<Answer>;
 /** The answer of a run that a key was reserved for; null when it turns out never to have begun. */
 type OfRun = (runId: string) => Promise<Answer | null>;
+type Keyed = { scope: string; work: Work; ofRun?: OfRun };
 
 const MAX_KEY_CHARS = 255;
 
@@ -25,9 +26,7 @@ export class Idempotency {
   async reply(
     request: FastifyRequest,
     reply: FastifyReply,
-    scope: string,
-    work: Work,
-    ofRun: OfRun = neverReserved,
+    { scope, work, ofRun = neverReserved }: Keyed,
   ): Promise<FastifyReply> {
     const key = request.headers["idempotency-key"];
     if (key === undefined) {
@@ -40,20 +39,20 @@ export class Idempotency {
         `Cannot use the header 'Idempotency-Key': it may have 1 to ${MAX_KEY_CHARS} characters`,
       );
     }
-    const { answer, replayed } = await this.#once(scope, key, hashOf(request), work, ofRun);
+    const { answer, replayed } = await this.#once({ scope, work, ofRun }, key, hashOf(request));
     if (replayed) reply.header("idempotency-replayed", "true");
     return reply.status(answer.status).type("application/json; charset=utf-8").send(answer.body);
   }
 
-  async #once(scope: string, key: string, hash: string, work: Work, ofRun: OfRun) {
-    const name = JSON.stringify([scope, key]);
+  async #once(keyed: Required<Keyed>, key: string, hash: string) {
+    const name = JSON.stringify([keyed.scope, key]);
     const pending = this.#pending.get(name);
     if (pending !== undefined) {
       refuseOther(pending.hash, hash);
       return { answer: await pending.answer, replayed: true };
     }
     // Entered before the first wait, so that two requests at the same moment cannot both begin.
-    const answer = this.#findOrWork(scope, key, hash, work, ofRun);
+    const answer = this.#findOrWork(keyed, key, hash);
     const shared = answer.then(({ answer }) => answer);
     shared.catch(() => undefined); // a failure reaches the first request; others may not be waiting
     this.#pending.set(name, { hash, answer: shared });
@@ -64,7 +63,7 @@ export class Idempotency {
     }
   }
 
-  async #findOrWork(scope: string, key: string, hash: string, work: Work, ofRun: OfRun) {
+  async #findOrWork({ scope, work, ofRun }: Required<Keyed>, key: string, hash: string) {
     const found = await this.#store.findAnswer(scope, key);
     if (found !== null) refuseOther(found.requestHash, hash);
     if (found !== null && "body" in found) return { answer: found, replayed: true };

@@ -25,11 +25,12 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
     const id = parseId(request.params.id);
     const body = parseInput(runBody, request.body);
     const work = async (key: IdempotencyKey | null) => {
-      const { run, created } = await begin(registry, id, body, request, key);
+      const { run, created } = await begin(registry, { id, body, request, key });
       const result = viewRunResult(await run.result);
       return { status: 200, body: created ? { ...result, created } : result };
     };
-    return idempotency.reply(request, reply, id, work, (runId) => answerOf(registry, store, id, runId));
+    const ofRun = (runId: string) => answerOf(registry, store, id, runId);
+    return idempotency.reply(request, reply, { scope: id, work, ofRun });
   });
 
   app.post<IdParams>("/api/sessions/:id/shell", (request, reply) => {
@@ -40,14 +41,15 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
       const run = session.start({ ...askedOf(body, request, key), code: command, shell: true });
       return { status: 200, body: viewRunResult(await run.result) };
     };
-    return idempotency.reply(request, reply, id, work, (runId) => answerOf(registry, store, id, runId));
+    const ofRun = (runId: string) => answerOf(registry, store, id, runId);
+    return idempotency.reply(request, reply, { scope: id, work, ofRun });
   });
 
   app.post<IdParams>("/api/sessions/:id/stream", async (request, reply) => {
     const id = parseId(request.params.id);
     const body = parseInput(streamBody, request.body);
     const gone = new AbortController();
-    const { session, run } = await begin(registry, id, body, request, null, gone.signal);
+    const { session, run } = await begin(registry, { id, body, request, gone: gone.signal });
     if (body.cancel_on_disconnect) {
       reply.raw.once("close", () => {
         gone.abort();
@@ -103,14 +105,15 @@ async function answerOf(registry: SessionRegistry, store: Store, id: string, run
   return { status: 200, body: viewRecordedResult(row, session.row.data) };
 }
 
-async function begin(
-  registry: SessionRegistry,
-  id: string,
-  body: RunBody,
-  request: FastifyRequest,
-  key: IdempotencyKey | null = null,
-  gone: AbortSignal | null = null,
-) {
+type Begin = {
+  id: string;
+  body: RunBody;
+  request: FastifyRequest;
+  key?: IdempotencyKey | null;
+  gone?: AbortSignal | null;
+};
+
+async function begin(registry: SessionRegistry, { id, body, request, key = null, gone = null }: Begin) {
   const { session, created } =
     body.code === undefined
       ? { session: await registry.get(id), created: false }

@@ -23,11 +23,14 @@ export type IdParams = { Params: { id: string } };
 export function addSessions(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {
   app.post("/api/sessions", (request, reply) => {
     const wanted = parseCreate(parseInput(createBody, request.body), config);
-    return idempotency.reply(request, reply, "/api/sessions", async () => {
-      const session = await registry.create(wanted);
-      // As it was when the session was made, whatever has begun since.
-      const status = wanted.setup === null ? {} : { setup_status: "pending" };
-      return { status: 201, body: { ...(await view(session)), ...status } };
+    return idempotency.reply(request, reply, {
+      scope: "/api/sessions",
+      work: async () => {
+        const session = await registry.create(wanted);
+        // As it was when the session was made, whatever has begun since.
+        const status = wanted.setup === null ? {} : { setup_status: "pending" };
+        return { status: 201, body: { ...(await view(session)), ...status } };
+      },
     });
   });
 

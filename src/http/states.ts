@@ -21,11 +21,14 @@ export function addStates(app: FastifyInstance, registry: SessionRegistry, idemp
   app.post<IdParams>("/api/sessions/:id/rollback", (request, reply) => {
     const id = parseId(request.params.id);
     const { version } = parseInput(rollbackBody, request.body);
-    return idempotency.reply(request, reply, id, async () => {
-      const session = await registry.get(id);
-      await session.rollback(version);
-      const state = viewState(session.row, session.state, session.imaging);
-      return { status: 200, body: { success: true, id, rolled_back_to: version, state } };
+    return idempotency.reply(request, reply, {
+      scope: id,
+      work: async () => {
+        const session = await registry.get(id);
+        await session.rollback(version);
+        const state = viewState(session.row, session.state, session.imaging);
+        return { status: 200, body: { success: true, id, rolled_back_to: version, state } };
+      },
     });
   });
 
@@ -33,13 +36,16 @@ export function addStates(app: FastifyInstance, registry: SessionRegistry, idemp
     const id = parseId(request.params.id);
     const body = parseInput(duplicateBody, request.body ?? {});
     const newId = body.new_id ?? body.id;
-    return idempotency.reply(request, reply, id, async () => {
-      const copy = await registry.duplicate(id, {
-        id: newId === undefined ? null : parseId(newId),
-        data: body.data ?? null,
-        version: body.version ?? null,
-      });
-      return { status: 201, body: { ...(await view(copy)), source_session_id: id } };
+    return idempotency.reply(request, reply, {
+      scope: id,
+      work: async () => {
+        const copy = await registry.duplicate(id, {
+          id: newId === undefined ? null : parseId(newId),
+          data: body.data ?? null,
+          version: body.version ?? null,
+        });
+        return { status: 201, body: { ...(await view(copy)), source_session_id: id } };
+      },
     });
   });
 

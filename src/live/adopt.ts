@@ -28,7 +28,7 @@ export async function adoptSandbox(host: SandboxHost, folder: Folder, cgroup: Cg
     const hello = await channel.greeted(
       AbortSignal.any([gone.signal, AbortSignal.timeout(ADOPT_TIMEOUT_MS)]),
     );
-    return { ...makeLive(host, folder, sandbox, channel, hello), isResumed: !hasMonitor(cgroup) };
+    return { ...makeLive(host, { folder, sandbox, channel, hello }), isResumed: !hasMonitor(cgroup) };
   } catch (cause) {
     const reason = new AppError("sandbox_failed", `Cannot adopt a sandbox: ${describe(cause, sandbox)}`, {
       cause,

@@ -32,10 +32,7 @@ export type LiveSandbox = {
 /** What is done with a sandbox whose agent has said hello. */
 export function makeLive(
   host: SandboxHost,
-  folder: Folder,
-  sandbox: Sandbox,
-  channel: GuestChannel,
-  hello: HelloFrame,
+  { folder, sandbox, channel, hello }: Pick<LiveSandbox, "folder" | "sandbox" | "channel" | "hello">,
 ): LiveSandbox {
   let oomKills = 0;
   // Its monitor may end while its processes do not: without it nobody would reap them, so the line is given up too.

@@ -20,9 +20,8 @@ export function defaultLimits(config: Config): Limits {
 export function planFor(
   host: SandboxHost,
   folder: Folder,
-  limits: Limits,
   cgroup: Cgroup | null,
-  command: readonly string[],
+  { limits, command }: Pick<SandboxPolicy, "limits" | "command">,
 ): LaunchPlan {
   const policy = policyFor(host, folder, limits, command);
   return planLaunch(policy, { asRoot: host.asRoot, cgroupFolders: cgroup?.folders ?? [] });

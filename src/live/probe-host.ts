@@ -17,7 +17,7 @@ export async function probeHost(host: SandboxHost): Promise<Facility[]> {
   let cgroup: Cgroup | null = null;
   try {
     cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
-    const plan = planFor(host, folder, limits, cgroup, PROBE_COMMAND);
+    const plan = planFor(host, folder, cgroup, { limits, command: PROBE_COMMAND });
     const sandbox = await launchSandbox(plan, {
       seccompPath: host.runtime.seccompPath,
       userNamespaceFd: plan.needsUserNamespace ? await host.uids.namespaceFd(uid) : null,

@@ -26,13 +26,13 @@ export async function resumeSandbox(
   await prepareFolder(folder);
   const cgroup = await host.cgroups.create(folder.key, limits);
   const policy = policyFor(host, folder, limits);
-  const sandbox = await host.imager.restore(policy, cgroup, snapshot, folder.uid, admit);
+  const sandbox = await host.imager.restore(policy, cgroup, { source: snapshot, owner: folder.uid, admit });
   let channel: GuestChannel | null = null;
   try {
     // Now, and not before: as soon as its agent is welcome, its processes go on.
     channel = await GuestChannel.open(folder.socket, identityOf(host, folder, snapshot.key));
     const hello = await channel.greeted(AbortSignal.timeout(GREETING_TIMEOUT_MS));
-    return { ...makeLive(host, folder, sandbox, channel, hello), isResumed: true };
+    return { ...makeLive(host, { folder, sandbox, channel, hello }), isResumed: true };
   } catch (error) {
     channel?.close(error instanceof Error ? error : new Error(String(error)));
     await sandbox.end();

@@ -29,10 +29,8 @@ export async function startSandbox(host: SandboxHost, folder: Folder, start: Sta
   let cgroup: Cgroup | null = null;
   try {
     cgroup = (await host.cgroups?.create(folder.key, limits)) ?? null;
-    const plan = planFor(host, folder, limits, cgroup, [
-      ...AGENT,
-      ...languageEntry(language).kernel(Math.floor(limits.memoryBytes / MIB)),
-    ]);
+    const command = [...AGENT, ...languageEntry(language).kernel(Math.floor(limits.memoryBytes / MIB))];
+    const plan = planFor(host, folder, cgroup, { limits, command });
     sandbox = await launchSandbox(plan, {
       seccompPath: host.runtime.seccompPath,
       userNamespaceFd: plan.needsUserNamespace ? await host.uids.namespaceFd(folder.uid) : null,
@@ -40,7 +38,7 @@ export async function startSandbox(host: SandboxHost, folder: Folder, start: Sta
     });
     const hello = await greeted(sandbox, channel);
     if (host.asRoot && cgroup !== null) await limitTerminals(cgroup);
-    return makeLive(host, folder, sandbox, channel, hello);
+    return makeLive(host, { folder, sandbox, channel, hello });
   } catch (cause) {
     const reason =
       shortageError("start a sandbox", cause) ??

@@ -69,9 +69,7 @@ export class Imager {
   restore(
     policy: SandboxPolicy,
     cgroup: Cgroup,
-    source: Source,
-    owner: number,
-    admit: () => Promise<void>,
+    { source, owner, admit }: { source: Source; owner: number; admit: () => Promise<void> },
   ): Promise<Sandbox> {
     const { folder, uid } = source;
     const sandbox = adoptedSandbox(cgroup);
