@@ -13,7 +13,8 @@ import select
 import time
 
 import processes
-import state_files
+import state_listing
+import state_versions
 from current_run import CurrentRun
 from egress import Egress
 from kernel_host import KernelHost, failed_save
@@ -63,7 +64,7 @@ class Agent:
             "welcome": self._on_welcome,
             "replay": self._replay,
             "save": self._save,
-            "inspect": lambda *_: self.server.send({"type": "inspected"}, to_json(state_files.listing(MAX_LISTED))),
+            "inspect": lambda *_: self.server.send({"type": "inspected"}, to_json(state_listing.listing(MAX_LISTED))),
             "connect": lambda header, _: self.ports.connect(header["port"], header["ticket"]),
             "freeze": self._freeze,
             "reseed": lambda *_: self.kernels.send({"type": "reseed"}),
@@ -163,7 +164,7 @@ class Agent:
             self._end_rollback("its interpreter is being replaced")
             return
         try:
-            state_files.copy_version(header["version"], header["to"])
+            state_versions.copy_version(header["version"], header["to"])
         except Exception as error:  # a guest can have put anything there
             self._end_rollback(str(error)[:1024])
             return

@@ -4,7 +4,7 @@ import select
 import time
 
 import processes
-import state_files
+import state_versions
 import workspace
 from kernel_process import open_pipes
 from output import HOLD_SECONDS
@@ -249,7 +249,7 @@ class CurrentRun:
             pass  # a full disk: the record stays in memory for as long as this agent lives
         try:
             if staged:
-                state_files.commit_version(run.version, durable=True)
+                state_versions.commit_version(run.version, durable=True)
         except OSError as error:
             return f"its data cannot be written: {error.strerror}"
         return None

@@ -9,17 +9,16 @@ import builtins
 import sys
 from _frozen_importlib_external import SourceFileLoader
 
-AGENT, PYTHON = "/opt/era/agent", "/opt/era/python"
+AGENT, STATE, PYTHON = "/opt/era/agent", "/opt/era/state", "/opt/era/python"
 # In the order of their imports: each needs only those before it.
+STATE_PARTS = (STATE, ("mapping", "state_files", "state_versions", "state_values", "kept_versions", "state_listing"))
 AGENT_PARTS = (
-    AGENT,
-    (
-        *("wire", "processes", "workspace", "output", "kernel_process", "run_limits", "shell", "mapping", "state_files"),
-        *("run_records", "line", "loop", "phase", "server_link", "pipe", "ports", "egress", "kernel_host", "late_output"),
-        *("current_run", "agent"),
-    ),
+    (AGENT, ("wire", "processes", "workspace", "output", "kernel_process", "run_limits", "shell")),
+    STATE_PARTS,
+    (AGENT, ("run_records", "line", "loop", "phase", "server_link", "pipe", "ports", "egress", "kernel_host", "late_output")),
+    (AGENT, ("current_run", "agent")),
 )
-PLAIN_PARTS = (AGENT, ("text_state", "plain_kernel"))
+PLAIN_PARTS = ((STATE, ("text_state",)), (AGENT, ("plain_kernel",)))
 PYTHON_PARTS = (PYTHON, ("environment", "workspace_modules", "after_import", "display", "matplotlib_support", "kernel"))
 # Loaded when a session first has something to save: one-shot runs never do.
 PERSISTENCE = (PYTHON, ("description", "surroundings", "pickling", "grouping", "saving", "restoring"))
@@ -52,10 +51,10 @@ def main(kind, *rest):
     """`kind` says how the kernel is made: "python", "plain" with its folder and modules, or "program" with its command."""
     private = dict(vars(builtins))
     if kind == "plain":
-        parts = load_all((AGENT_PARTS, PLAIN_PARTS, (rest[0], rest[1:])), {}, private)
+        parts = load_all((*AGENT_PARTS, *PLAIN_PARTS, (rest[0], rest[1:])), {}, private)
         parts["agent"].run_agent(parts["kernel"].serve)
     elif kind == "program":
-        load_all((AGENT_PARTS,), {}, private)["agent"].run_agent(rest)
+        load_all(AGENT_PARTS, {}, private)["agent"].run_agent(rest)
     elif kind == "python":
         run_python(private)
     else:
@@ -63,7 +62,7 @@ def main(kind, *rest):
 
 
 def run_python(private):
-    parts = load_all((AGENT_PARTS, PYTHON_PARTS), {}, private)
+    parts = load_all((*AGENT_PARTS, PYTHON_PARTS), {}, private)
     persistence = {}
 
     def load_persistence():

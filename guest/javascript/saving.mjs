@@ -7,6 +7,7 @@ import fs from "node:fs";
 import process from "node:process";
 import { Decoder } from "./decoding.mjs";
 import { CannotKeep, Encoder, findIntrinsics, NeedsFacts } from "./encoding.mjs";
+import { KeptVersions } from "./kept-versions.mjs";
 import { Originals } from "./originals.mjs";
 import {
   Damaged,
@@ -16,7 +17,6 @@ import {
   readPlace,
   readVersion,
   removeUnfinished,
-  Shelf,
   TooLarge,
   versionNumbers,
   writeVersion,
@@ -75,7 +75,7 @@ export class Saver {
   #variables;
   #context;
   #originals = new Originals();
-  #shelf = new Shelf();
+  #kept = new KeptVersions();
   #header = NOTHING_SAVED;
   #touched = new Set();
   #touchedAll = false;
@@ -218,9 +218,9 @@ export class Saver {
   }
 
   async #save({ version, run, result, keep, durable: isAsked, stage, all }) {
-    this.#shelf.keep = keep;
+    this.#kept.keep = keep;
     try {
-      const durable = isAsked || this.#shelf.isFlushDue;
+      const durable = isAsked || this.#kept.isFlushDue;
       if (durable || this.#header.version === 0) makeFolders();
       if (this.#header.version === 0) removeUnfinished();
       this.#touchedAll ||= all;
@@ -233,7 +233,7 @@ export class Saver {
       this.#header = header;
       this.#touched = new Set();
       this.#touchedAll = false;
-      this.#shelf.add(header, isDurable, stage);
+      this.#kept.add(header, isDurable, stage);
       return this.#report(version, header.written, null, stage);
     } catch (error) {
       removeUnfinished();
@@ -331,13 +331,13 @@ export class Saver {
       not_kept: this.#notKept(values, seen, failures),
       written: data.written,
     };
-    const isDurable = durable || this.#shelf.mustFlush(header);
-    writeVersion(header, data, { durable: isDurable, stage, onDisk: this.#shelf.onDisk });
+    const isDurable = durable || this.#kept.mustFlush(header);
+    writeVersion(header, data, { durable: isDurable, stage, onDisk: this.#kept.onDisk });
     return [header, isDurable];
   }
 
   #refuseTooLarge(bytes) {
-    const limit = this.#shelf.keep.bytes;
+    const limit = this.#kept.keep.bytes;
     if (bytes > limit) throw new TooLarge(bytes, limit);
   }
 

@@ -1,12 +1,13 @@
 /**
- * Saved state on disk, as guest/agent/state_files.py describes it: one file a version, one a large value; each is written
+ * Saved state on disk, as guest/state/state_files.py describes it: one file a version, one a large value; each is written
  * beside its name, then renamed. The oldest version's file becomes the next one's.
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import fs from "node:fs";
+import { checkHeader } from "./state-header.mjs";
 
-const STATE = "/run/era-state";
+export const STATE = "/run/era-state";
 export const VERSIONS = `${STATE}/versions`;
 const VALUES = `${STATE}/values`;
 export const RESEED = `${STATE}/reseed`;
@@ -14,8 +15,6 @@ const MAGIC = "ERASTATE";
 const PREFIX_BYTES = 8 + 4 + 32;
 const INLINE_BYTES = 16 << 10;
 const MAX_SOURCES = 16;
-const FLUSH_MS = 5_000;
-const now = performance.now.bind(performance);
 const { O_CREAT, O_EXCL, O_WRONLY, O_TRUNC, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_DIRECTORY } = fs.constants;
 /** A pipe that a guest has put in its place is not waited for. */
 const WRITE = O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK;
@@ -103,7 +102,7 @@ function putInPlace(path, target) {
 }
 
 /** Removes a file, or lays it aside for the next version. What an earlier kernel has left may be anything. */
-function discard(name, isOurs) {
+export function discard(name, isOurs) {
   const path = `${STATE}/${name}`;
   try {
     if (isOurs && name.startsWith("versions/")) {
@@ -181,7 +180,7 @@ export class Data {
 }
 
 /** By a descriptor: what Deno tells by a path has dates in it, and `Date` may be a variable of the program. */
-function sizeOf(path) {
+export function sizeOf(path) {
   if (!fs.existsSync(path)) return -1;
   let descriptor;
   try {
@@ -230,7 +229,7 @@ export function writeVersion(header, data, { durable, stage, onDisk }) {
   if (durable) syncFolder(VERSIONS);
 }
 
-function namesIn(folder) {
+export function namesIn(folder) {
   try {
     return fs.readdirSync(folder);
   } catch {
@@ -277,56 +276,6 @@ export function readVersion(version) {
   return { header, data: content.subarray(PREFIX_BYTES + size) };
 }
 
-const isText = (value, most) => typeof value === "string" && value.length <= most;
-const isSize = (value) => Number.isSafeInteger(value) && value >= 0;
-const isPlace = (place) =>
-  Array.isArray(place) &&
-  place.length === 4 &&
-  isText(place[0], 4096) &&
-  isSize(place[1]) &&
-  isSize(place[2]) &&
-  isText(place[3], 64);
-
-/** Throws for a wrong shape: a guest can write a header of its own, with the right digest. */
-function checkHeader(header, version) {
-  const refuse = (what) => {
-    throw new Error(`its ${what} is of another kind`);
-  };
-  if (header.version !== version) refuse("version");
-  if (!isText(header.run, 64)) refuse("run");
-  const { result } = header;
-  if (
-    result !== null &&
-    !(
-      ["ok", "raised", "exited"].includes(result.outcome) &&
-      isSize(result.exit_code) &&
-      result.exit_code < 256 &&
-      isError(result.error)
-    )
-  )
-    refuse("result");
-  for (const item of header.not_kept)
-    if (!["name", "type", "reason"].every((key) => isText(item[key], 1024)))
-      refuse("list of what is not kept");
-  for (const { names, at, types, reprs, reaches } of header.groups) {
-    const lists = [names, types, reprs];
-    if (!lists.every((list) => Array.isArray(list) && list.length === names.length)) refuse("group");
-    if (names.length === 0 || ![...lists, reaches].flat().every((text) => isText(text, 1 << 20)))
-      refuse("group");
-    if (!isPlace(at)) refuse("group");
-  }
-  if (header.extras !== null && !isPlace(header.extras)) refuse("extras");
-  if (!Object.values(header.sources).every(isPlace)) refuse("sources");
-}
-
-/** As a run's error is told. */
-const isError = (error) =>
-  error === null ||
-  (Object.keys(error).length === 3 &&
-    isText(error.name, 1024) &&
-    isText(error.message, 8192) &&
-    isText(error.traceback, 65_536));
-
 /** The data at a place. Throws Damaged. */
 export function readPlace([file, offset, size, digest]) {
   const data = file.startsWith("versions/")
@@ -345,108 +294,4 @@ export function placesOf(header) {
   ];
 }
 
-/**
- * The versions that are kept, and which files they need: what nobody needs any more is removed. `keep` says how many there
- * may be, and how many bytes their files may take together.
- */
-export class Shelf {
-  keep = { versions: 20, bytes: 2 ** 30 };
-  /** Names of files that are known to be. */
-  onDisk = new Set();
-  #files = null;
-  /** Of the files of kept versions, and of all of them together. */
-  #sizes = new Map();
-  #bytes = 0;
-  /** The last version that was put on disk; two of them while the newer one is only staged. */
-  #flushed = [];
-  #flushedAt = now();
-
-  /** Of the versions that an earlier kernel left it is not known which is on disk: until one of its own is, all stay. */
-  get isFlushDue() {
-    if (this.#files === null && versionNumbers().length > 0) return true;
-    return now() - this.#flushedAt > FLUSH_MS;
-  }
-
-  /** Whether a new version and the one that is on disk take more than both may: the new one must be on disk, too. */
-  mustFlush(header) {
-    if (this.#files === null || this.#bytes + header.written <= this.keep.bytes) return false;
-    const sizes = sizesOf(header);
-    for (const version of this.#flushed)
-      for (const name of this.#files.get(version) ?? []) sizes.set(name, this.#sizes.get(name) ?? 0);
-    return sum(sizes.values()) > this.keep.bytes;
-  }
-
-  /** While a version is only staged, the one before it is what counts. */
-  add(header, durable, staged) {
-    const { version } = header;
-    const present = new Set(this.#files === null ? this.#find(version) : []);
-    this.#enter(header);
-    if (durable) {
-      for (const name of this.#files.get(version)) this.onDisk.add(name);
-      this.#flushed = staged ? [...this.#flushed.slice(-1), version] : [version];
-      this.#flushedAt = now();
-    }
-    this.#remove(present, present);
-    const least = staged ? 2 : 1;
-    const surplus = this.#files.size - Math.max(least, this.keep.versions);
-    for (const [at, old] of inOrder(this.#files.keys()).slice(0, -least).entries()) {
-      if (at >= surplus && this.#bytes <= this.keep.bytes) break;
-      if (this.#flushed.includes(old)) continue;
-      const names = this.#files.get(old);
-      this.#files.delete(old);
-      this.#remove(names, present);
-    }
-  }
-
-  #enter(header) {
-    const own = `versions/${header.version}`;
-    this.#files.set(header.version, new Set(filesOf(header)));
-    for (const [name, size] of sizesOf(header).set(own, Math.max(0, sizeOf(`${STATE}/${own}`)))) {
-      this.#bytes += size - (this.#sizes.get(name) ?? 0);
-      this.#sizes.set(name, size);
-    }
-  }
-
-  /** Removes those that no kept version needs; `present`: what an earlier kernel left may be anything. */
-  #remove(names, present) {
-    if (names.size === 0) return;
-    const needed = new Set([...this.#files.values()].flatMap((files) => [...files]));
-    for (const name of names) {
-      if (needed.has(name)) continue;
-      this.onDisk.delete(name);
-      this.#bytes -= this.#sizes.get(name) ?? 0;
-      this.#sizes.delete(name);
-      discard(name, !present.has(name));
-    }
-  }
-
-  /** Once: what an earlier kernel left, and the names of all files that are there. */
-  #find(but) {
-    this.#files = new Map();
-    for (const version of versionNumbers()) {
-      if (version === but || this.#files.size >= this.keep.versions + 2) continue;
-      try {
-        this.#enter(readVersion(version).header);
-      } catch {
-        // what cannot be read any more is not needed by anybody
-      }
-    }
-    this.#flushed = inOrder(this.#files.keys()).slice(0, -this.keep.versions);
-    return ["versions", "values"].flatMap((folder) =>
-      namesIn(`${STATE}/${folder}`).map((name) => `${folder}/${name}`),
-    );
-  }
-}
-
-const inOrder = (versions) => [...versions].sort((a, b) => a - b);
-const sum = (sizes) => [...sizes].reduce((total, size) => total + size, 0);
-
-/** What the files take that a version needs; of versions' own files, as much as it uses. */
-function sizesOf(header) {
-  const sizes = new Map();
-  for (const [name, offset, size] of placesOf(header))
-    sizes.set(name, Math.max(sizes.get(name) ?? 0, offset + size));
-  return sizes;
-}
-
-const filesOf = (header) => [...placesOf(header).map(([file]) => file), `versions/${header.version}`];
+export const filesOf = (header) => [...placesOf(header).map(([file]) => file), `versions/${header.version}`];

@@ -10,16 +10,20 @@ import time
 import warnings
 
 import state_files
+import state_values
+import state_versions
 import surroundings
 from description import describe, name_of_kind
 from pickling import Code, Function, Module, NeedsChild, Pickler, is_importable
-from state_files import INLINE_BYTES, InlineData, ValueWriter
+from state_values import INLINE_BYTES, InlineData, ValueWriter
 
 IN_PLACE_BYTES = 64 << 10
 IN_PLACE_SECONDS = 0.005
 MAX_REASON = 300
 MAX_CHANGED = 100
 MAX_SOURCE_BYTES = 1 << 20
+# A version whose small groups lie in more files than this takes copies of them, so that old files can go.
+MAX_SOURCES = 16
 NOT_SAVED = {"at": [None, 0, 0, None]}
 NOT_VARIABLES = frozenset(("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__", "__file__", "__warningregistry__"))
 BuiltinFunction = type(len)
@@ -106,8 +110,8 @@ class Snapshot:
         self.budget = budget
         self.in_place = budget is not None
         self.durable = False
-        self.limit = saver.shelf.keep["bytes"]
-        self.allowance = state_files.Allowance(self.limit)
+        self.limit = saver.kept.keep["bytes"]
+        self.allowance = state_values.Allowance(self.limit)
         self.groups = {name: group for group in saver.header["groups"] for name in group["names"]}
         self.parts = {}
         self.failures = {}
@@ -139,7 +143,7 @@ class Snapshot:
         extras, sources = data.add_inline(extras), self._sources(groups, carry, data)
         header = {
             **self.entry,
-            "at": state_files.now_ms(),
+            "at": state_versions.now_ms(),
             "python": sys.version.partition(" ")[0],
             "changed": sorted(changed)[:MAX_CHANGED],
             "written": written + len(data.data),
@@ -157,15 +161,15 @@ class Snapshot:
         files, or in the one that is about to be replaced."""
         own = f"versions/{self.entry['version']}"
         header = self.saver.header
-        sources = {place[0] for place in state_files.places_of(header) if place[0].startswith("versions/")}
-        too_many = len(sources) > state_files.MAX_SOURCES
+        sources = {place[0] for place in state_versions.places_of(header) if place[0].startswith("versions/")}
+        too_many = len(sources) > MAX_SOURCES
         if too_many and self.in_place:
             raise NeedsChild
 
         def carry(place):
             if place[0] != own and not (too_many and place[0] in sources):
                 return place
-            with state_files.open_value(place) as file:
+            with state_values.open_value(place) as file:
                 content = file.read()
                 file.verify()
             return data.add_inline(content)

@@ -11,6 +11,8 @@ import sys
 import time
 
 import state_files
+import state_values
+import state_versions
 import surroundings
 from pickling import Unpickler
 from saving import LOCK, REACH_ALL
@@ -85,9 +87,9 @@ def wait_for_saver():
 def newest_header():
     """The newest version that can be read, and why newer ones cannot: (header or None, [reason])."""
     damage = []
-    for version in state_files.version_numbers():
+    for version in state_versions.version_numbers():
         try:
-            return state_files.read_header(version), damage
+            return state_versions.read_header(version), damage
         except (Damaged, OSError) as error:
             damage.append(str(error))
     return None, damage
@@ -129,7 +131,7 @@ class Restored:
     def _restore_sources(self, places):
         for name, place in places.items():
             try:
-                with state_files.open_value(place) as file:
+                with state_values.open_value(place) as file:
                     text = file.read().decode("utf-8", "surrogateescape")
                     file.verify()
                 self.sources[name] = text
@@ -139,7 +141,7 @@ class Restored:
     def _restore_surroundings(self, place, first_path):
         is_copy = _exists(RESEED)
         try:
-            with state_files.open_value(place) as file:
+            with state_values.open_value(place) as file:
                 state = Unpickler(file, self.find).load()
                 file.verify()
             self.submodules = state.get("submodules", ())
@@ -188,7 +190,7 @@ class Restored:
             raise Damaged(f"{name!r} cannot be loaded: it needs itself")
         self._loading.update(group["names"])
         try:
-            with state_files.open_value(group["at"]) as file:
+            with state_values.open_value(group["at"]) as file:
                 values = Unpickler(file, self.find).load()
                 file.verify()
             if type(values) is not dict or set(values) != set(group["names"]):

@@ -12,7 +12,9 @@ import warnings
 from _thread import _count as count_threads
 from select import POLLIN, poll
 
+import kept_versions
 import state_files
+import state_versions
 import surroundings
 from grouping import Budget, Snapshot
 from pickling import global_names
@@ -48,7 +50,7 @@ class Saver:
 
     def __init__(self, kernel, header):
         self.kernel = kernel
-        self.shelf = state_files.Shelf()
+        self.kept = kept_versions.KeptVersions()
         self.header = header or NOTHING_SAVED
         self.touched = set()  # names, since the last save began
         self.touched_all = False
@@ -84,9 +86,9 @@ class Saver:
     def save(self, version, run, result, durable, keep):
         """After a run. With `durable` the state is written and flushed on return, under a name that the agent changes."""
         self.finish_child()
-        self.shelf.keep = keep
+        self.kept.keep = keep
         entry = {"version": version, "run": run, "result": result}
-        stage, durable = durable, durable or self.shelf.is_flush_due
+        stage, durable = durable, durable or self.kept.is_flush_due
         try:
             header, durable = self._write(Snapshot(self, entry, Budget()), durable, stage)
         except Exception:
@@ -101,7 +103,7 @@ class Saver:
     def save_all(self, version, keep):
         """Before the session sleeps or is copied: everything is looked at again, whether touched or not."""
         self.finish_child()
-        self.shelf.keep = keep
+        self.kept.keep = keep
         self.touched_all = True
         _flush_open_files()
         entry = {"version": version, "run": self.header["run"], "result": self.header["result"]}
@@ -116,8 +118,8 @@ class Saver:
     def _write(self, snapshot, durable, stage):
         """Answers the header, and whether it is on disk."""
         header, data = snapshot.take(durable)
-        durable = durable or self.shelf.must_flush(header)
-        state_files.write_version(header, data, durable, stage, self.shelf.on_disk)
+        durable = durable or self.kept.must_flush(header)
+        state_versions.write_version(header, data, durable, stage, self.kept.on_disk)
         return header, durable
 
     # The child.
@@ -190,7 +192,7 @@ class Saver:
     def _saved(self, header, staged, durable):
         self.header = header
         self.kernel.follow(header)
-        self.shelf.add(header, staged, durable)
+        self.kept.add(header, staged, durable)
         self._report(header["version"], header["written"], None, staged)
 
     def _failed(self, version, reason):

@@ -211,7 +211,7 @@ export const richResults = z
   )
   .max(1_000);
 
-/** What is saved of a session, as guest/agent/state_files.py lists it. */
+/** What is saved of a session, as guest/state/state_files.py lists it. */
 export const stateListing = z.strictObject({
   variables: z
     .array(

@@ -5,8 +5,12 @@ The same files as for Python (state_files.py): versions, so that sleep, rollback
 
 import posix
 
+import kept_versions
 import state_files
-from state_files import Damaged, InlineData
+import state_values
+import state_versions
+from state_files import Damaged
+from state_values import InlineData
 
 NOTHING_SAVED = {"version": 0, "run": "", "result": None, "groups": [], "extras": None, "sources": {}, "modules": {}, "not_kept": []}
 MAX_CHANGED = 100
@@ -18,14 +22,14 @@ MAX_REPR = 80
 class TextState:
     def __init__(self):
         self.header = NOTHING_SAVED
-        self._shelf = state_files.Shelf()
+        self._kept = kept_versions.KeptVersions()
 
     def restore(self):
         """The newest version that can be read: ({name: text}, what the agent is told), ({}, None) when nothing was saved."""
         damage = []
-        for version in state_files.version_numbers():
+        for version in state_versions.version_numbers():
             try:
-                header = state_files.read_header(version)
+                header = state_versions.read_header(version)
                 texts = {group["names"][0]: _read(group["at"]) for group in header["groups"]}
             except (Damaged, OSError, KeyError, IndexError, TypeError) as error:
                 damage.append(str(error)[:MAX_REASON])
@@ -41,8 +45,8 @@ class TextState:
         to keep. Answers the report.
         """
         version = request["version"]
-        self._shelf.keep = request["keep"]
-        durable = durable or self._shelf.is_flush_due
+        self._kept.keep = request["keep"]
+        durable = durable or self._kept.is_flush_due
         try:
             if self.header["version"] == 0:
                 state_files.make_folders()
@@ -50,14 +54,14 @@ class TextState:
             header, data = self._next(request, result, values, lost)
             if len(data) > request["keep"]["bytes"]:
                 raise state_files.TooLarge(len(data), request["keep"]["bytes"])
-            durable = durable or self._shelf.must_flush(header)
-            state_files.write_version(header, data, durable, stage, self._shelf.on_disk)
+            durable = durable or self._kept.must_flush(header)
+            state_versions.write_version(header, data, durable, stage, self._kept.on_disk)
         except OSError as error:
             return self.failed(version, f"its data cannot be written: {error.strerror}")
         except state_files.WriteFailed as error:
             return self.failed(version, str(error))
         self.header = header
-        self._shelf.add(header, stage, durable)
+        self._kept.add(header, stage, durable)
         return self._report(version, header["written"], None, stage)
 
     def failed(self, version, reason):
@@ -76,7 +80,7 @@ class TextState:
             "version": request["version"],
             "run": request["run"],
             "result": result,
-            "at": state_files.now_ms(),
+            "at": state_versions.now_ms(),
             "changed": sorted([*changed, *before])[:MAX_CHANGED],
             "bytes": len(data.data),
             "groups": groups,
@@ -104,7 +108,7 @@ def _told_nothing():
 
 
 def _read(place):
-    with state_files.open_value(place) as file:
+    with state_values.open_value(place) as file:
         content = file.read()
         file.verify()
     return content.decode("utf-8", "surrogateescape")

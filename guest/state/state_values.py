@@ -1,0 +1,210 @@
+"""The data of groups of variables: written as it is pickled, read as it is unpickled, checked by its digest."""
+
+import posix
+from _io import BytesIO
+from _sha2 import sha256
+
+from mapping import map_pages, padding_before
+from state_files import CHUNK_BYTES, FILE_FLAGS, VALUES, Damaged, WriteFailed, bytes_of, fast_sha256, open_state_file, put_in_place
+from state_files import read_exactly, size_of, staging_path, write_all
+from state_versions import data_offset
+
+INLINE_BYTES = 16 << 10
+
+
+class Allowance:
+    """What the files of one version that is being made may take together."""
+
+    def __init__(self, limit):
+        self._left = limit
+
+    def take(self, size):
+        """False when there is not that much."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give_back(self, size):
+        self._left += size
+
+
+class ValueWriter:
+    """
+    Takes the data of one group as it is pickled: small data stays in memory, the rest goes to a file. What exceeds the
+    allowance is counted only.
+    """
+
+    def __init__(self, durable, allowance):
+        self._durable = durable
+        self._allowance = allowance
+        self._parts = []
+        self._path = self._descriptor = None
+        self._digest = None
+        self._taken = 0
+        self.size = 0
+        self.has_overflowed = False
+
+    def write(self, data):
+        data = bytes_of(data)
+        size = len(data)
+        if gap := padding_before(self.size, size):
+            self.write(bytes(gap))
+        self.size += size
+        if self.has_overflowed:
+            return size
+        if self._descriptor is None and self.size <= INLINE_BYTES:
+            self._parts.append(bytes(data))
+            return size
+        if self._descriptor is None:
+            self._path = staging_path()
+            try:
+                self._descriptor = posix.open(self._path, FILE_FLAGS, 0o600)
+            except OSError as cause:
+                raise WriteFailed(f"its data cannot be written: {cause.strerror}") from cause
+            self._digest = fast_sha256()
+            for part in self._parts:
+                self._put(part)
+            self._parts.clear()
+        self._put(data)
+        return size
+
+    def _put(self, data):
+        if not self._allowance.take(len(data)):
+            self.discard()
+            self.has_overflowed = True
+        if self.has_overflowed:
+            return
+        self._taken += len(data)
+        self._digest.update(data)
+        try:
+            write_all(self._descriptor, data)
+        except OSError as cause:
+            raise WriteFailed(f"its data cannot be written: {cause.strerror}") from cause
+
+    def finish(self, files):
+        """Where the data lies, as [file, offset, size, digest], and how many bytes were written for it."""
+        if self._descriptor is None:
+            data = b"".join(self._parts)
+            return files.add_inline(data), 0
+        name = self._digest.hexdigest()
+        written = 0
+        if size_of(f"values/{name}") == self.size:
+            self.discard()
+        else:
+            if self._durable:
+                posix.fsync(self._descriptor)
+            posix.close(self._descriptor)
+            put_in_place(self._path, f"{VALUES}/{name}")
+            written = self.size
+        return [f"values/{name}", 0, self.size, name], written
+
+    def discard(self):
+        if self._descriptor is not None:
+            posix.close(self._descriptor)
+            posix.unlink(self._path)
+            self._descriptor = None
+            self._allowance.give_back(self._taken)
+            self._taken = 0
+
+
+class InlineData:
+    """The data area of a version's file that is being made."""
+
+    def __init__(self, version):
+        self._file = f"versions/{version}"
+        self.data = bytearray()
+
+    def add_inline(self, data):
+        place = [self._file, len(self.data), len(data), sha256(data).hexdigest()]
+        self.data += data
+        return place
+
+
+class ValueFile:
+    """A file of one large value, for an unpickler: digested as it is read, and checked when all of it was."""
+
+    def __init__(self, file, size, digest):
+        self._file = file
+        self._size = self._left = size
+        self._actual = fast_sha256()
+        self._digest = digest
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self._file.close()
+
+    def read(self, size=-1):
+        size = self._left if size is None or size < 0 else min(size, self._left)
+        self._skip_gap(size)
+        content = self._file.read(size)
+        if len(content) < size:
+            content += read_exactly(self._file, size - len(content))
+        self._took(content)
+        return content
+
+    def readinto(self, target):
+        view = memoryview(target).cast("B")
+        self._skip_gap(len(view))
+        view = view[: self._left]
+        start, end = map_pages(self._file.fileno(), self._size - self._left, view)
+        self._read_into(view[:start])
+        self._file.seek(end - start, 1)
+        self._took(view[start:end])
+        self._read_into(view[end:])
+        return len(view)
+
+    def _read_into(self, view):
+        while len(view):
+            count = self._file.readinto(view[:CHUNK_BYTES])
+            if not count:
+                raise Damaged("the file is cut short")
+            self._took(view[:count])
+            view = view[count:]
+
+    def _skip_gap(self, size):
+        if gap := padding_before(self._size - self._left, size):
+            self._took(read_exactly(self._file, min(gap, self._left)))
+
+    def readline(self):
+        line = bytearray()
+        while self._left and not line.endswith(b"\n"):
+            line += self.read(1)
+        return bytes(line)
+
+    def _took(self, content):
+        self._actual.update(content)
+        self._left -= len(content)
+
+    def verify(self):
+        """Raises Damaged unless what was read is what was written: whatever was made of it must then be thrown away."""
+        while self._left:
+            self.read(min(self._left, CHUNK_BYTES))
+        if self._actual.hexdigest() != self._digest:
+            raise Damaged("its data does not match its checksum")
+
+
+class CheckedBytes(BytesIO):
+    """Small data that was checked before."""
+
+    def verify(self):
+        pass
+
+
+def open_value(place):
+    """The data at a place, as a file to read from; what was made of it counts once its verify() passed. Raises Damaged."""
+    name, offset, size, digest = place
+    file = open_state_file(name)
+    if name.startswith("versions/"):
+        with file:
+            file.seek(data_offset(name.partition("/")[2]) + offset)
+            data = bytes(read_exactly(file, size))
+        if sha256(data).hexdigest() != digest:
+            raise Damaged("its data does not match its checksum")
+        return CheckedBytes(data)
+    if posix.fstat(file.fileno()).st_size != size:
+        file.close()
+        raise Damaged("its data is cut short")
+    return ValueFile(file, size, digest)
