@@ -3,9 +3,13 @@ import { existsSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { Places, planDescriptors } from "./descriptors.ts";
 import { Gate } from "./gate.ts";
 import { removeTree } from "./remove-tree.ts";
+import { RetryLater } from "./retry-later.ts";
 import { SerialQueue } from "./serial-queue.ts";
+import { shortageIn } from "./shortage.ts";
+import { spawnProgram } from "./spawn-program.ts";
 
 test("a queue runs one task at a time, in order, and goes on after a failure", async () => {
   const queue = new SerialQueue();
@@ -67,4 +71,47 @@ test("removing a link, or a folder of links, leaves alone what they lead to", as
   assert.ok(!existsSync(join(folder, "link")) && !existsSync(join(folder, "tree")));
   assert.ok(existsSync(join(folder, "kept/file")) && existsSync(join(folder, "kept/inner")));
   await removeTree(folder);
+});
+
+test("what the host is short of is found in an error or its causes; another failure is none", () => {
+  const coded = (fields: object) => Object.assign(new Error("it failed"), fields);
+  assert.equal(shortageIn(coded({ code: "EMFILE" })), "descriptors");
+  assert.equal(shortageIn(new Error("outer", { cause: coded({ code: "ENOSPC" }) })), "disk");
+  assert.equal(shortageIn(coded({ code: "ERR_SQLITE_ERROR", errcode: 13 })), "disk");
+  assert.equal(shortageIn(coded({ code: "ENOENT" })), null);
+  assert.equal(shortageIn("text"), null);
+});
+
+test("descriptors are shared out so that all have some, and a part is left", () => {
+  for (const limit of [256, 600, 1_100, 20_000, 1_048_576]) {
+    const { clients, guests, sandboxes, namespaces } = planDescriptors(limit);
+    assert.ok(Math.min(clients, guests, sandboxes, namespaces) > 0, `${limit}`);
+    assert.ok(clients + 2 * guests + 8 * sandboxes + namespaces <= 0.81 * limit, `${limit}`);
+  }
+});
+
+test("places are taken one by one, and can be taken again when they were given back", () => {
+  const places = new Places(2);
+  assert.deepEqual([places.take(), places.take(), places.take()], [true, true, false]);
+  places.giveBack();
+  assert.deepEqual([places.take(), places.take()], [true, false]);
+});
+
+test("a task that failed is tried again until it does not", async () => {
+  using later = new RetryLater(5);
+  let left = 2;
+  const done = Promise.withResolvers<void>();
+  const failure = await later.attempt(async () => {
+    left -= 1;
+    if (left >= 0) throw new Error("not yet");
+    done.resolve();
+  });
+  assert.match(String(failure), /not yet/);
+  await done.promise;
+  assert.equal(await later.attempt(async () => undefined), null);
+});
+
+test("a program that cannot be started is a rejection, and so is one that nobody named", async () => {
+  await assert.rejects(spawnProgram(["/nowhere/at-all"], {}), { code: "ENOENT" });
+  await assert.rejects(spawnProgram([], {}), /an empty command/);
 });

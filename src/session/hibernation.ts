@@ -4,7 +4,16 @@
  */
 import { readFileSync } from "node:fs";
 import type { Logger } from "../log.ts";
-import type { Session } from "./session.ts";
+
+/** What is asked of a session here. */
+type Sleeper = {
+  id: string;
+  /** Milliseconds without a run or a request for one; null while something goes on. */
+  idleMs: number | null;
+  isDeleted: boolean;
+  isSaved: boolean;
+  hibernate(): Promise<void>;
+};
 
 const LOOK_EVERY_MS = 500;
 /** Sessions put to sleep at once by their idle time. */
@@ -14,14 +23,14 @@ const LOW_MEMORY = 0.05;
 const RETRY_MS = 60_000;
 
 export class Hibernation {
-  readonly #sessions: () => Iterable<Session>;
+  readonly #sessions: () => Iterable<Sleeper>;
   readonly #idleMs: number;
   readonly #log: Logger;
   readonly #timer: NodeJS.Timeout;
-  readonly #inProgress = new Map<Session, Promise<boolean>>();
-  readonly #failedAt = new WeakMap<Session, number>();
+  readonly #inProgress = new Map<Sleeper, Promise<boolean>>();
+  readonly #failedAt = new WeakMap<Sleeper, number>();
 
-  constructor(sessions: () => Iterable<Session>, idleMs: number, log: Logger) {
+  constructor(sessions: () => Iterable<Sleeper>, idleMs: number, log: Logger) {
     this.#sessions = sessions;
     this.#idleMs = idleMs;
     this.#log = log;
@@ -45,8 +54,8 @@ export class Hibernation {
   }
 
   /** Idle sessions, the least recently used first. */
-  #idle(): Session[] {
-    const found: { session: Session; idleMs: number }[] = [];
+  #idle(): Sleeper[] {
+    const found: { session: Sleeper; idleMs: number }[] = [];
     for (const session of this.#sessions()) {
       const { idleMs } = session;
       const failedAt = this.#failedAt.get(session);
@@ -73,7 +82,7 @@ export class Hibernation {
     for (const session of due.slice(0, room)) void this.#sleep(session);
   }
 
-  #sleep(session: Session): Promise<boolean> {
+  #sleep(session: Sleeper): Promise<boolean> {
     const sleeping = session
       .hibernate()
       .then(() => true)
