@@ -14,3 +14,18 @@ test("what belongs to a cloud's platform is not public, in no form", () => {
     assert.equal(isPublic(address), false, address);
   assert.equal(isPublic("168.63.129.17"), true);
 });
+
+test("of IPv6 only what is given to the internet is public", () => {
+  for (const address of [
+    "::7f00:1",
+    "::a9fe:a9fe",
+    "100:0:0:1::1",
+    "4000::1",
+    "fec0::1",
+    "64:ff9b::a00:1",
+    "2002:7f00:1::",
+  ])
+    assert.equal(isPublic(address), false, address);
+  for (const address of ["2606:4700:4700::1111", "2a00:1450:4001:81b::200e"])
+    assert.equal(isPublic(address), true, address);
+});

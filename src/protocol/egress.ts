@@ -67,11 +67,16 @@ const PLATFORM_ADDRESSES: ReadonlySet<string> = new Set(["168.63.129.16"]);
 
 export const isAddress = (host: string) => ipaddr.isValid(host);
 
+/** What IPv6 gives to the public internet; all else is reserved, whatever it may be used for one day. */
+const PUBLIC_IPV6 = ipaddr.IPv6.parseCIDR("2000::/3");
+
 /**
  * Whether an address is one of the public internet: not of this machine, a private or local network, a cloud's metadata
  * service, or one that carries another address inside.
  */
 export function isPublic(address: string): boolean {
   if (!ipaddr.isValid(address) || PLATFORM_ADDRESSES.has(plainAddress(address))) return false;
-  return ipaddr.process(address).range() === "unicast";
+  const parsed = ipaddr.process(address);
+  if (parsed instanceof ipaddr.IPv6 && !parsed.match(PUBLIC_IPV6)) return false;
+  return parsed.range() === "unicast";
 }
