@@ -12,13 +12,51 @@ const HOP_BY_HOP = new Set([
   "transfer-encoding",
   "upgrade",
 ]);
-/** They say what this server's own pages may do, or what becomes of them: that is not a guest's to say. */
-const OF_THIS_ORIGIN = new Set(["clear-site-data", "content-security-policy", "service-worker-allowed"]);
+/**
+ * What a guest's answer may say: of its own content, of who may read it, or to a program of its own. All other names are
+ * kept back, since browsers give ever new ones a meaning for the whole origin (`NEL`, `Strict-Transport-Security`,
+ * `Alt-Svc`), and every session shares this origin with the server's API.
+ */
+const OF_AN_ANSWER = new Set([
+  "accept-patch",
+  "accept-post",
+  "accept-ranges",
+  "age",
+  "allow",
+  "cache-control",
+  "date",
+  "deprecation",
+  "etag",
+  "expires",
+  "last-event-id",
+  "last-modified",
+  "link",
+  "location",
+  "mcp-protocol-version",
+  "mcp-session-id",
+  "pragma",
+  "preference-applied",
+  "retry-after",
+  "server",
+  "server-timing",
+  "set-cookie",
+  "sourcemap",
+  "timing-allow-origin",
+  "vary",
+  "via",
+  "warning",
+  "www-authenticate",
+]);
+const FAMILIES = /^(access-control|content|cross-origin|grpc|ratelimit|x)-/;
+/** Of those families, what speaks of other answers than this one. */
+const OF_THIS_ORIGIN =
+  /^(content-security-policy(-report-only)?|x-dns-prefetch-control|x-permitted-cross-domain-policies|x-content-security-policy|x-webkit-csp)$/;
 
 export const isOfConnection = (name: string) => HOP_BY_HOP.has(name);
 
 /** Whether a guest's answer may have it; `name` is in lower case. */
-export const isAnswerHeader = (name: string) => !HOP_BY_HOP.has(name) && !OF_THIS_ORIGIN.has(name);
+export const isAnswerHeader = (name: string) =>
+  OF_AN_ANSWER.has(name) || (FAMILIES.test(name) && !OF_THIS_ORIGIN.test(name));
 
 /** What a guest answers is shown as a document of nobody: it must not act as a page of this server. */
 export const SANDBOX = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts";
