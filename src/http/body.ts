@@ -1,6 +1,7 @@
 /** Bodies: JSON whatever the content type says, with a message that points at the place where it is not. */
+import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type ParseError, parseTree, printParseErrorCode } from "jsonc-parser";
 import type { z } from "zod";
 import { AppError } from "../protocol/errors.ts";
@@ -13,6 +14,10 @@ declare module "fastify" {
     /** Its body is passed on as it comes, for as long as that takes. */
     isStream?: boolean;
   }
+  interface FastifyRequest {
+    /** SHA-256 of the body's bytes as they came; null without a body, or where no `Idempotency-Key` asks for it. */
+    bodyHash: string | null;
+  }
 }
 
 export function acceptJsonBodies(app: FastifyInstance): void {
@@ -21,8 +26,15 @@ export function acceptJsonBodies(app: FastifyInstance): void {
     if (routeOptions.config?.isStream) reply.raw.once("finish", () => limitArrival(raw));
     else limitArrival(raw);
   });
-  app.addContentTypeParser("*", { parseAs: "buffer" }, async (_request: unknown, body: string | Buffer) =>
-    parseJson(body),
+  app.decorateRequest("bodyHash", null);
+  app.addContentTypeParser(
+    "*",
+    { parseAs: "buffer" },
+    async (request: FastifyRequest, body: string | Buffer) => {
+      if (request.headers["idempotency-key"] !== undefined)
+        request.bodyHash = createHash("sha256").update(body).digest("hex");
+      return parseJson(body);
+    },
   );
 }
 

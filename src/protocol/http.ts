@@ -15,7 +15,10 @@ const sized = <T extends z.ZodType>(schema: T, name: string) =>
       abort: true,
     })
     .refine((value) => JSON.stringify(value).length <= MAX_DATA_CHARS, `${name} may have 1 MiB of JSON`);
-const jsonObject = (name: string) => sized(z.record(z.string(), z.unknown()), name);
+/** With each of its names: a record of Zod's would leave out `__proto__`, and say nothing. */
+const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
+const jsonObject = (name: string) =>
+  sized(z.custom<Record<string, unknown>>(isObject, `${name} must be an object`), name);
 
 /** Seconds; zero counts as absent. */
 const timeout = z.number().min(0).max(MAX_TIMEOUT_S);

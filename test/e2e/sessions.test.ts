@@ -147,6 +147,41 @@ test("a retry with the same key gets the recorded answer, and nothing runs twice
   assert.deepEqual([first.status, first.body.id], [201, second.body.id]);
 });
 
+test("a body that is nested thousands deep is a fault of its sender, with a key too", async () => {
+  const deep = `${'{"a":'.repeat(5_000)}1${"}".repeat(5_000)}`;
+  const send = (body: string) =>
+    fetch(`${it.server.url}/api/sessions`, { method: "POST", body, headers: { "idempotency-key": "deep" } });
+  const refused = await send(`{"language":"python","data":${deep}}`);
+  assert.deepEqual(
+    [refused.status, ((await refused.json()) as { code: string }).code],
+    [400, "invalid_request"],
+  );
+  const ignored = await send(`{"language":"python","unknown":${deep}}`);
+  assert.equal(ignored.status, 201);
+  const again = await send(`{"language":"python","unknown":${deep}}`);
+  const idOf = async (answer: Response) => ((await answer.json()) as { id: string }).id;
+  assert.equal(await idOf(again), await idOf(ignored));
+});
+
+test("data keeps every name, also one that JavaScript gives a meaning", async () => {
+  const data = '{"__proto__":{"a":1},"constructor":2,"toString":3}';
+  const answer = await fetch(`${it.server.url}/api/sessions`, {
+    method: "POST",
+    body: `{"language":"python","id":"names","data":${data},"metadata":${data}}`,
+  });
+  assert.equal(answer.status, 201);
+  const session = it.client.session("names");
+  const update =
+    '{"code":"import json; print(json.dumps(json.load(open(\'.session_data.json\')), separators=(\',\',\':\')))","update_data":{"__proto__":7}}';
+  const run = await fetch(`${it.server.url}${session.path}/run`, { method: "POST", body: update });
+  assert.equal(
+    ((await run.json()) as { stdout: string }).stdout,
+    '{"__proto__":{"a":1},"constructor":2,"toString":3}\n',
+  );
+  const text = await (await fetch(`${it.server.url}${session.path}`)).text();
+  assert.ok(text.includes('"__proto__":7') && text.includes('"__proto__":{"a":1}'), text);
+});
+
 test("runs of one session take turns in order, and a full queue is refused at once", async () => {
   const session = await it.client.create(newId());
   await session.run("import time\norder = []");
