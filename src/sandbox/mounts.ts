@@ -7,6 +7,9 @@ export const MEMORY_MOUNTS = ["/tmp", "/dev/shm"];
 /** Those that a guest has. */
 export const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
 
+/** A guest is root of its namespaces, whose settings the kernel would let it change. */
+const KERNEL_SETTINGS = "/proc/sys";
+
 /**
  * What of the host's files a guest sees, beside the image: where it sees it, and what it is. /dev and /run hold nothing but
  * places for what is mounted in them: a restored sandbox has a folder of the host there.
@@ -15,6 +18,7 @@ export function hostBinds(policy: SandboxPolicy): Map<string, string> {
   const { folders, guestDir, skeleton, caBundle } = policy;
   const devices = DEVICES.map((name) => `/dev/${name}`);
   return new Map([
+    [KERNEL_SETTINGS, KERNEL_SETTINGS],
     ...agentCovers(policy),
     ["/dev", `${skeleton}/dev`],
     ["/run", `${skeleton}/run`],
@@ -47,7 +51,7 @@ export function planMounts(policy: SandboxPolicy): string[] {
   const { workspace, home, state, run } = policy.folders;
   return [
     ...["--ro-bind", policy.rootfs, "/"],
-    ...["--proc", "/proc"],
+    ...["--proc", "/proc", "--ro-bind", KERNEL_SETTINGS, KERNEL_SETTINGS],
     ...[...agentCovers(policy)].flatMap(([target, source]) => ["--ro-bind", source, target]),
     ...["--dev", "/dev"],
     ...["--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"],

@@ -141,6 +141,14 @@ export const FILES: Probe[] = [
     expected: /^REFUSED (EACCES|EPERM|EROFS)/,
   },
   {
+    title: "settings of its own namespaces",
+    code: attempt(
+      `[open(os.path.join(folder, name), "w").write("1") for folder, _, names in os.walk("/proc/sys/kernel") for name in names
+        if os.access(os.path.join(folder, name), os.W_OK)] or open("/proc/sys/kernel/msgmax", "w").write("9")`,
+    ),
+    expected: /^REFUSED (EACCES|EPERM|EROFS)/,
+  },
+  {
     title: "sysrq",
     code: attempt(`open("/proc/sysrq-trigger", "w").write("b")`),
     expected: /^REFUSED (EACCES|EPERM|EROFS|ENOENT)/,
