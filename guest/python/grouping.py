@@ -13,8 +13,10 @@ import state_files
 import state_values
 import state_versions
 import surroundings
+from by_name import Code, Function, NeedsChild, is_importable
 from description import describe, name_of_kind
-from pickling import Code, Function, Module, NeedsChild, Pickler, is_importable
+from pickling import Pickler
+from reductions import Module
 from state_values import INLINE_BYTES, InlineData, ValueWriter
 
 IN_PLACE_BYTES = 64 << 10

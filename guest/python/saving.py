@@ -16,8 +16,8 @@ import kept_versions
 import state_files
 import state_versions
 import surroundings
+from by_name import global_names
 from grouping import Budget, Snapshot
-from pickling import global_names
 from wire import parse_json, to_json
 
 CHILD_SECONDS = 120
