@@ -1,4 +1,5 @@
 /** From a folder and limits to what a sandbox on it may see and use, and how it is launched. */
+import { createHash } from "node:crypto";
 import type { Config } from "../config.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
@@ -27,6 +28,11 @@ export function planFor(
   return planLaunch(policy, { asRoot: host.asRoot, cgroupFolders: cgroup?.folders ?? [] });
 }
 
+/** One for all sandboxes of a data folder, since warm ones start before their session is known; strangers cannot tell it. */
+function hashSeed(secret: string): number {
+  return createHash("sha256").update(`hash seed of ${secret}`).digest().readUInt32LE();
+}
+
 /** What a sandbox on a folder may see and use. */
 export function policyFor(
   host: SandboxHost,
@@ -41,7 +47,7 @@ export function policyFor(
     folders: folder,
     caBundle: host.caBundle,
     limits,
-    env: guestEnvironment(limits.cpus, host.config.indexes),
+    env: guestEnvironment(limits.cpus, host.config.indexes, hashSeed(host.secret)),
     command,
   };
 }

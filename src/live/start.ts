@@ -18,7 +18,7 @@ export type Start = { language: Language; limits: Limits };
 
 const MIB = 1 << 20;
 const START_TIMEOUT_MS = 30_000;
-const AGENT = ["/usr/bin/python3.13", "-E", "-s", "-S", "/opt/era/agent/main.py"];
+const AGENT = ["/usr/bin/python3.13", "-s", "-S", "/opt/era/agent/main.py"];
 
 /** Starts a sandbox on an existing folder. Rejects with `sandbox_failed`, leaving nothing of it behind. */
 export async function startSandbox(host: SandboxHost, folder: Folder, start: Start): Promise<LiveSandbox> {

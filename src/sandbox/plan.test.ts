@@ -18,7 +18,7 @@ const policy: SandboxPolicy = {
     fileBytes: 1 << 30,
     stateFileBytes: 2 ** 31,
   },
-  env: guestEnvironment(1, { pip: undefined, npm: undefined, go: undefined }),
+  env: guestEnvironment(1, { pip: undefined, npm: undefined, go: undefined }, 7),
   command: ["/agent"],
 };
 const asRoot = planLaunch(policy, { asRoot: true, cgroupFolders: ["/cg/memory/x", "/cg/pids/x"] });

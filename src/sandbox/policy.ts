@@ -39,9 +39,19 @@ const LOCAL = "localhost,127.0.0.1,::1,era";
 
 export const CA_PATH = "/etc/ssl/certs/ca-certificates.crt";
 
-/** The whole environment of a guest, but for what a run adds. */
-export function guestEnvironment(cpus: number, indexes: PackageIndexes): Record<string, string> {
-  return { ...environmentOf(cpus), ...proxyEnvironment(), ...packageEnvironment(indexes) };
+/** The whole environment of a guest, but for what a run adds. `hashSeed` is a number of 32 bits. */
+export function guestEnvironment(
+  cpus: number,
+  indexes: PackageIndexes,
+  hashSeed: number,
+): Record<string, string> {
+  return {
+    ...environmentOf(cpus),
+    // What a program made of hash() must find its way after sleep: its own tables, filters, orders of sets.
+    PYTHONHASHSEED: String(hashSeed),
+    ...proxyEnvironment(),
+    ...packageEnvironment(indexes),
+  };
 }
 
 /** There always: a session that may not use it yet may be allowed to at any time. */

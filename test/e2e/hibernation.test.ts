@@ -45,6 +45,22 @@ test("an idle session goes to sleep by itself and wakes with all it had, ten tim
   await server.removeData();
 });
 
+test("a text hashes to the same after sleep, in a copy, in another kernel, and over restarts", async () => {
+  let server = await TestServer.start({ ERA_POOL: "python=0" });
+  const look = "print(hash('key') % 1_000_003)";
+  const first = (await (await server.client.create("s")).run(look)).stdout;
+  const other = (await server.client.execute(look)).stdout;
+  await hibernate(server.client.session("s"));
+  await server.client.expect(201, "POST", "/api/sessions/s/duplicate", { new_id: "copy" });
+  await server.stop();
+  server = await TestServer.start({ ERA_POOL: "python=1" }, server.dataDir);
+  for (const id of ["s", "copy", "another"]) await server.client.session(id).prints(first, look);
+  await server.client.session("sh").prints(first, `python3 -c "${look}"`, { language: "bash" });
+  assert.equal(other, first);
+  await server.stop();
+  await server.removeData();
+});
+
 test("hibernating by request leaves no process; of one that sleeps already it changes nothing", async () => {
   const server = await TestServer.start({ ERA_POOL: "python=0" });
   const session = await server.client.create("s");
