@@ -9,6 +9,7 @@ import sys
 
 import _pickle
 from by_name import Code, Function, NeedsChild, global_names, import_unhidden, is_importable, rebuild
+from instances import early_methods, plan
 from reductions import OF_KIND, OF_NAME
 
 PROTOCOL = 5
@@ -34,6 +35,7 @@ class Pickler(_pickle.Pickler):
         self._scopes = {}
         self._kinds_with_hooks = {}
         self._setters = {}
+        self._plans = {}
 
     def reducer_override(self, value):
         kind = type(value)
@@ -50,9 +52,16 @@ class Pickler(_pickle.Pickler):
             raise NeedsChild
         if kind.__name__[0] == "_" and (found := _name_of_singleton(value)) is not None:
             return rebuild("attribute"), found
+        if (reduce := self._plan_of(kind)) is not None:
+            return reduce(value)
         if (setter := self._setter_of(kind)) is not None:
             return _with_setter(value, setter)
         return NotImplemented
+
+    def _plan_of(self, kind):
+        if kind not in self._plans:
+            self._plans[kind] = plan(kind)
+        return self._plans[kind]
 
     def _setter_of(self, kind):
         """What puts the state of such an object back, where pickle's own way would go wrong."""
@@ -166,6 +175,7 @@ def _take_class_apart(value):
     attributes = class_dict(value)
     frame = {name: attributes[name] for name in ("__slots__", "__module__", "__orig_bases__") if name in attributes}
     frame["__qualname__"] = value.__qualname__
+    frame.update(early_methods(attributes))
     state = {
         name: item
         for name, item in attributes.items()

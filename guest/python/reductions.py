@@ -9,6 +9,7 @@ import posix
 import sys
 from _io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 
+import running_threads
 from by_name import CannotKeep, Code, NeedsChild, import_unhidden, is_importable, rebuild
 
 Module, MappingProxy = type(sys), type(type.__dict__)
@@ -123,6 +124,28 @@ def _reduce_cached_function(_pickler, value):
 
 def _reduce_new_type(_pickler, value):
     return rebuild("new_type"), (value.__name__, value.__supertype__, value.__module__)
+
+
+def _reduce_type_alias(_pickler, value):
+    if is_importable(value):
+        return NotImplemented
+    parameters = value.__type_params__
+    try:
+        target = value.__value__  # worked out now, if nobody has asked before
+    except Exception as cause:
+        raise CannotKeep(f"what it stands for cannot be told: {cause}") from cause
+    return rebuild("type_alias"), (value.__name__, target, parameters, value.__module__)
+
+
+def _reduce_thread(_pickler, value):
+    if running_threads.has(value):
+        raise CannotKeep("a thread cannot be saved")
+    fresh = type(value)(name=value.name)
+    own = {name: item for name, item in vars(value).items() if name not in vars(fresh)}
+    if value.ident is None:
+        work = {name: vars(value)[name] for name in ("_target", "_args", "_kwargs") if name in vars(value)}
+        return rebuild("thread"), (value.name, value.daemon, None), work | own, None, None, rebuild("fill_dict")
+    return rebuild("thread"), (value.name, value.daemon, value.ident), own, None, None, rebuild("fill_dict")
 
 
 def _by_cloudpickle(_pickler, value):
@@ -251,6 +274,7 @@ OF_NAME = {
     "functools._lru_cache_wrapper": _reduce_cached_function,
     "typing.NewType": _reduce_new_type,
     "typing.TypeVar": _by_cloudpickle,
+    "typing.TypeAliasType": _reduce_type_alias,
     "_struct.Struct": _reduce_struct,
     "_contextvars.ContextVar": _reduce_context_variable,
     "_contextvars.Context": _reduce_context,
@@ -268,7 +292,7 @@ OF_NAME = {
     "builtins.coroutine": _refuse("a coroutine's position cannot be saved"),
     "builtins.async_generator": _refuse("a generator's position cannot be saved"),
     "builtins.traceback": _refuse("a traceback belongs to a run"),
-    "threading.Thread": _refuse("a thread cannot be saved"),
+    "threading.Thread": _reduce_thread,
     "subprocess.Popen": _refuse("a running program cannot be saved"),
     "socket.socket": _refuse("a connection cannot be saved"),
     "_asyncio.Task": _refuse("a task cannot be saved"),

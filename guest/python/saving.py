@@ -13,6 +13,7 @@ from _thread import _count as count_threads
 from select import POLLIN, poll
 
 import kept_versions
+import running_threads
 import state_files
 import state_versions
 import surroundings
@@ -131,9 +132,11 @@ class Saver:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of forking beside threads
+                running_threads.note()
                 pid = posix.fork()
             if pid == 0:
                 self._live_as_child(writer, entry, durable, stage)
+            running_threads.forget()
             self.child = Child(pid, reader, entry["version"], self._clear())
             self.kernel.tell({"type": "saving", "pid": pid})
         except OSError as cause:

@@ -167,9 +167,36 @@ def fill_object(target, state):
     """Calls nothing of the object's: its own __getattr__ may need what is not there yet."""
     attributes, slots = state if type(state) is tuple and len(state) == 2 else (state, None)
     if attributes:
-        object.__getattribute__(target, "__dict__").update(attributes)
+        current = object.__getattribute__(target, "__dict__")
+        current.clear()  # some were there early, in another order
+        current.update(attributes)
     for name, value in (slots or {}).items():
         object.__setattr__(target, name, value)
+
+
+def instance(kind, arguments, early):
+    """An object as the interpreter makes it, below all that its class wrote, with what others may hash it by."""
+    base = next(base for base in kind.__mro__ if type(vars(base).get("__new__")) is type(len))
+    made = base.__new__(kind, *arguments)
+    if early is not None:
+        fill_object(made, early)
+    return made
+
+
+def fill_container(target, state):
+    """By the methods of `base`, a container of the interpreter's own: those of the object's class may do anything."""
+    attributes, base, items, extra = state
+    if attributes is not None:
+        fill_object(target, attributes)
+    if base.__name__ == "deque":
+        base.__init__(target, items, extra)
+    elif base.__name__ == "defaultdict":
+        base.__init__(target, extra, items)
+    elif base.__name__ == "OrderedDict":
+        for key, value in items:
+            base.__setitem__(target, key, value)  # its __init__ would call the class's own
+    else:
+        base.__init__(target, items)
 
 
 def fill_parser(target, state):
@@ -232,6 +259,27 @@ def new_type(name, supertype, module_name):
 
     made = NewType(name, supertype)
     made.__module__ = module_name
+    return made
+
+
+def type_alias(name, value, parameters, module_name):
+    from typing import TypeAliasType
+
+    scope = {"__name__": module_name, "make": TypeAliasType}
+    return eval("lambda *parts: make(*parts[:2], type_params=parts[2])", scope)(name, value, parameters)
+
+
+def thread(name, daemon, ident):
+    """One that has not begun, or, with its number, one that has ended."""
+    import _thread
+    import threading
+
+    made = threading.Thread(name=name, daemon=daemon)
+    if ident is not None:
+        made._started.set()
+        made._ident, made._handle = ident, _thread._make_thread_handle(ident)
+        made._handle._set_done()
+        del made._target, made._args, made._kwargs
     return made
 
 
