@@ -8,18 +8,22 @@ def after_import(name, act):
     """Calls `act` with the module of that name, if it is there, and each time that it has been imported."""
     if name in sys.modules:
         act(sys.modules[name])
-    sys.meta_path.insert(0, _Watcher(name, act))
+    watcher = next((finder for finder in sys.meta_path if isinstance(finder, _Watcher) and finder.name == name), None)
+    if watcher is None:
+        watcher = _Watcher(name)
+        sys.meta_path.insert(0, watcher)
+    watcher.acts.append(act)
 
 
 class _Watcher:
-    """Sits in front of the import system: whoever only asks where the module is changes nothing."""
+    """Sits in front of the import system: whoever only asks where the module is changes nothing. One for each name."""
 
-    def __init__(self, name, act):
-        self._name = name
-        self._act = act
+    def __init__(self, name):
+        self.name = name
+        self.acts = []
 
     def find_spec(self, name, path=None, target=None):
-        if name != self._name:
+        if name != self.name:
             return None
         for finder in list(sys.meta_path):
             find = getattr(finder, "find_spec", None)
@@ -34,9 +38,10 @@ class _Watcher:
 
         def exec_module(module):
             execute(module)
-            try:
-                self._act(module)
-            except Exception:
-                pass  # a module of the program's own that has its name
+            for act in self.acts:
+                try:
+                    act(module)
+                except Exception:
+                    continue  # a module of the program's own that has its name
 
         loader.exec_module = exec_module

@@ -127,11 +127,12 @@ class Snapshot:
         """The header of the new version and the data of its small groups."""
         self.durable = durable
         data = InlineData(self.entry["version"])
+        around = self.saver.surroundings or surroundings.capture(self.kernel)  # with the program's own filters of warnings
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._pickle_touched()
             parts = self._group()
-            extras = self._extras()
+            extras = self._extras(around)
         self._refuse_too_large(parts)
         carry = self._carrier(data)
         groups = [{**group, "at": carry(group["at"])} for group in self._untouched()]
@@ -154,7 +155,7 @@ class Snapshot:
             "extras": extras,
             "sources": sources,
             "modules": self._modules(),
-            "not_kept": self._not_kept(),
+            "not_kept": self._not_kept(around["unkept"]),
         }
         return header, bytes(data.data)
 
@@ -269,20 +270,21 @@ class Snapshot:
         }
         return {**self.kernel.waiting_modules(), **modules}
 
-    def _not_kept(self):
-        """What cannot be pickled now, and what was lost earlier and not been given a new value since."""
+    def _not_kept(self, settings):
+        """What cannot be pickled now, settings by name with their reasons, and what was lost earlier and has no new value."""
         known = {item["name"]: item for item in self.saver.header["not_kept"]}
         found = [
             {"name": name, "type": name_of_kind(self.namespace[name]), "reason": reason}
             for name, reason in self.failures.items()
         ]
         found += [item for name, item in known.items() if name not in self.seen and name in self.namespace]
-        found += [item for name, item in self.kernel.lost().items() if name not in self.namespace]
+        found += [{"name": name, "type": "setting", "reason": reason} for name, reason in settings.items()]
+        found += [item for name, item in self.kernel.lost().items() if name not in self.namespace and name not in settings]
         return sorted(found, key=lambda item: item["name"])
 
-    def _extras(self):
+    def _extras(self, around):
         writer = _Bytes()
-        Pickler(writer, self.namespace, False).dump(self.saver.surroundings or surroundings.capture(self.kernel))
+        Pickler(writer, self.namespace, False).dump({key: value for key, value in around.items() if key != "unkept"})
         return bytes(writer.content)
 
     def _sources(self, groups, carry, data):

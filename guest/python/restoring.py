@@ -10,6 +10,7 @@ import posix
 import sys
 import time
 
+import settings
 import state_files
 import state_values
 import state_versions
@@ -208,6 +209,7 @@ class Restored:
 
     def _load_module(self, name):
         module = self.modules[name]
+        filters = settings.filters()
         try:
             __import__(module)
             self.namespace.setdefault(name, sys.modules[module])
@@ -215,6 +217,7 @@ class Restored:
             self._lose(name, "module", error)
         self.modules.pop(name, None)
         self._load_submodules(module)
+        settings.keep_filters(filters)
 
     def _load_submodules(self, module):
         """What `import a.b` has added to `a`."""

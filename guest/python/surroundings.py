@@ -1,27 +1,33 @@
 """What of the interpreter around the variables belongs to a session's state: its working directory, additions to sys.path,
-the global random generators, which submodules were imported, and the handlers of signals."""
+the global random generators, which submodules were imported, the handlers of signals, and settings (settings.py)."""
 
 import _signal
 import posix
 import sys
 
+import settings
 from after_import import after_import
 
 Method = type(after_import.__get__(0))
 _class_dict = type.__dict__["__dict__"].__get__
 GENERATORS = ("random", "numpy.random")
-_waiting = {}  # states of generators whose modules this process has not imported
+# Of modules that this process has not imported.
+_waiting = {}  # states of generators
+_waiting_settings = {}
 
 
 def capture(kernel):
     """The surroundings, picklable. In the process of the session itself: a fork seeds its generator anew."""
     first_path = kernel.first_path
+    current, unkept = settings.capture()
     return {
         "directory": _directory(),
         "submodules": [name for name in kernel.submodules if name in sys.modules or name in kernel.waiting_submodules()],
         "handlers": _handlers(kernel),
         "path": [entry for entry in sys.path if entry not in first_path and type(entry) is str],
         "generators": {**_waiting, **_generators()},
+        "settings": {**_waiting_settings, **current},
+        "unkept": unkept,
     }
 
 
@@ -94,6 +100,7 @@ def restore(state, first_path, keep_generators, find):
     sys.path += [entry for entry in state["path"] if entry not in sys.path]
     for place in state.get("handlers", ()):
         _restore_handler(place, find)
+    _restore_settings(state.get("settings", {}))
     _waiting.update(state["generators"] if keep_generators else {})
     for name in list(_waiting):
         after_import(name, lambda module, name=name: _put_generator(name, module))
@@ -102,6 +109,19 @@ def restore(state, first_path, keep_generators, find):
 def _put_generator(name, module):
     if name in _waiting:
         _SET[name](module, _waiting.pop(name))
+
+
+def _restore_settings(states):
+    if "sys" in states:
+        settings.put_interpreter(states["sys"])
+    _waiting_settings.update({name: state for name, state in states.items() if name in settings.LIBRARIES})
+    for name in list(_waiting_settings):
+        after_import(name, lambda module, name=name: _put_settings(name, module))
+
+
+def _put_settings(name, module):
+    if name in _waiting_settings:
+        settings.put(name, module, _waiting_settings.pop(name))
 
 
 def reseed():

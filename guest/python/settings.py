@@ -1,0 +1,274 @@
+"""Settings of the interpreter and of common libraries, which programs change without a variable: found, named, put back.
+
+For each module, what tells its settings that differ from those it begins with, as plain values, and what sets them. A
+module that is not imported has none; what was saved of it is put back when it is.
+"""
+
+import posix
+import sys
+import warnings
+from _io import TextIOWrapper
+
+ATOMS = (str, int, float, bool, bytes, type(None))
+MAX_DEPTH = 6
+MAX_NAMED = 50
+
+
+def capture():
+    """(states by module, what cannot be kept by name). What of a program's own has a library's name has no settings."""
+    states, unkept = {"sys": _interpreter()}, {}
+    for name, (get, _) in LIBRARIES.items():
+        if name not in sys.modules:
+            continue
+        try:
+            state = get(sys.modules[name], unkept)
+        except Exception:
+            continue
+        state = {key: value for key, value in state.items() if _is_kept(f"{name}: {key}", value, unkept)}
+        if state:
+            states[name] = state
+    return states, dict(list(unkept.items())[:MAX_NAMED])
+
+
+def put(name, module, state):
+    LIBRARIES[name][1](module, state)
+
+
+def _is_kept(name, value, unkept):
+    if not _is_plain(value):
+        unkept[name] = "its value is neither a number, a text, nor a list of them"
+    return name not in unkept
+
+
+def _is_plain(value, depth=MAX_DEPTH):
+    kind = type(value)
+    if kind in ATOMS:
+        return True
+    if depth == 0 or kind not in (tuple, list, dict):
+        return False
+    items = [*value.keys(), *value.values()] if kind is dict else value
+    return all(_is_plain(item, depth - 1) for item in items)
+
+
+# The interpreter.
+
+
+def _interpreter():
+    mask = posix.umask(0o077)
+    posix.umask(mask)
+    return {
+        "recursion": sys.getrecursionlimit(),
+        "digits": sys.get_int_max_str_digits(),
+        "switching": sys.getswitchinterval(),
+        "umask": mask,
+        "warnings": [_encoded_filter(entry) for entry in warnings.filters],
+    }
+
+
+def put_interpreter(state):
+    sys.setrecursionlimit(state["recursion"])
+    sys.set_int_max_str_digits(state["digits"])
+    sys.setswitchinterval(state["switching"])
+    posix.umask(state["umask"])
+    keep_filters([decoded for entry in state["warnings"] if (decoded := _decoded_filter(entry)) is not None])
+
+
+def filters():
+    return list(warnings.filters)
+
+
+def keep_filters(wanted):
+    """An import may have added its own, which had their place in the list already."""
+    if warnings.filters != wanted:
+        warnings.filters[:] = wanted
+        warnings._filters_mutated()
+
+
+def _encoded_filter(entry):
+    action, message, category, module, line = entry
+    patterns = [item if type(item) in (str, type(None)) else (item.pattern, item.flags) for item in (message, module)]
+    return action, patterns[0], (category.__module__, category.__qualname__), patterns[1], line
+
+
+def _decoded_filter(entry):
+    action, message, (module_name, category_name), module, line = entry
+    try:
+        __import__(module_name)
+        category = sys.modules[module_name]
+        for part in category_name.split("."):
+            category = getattr(category, part)
+    except Exception:
+        return None  # a class of the session's own: its filter comes with the next run that sets it
+    return action, _pattern(message), category, _pattern(module), line
+
+
+def _pattern(encoded):
+    if type(encoded) is not tuple:
+        return encoded
+    import re
+
+    return re.compile(*encoded)
+
+
+# Libraries.
+
+
+def _get_decimal(module, _unkept):
+    context = module.getcontext()
+    fields = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+    names = {kind: [signal.__name__ for signal, is_set in getattr(context, kind).items() if is_set] for kind in ("flags", "traps")}
+    return {**{name: getattr(context, name) for name in fields}, **names}
+
+
+def _put_decimal(module, state):
+    signals = {kind: [getattr(module, name) for name in state.pop(kind)] for kind in ("flags", "traps")}
+    module.setcontext(module.Context(**state, **signals))
+
+
+def _get_locale(module, _unkept):
+    return {"all": module.setlocale(module.LC_ALL)}
+
+
+def _put_locale(module, state):
+    module.setlocale(module.LC_ALL, state["all"])
+
+
+DIALECT = ("delimiter", "doublequote", "escapechar", "lineterminator", "quotechar", "quoting", "skipinitialspace", "strict")
+
+
+def _get_csv(module, _unkept):
+    own = [name for name in module.list_dialects() if name not in ("excel", "excel-tab", "unix")]
+    return {name: {field: getattr(module.get_dialect(name), field) for field in DIALECT} for name in own}
+
+
+def _put_csv(module, state):
+    for name, fields in state.items():
+        module.register_dialect(name, **fields)
+
+
+LEVELS = {"CRITICAL", "FATAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG", "NOTSET"}
+
+
+def _get_logging(module, unkept):
+    root = module.getLogger()
+    loggers = {"": root, **{name: item for name, item in list(root.manager.loggerDict.items()) if isinstance(item, module.Logger)}}
+    found = {}
+    for name, logger in loggers.items():
+        place = f"logging: handlers of {name or 'root'}"
+        handlers = [_handler(module, item, place, unkept) for item in logger.handlers if type(item) is not module.NullHandler]
+        if logger.filters:
+            unkept[f"logging: filters of {name or 'root'}"] = "a filter is a part of the program"
+        is_usual = logger.level == (module.WARNING if logger is root else module.NOTSET) and logger.propagate and not logger.disabled
+        if handlers or not is_usual:
+            found[name] = (logger.level, logger.propagate, logger.disabled, [item for item in handlers if item is not None])
+    names = {level: name for level, name in module._levelToName.items() if name not in LEVELS}
+    state = {"loggers": found, "names": names, "disable": root.manager.disable}
+    if module._warnings_showwarning is not None:
+        state["captures"] = True
+    return {key: value for key, value in state.items() if value}
+
+
+def _handler(module, handler, place, unkept):
+    """What makes such a handler again; None, and named, for what a program has made up itself."""
+    formatter = handler.formatter
+    is_usual = type(formatter) in (module.Formatter, type(None)) and not handler.filters
+    form = None if formatter is None else (formatter._fmt, formatter.datefmt, _STYLES.get(type(formatter._style).__name__))
+    if is_usual and type(handler) is module.FileHandler:
+        return "file", (handler.baseFilename, handler.mode, handler.encoding, handler.delay), handler.level, form
+    if is_usual and type(handler) is module.StreamHandler and (stream := _standard(handler.stream)) is not None:
+        return "stream", stream, handler.level, form
+    unkept[place] = "only handlers of files and of the standard streams can be made again"
+    return None
+
+
+def _standard(stream):
+    """Each run has objects of its own for them."""
+    if type(stream) is not TextIOWrapper or stream.closed:
+        return None
+    return {1: "stdout", 2: "stderr"}.get(stream.fileno())
+
+
+_STYLES = {"PercentStyle": "%", "StrFormatStyle": "{", "StringTemplateStyle": "$"}
+
+
+def _put_logging(module, state):
+    for level, name in state.get("names", {}).items():
+        module.addLevelName(level, name)
+    module.disable(state.get("disable", 0))
+    if state.get("captures"):
+        module.captureWarnings(True)
+    for name, (level, propagate, disabled, handlers) in state.get("loggers", {}).items():
+        logger = module.getLogger(name)
+        logger.setLevel(level)
+        logger.propagate, logger.disabled = propagate, disabled
+        for handler in handlers:
+            logger.addHandler(_made_handler(module, *handler))
+
+
+def _made_handler(module, kind, what, level, form):
+    if kind == "file":
+        path, mode, encoding, delay = what
+        handler = module.FileHandler(path, "a" if mode == "w" else mode, encoding, delay)
+        handler.mode = mode
+    else:
+        handler = module.StreamHandler(getattr(sys, what))
+    handler.setLevel(level)
+    if form is not None:
+        handler.setFormatter(module.Formatter(*form))
+    return handler
+
+
+def _get_numpy(module, _unkept):
+    printing = {key: value for key, value in module.get_printoptions().items() if value is not None}
+    return {"printing": printing, "errors": module.geterr()}
+
+
+def _put_numpy(module, state):
+    module.set_printoptions(**state.get("printing", {}))
+    module.seterr(**state.get("errors", {}))
+
+
+def _get_pandas(module, _unkept):
+    registered = module._config.config._registered_options
+    return {key: value for key, value in _leaves(module._config.config._global_config, "") if not _same(value, registered[key].defval)}
+
+
+def _leaves(branch, path):
+    for name, item in branch.items():
+        if type(item) is dict:
+            yield from _leaves(item, f"{path}{name}.")
+        else:
+            yield path + name, item
+
+
+def _same(one, other):
+    return one is other or type(one) is type(other) and one == other
+
+
+def _put_pandas(module, state):
+    for key, value in state.items():
+        module.set_option(key, value)
+
+
+def _get_matplotlib(module, _unkept):
+    usual = module.rcParamsDefault
+    changed = {key: value for key, value in dict.items(module.rcParams) if key not in usual or not _same(value, dict.get(usual, key))}
+    changed.pop("backend", None)
+    return {key: ("cycle", value.by_key()) if key == "axes.prop_cycle" else value for key, value in changed.items()}
+
+
+def _put_matplotlib(module, state):
+    for key, value in state.items():
+        module.rcParams[key] = sys.modules["cycler"].cycler(**value[1]) if key == "axes.prop_cycle" else value
+
+
+# By the module that has them: what tells the settings of the module, and what sets them.
+LIBRARIES = {
+    "decimal": (_get_decimal, _put_decimal),
+    "locale": (_get_locale, _put_locale),
+    "csv": (_get_csv, _put_csv),
+    "logging": (_get_logging, _put_logging),
+    "numpy": (_get_numpy, _put_numpy),
+    "pandas": (_get_pandas, _put_pandas),
+    "matplotlib": (_get_matplotlib, _put_matplotlib),
+}
