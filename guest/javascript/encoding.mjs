@@ -12,7 +12,7 @@ import process from "node:process";
 import util from "node:util";
 import v8 from "node:v8";
 import { markOf } from "./modules.mjs";
-import { changesStatics, wordsOf } from "./syntax.mjs";
+import { boundToPlace, changesStatics, wordsOf } from "./syntax.mjs";
 
 const { types } = util;
 const nameOfTyped = Object.getOwnPropertyDescriptor(
@@ -155,6 +155,9 @@ export class Encoder {
     const { captured = [] } = this.#fact(value);
     if (captured.length > 0)
       throw new CannotKeep(`a closure over ${captured.slice(0, 5).join(", ")} cannot be saved`);
+    const place = boundToPlace(source);
+    if (place !== null)
+      throw new CannotKeep(`a function that uses the ${place} of where it was made cannot be saved`);
     for (const word of wordsOf(source)) this.words.add(word);
     return source.startsWith("class")
       ? this.#describeClass(value, source)

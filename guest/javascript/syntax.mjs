@@ -69,6 +69,30 @@ export function changesStatics(source) {
   return false;
 }
 
+/**
+ * What a function has of the place where it was made, beside variables, and loses when it is made again from its source:
+ * an arrow function's `this`, `arguments` and `new.target`, a method's `super`. null when it uses none.
+ */
+export function boundToPlace(source) {
+  const canBe =
+    /\bsuper\b/.test(source) || (source.includes("=>") && /\b(?:this|arguments|target)\b/.test(source));
+  if (!canBe) return null;
+  const made = parseScript(`(${source}\n)`)?.body[0]?.expression;
+  const isArrow = made?.type === "ArrowFunctionExpression";
+  const method = made ?? parseScript(`({${source}\n})`)?.body[0]?.expression?.properties?.[0]?.value;
+  if (method === undefined || (!isArrow && made !== undefined)) return null;
+  for (const node of walk(method, hasItsOwnThis)) {
+    if (node.type === "Super") return "super";
+    if (!isArrow) continue;
+    if (node.type === "ThisExpression") return "this";
+    if (node.type === "MetaProperty" && node.meta.name === "new") return "new.target";
+    if (node.type === "Identifier" && node.name === "arguments") return "arguments";
+  }
+  return null;
+}
+
+const hasItsOwnThis = ({ type }) => /^(?:Function|Class)/.test(type) || type === "StaticBlock";
+
 function isConstant(node) {
   switch (node.type) {
     case "Literal":
