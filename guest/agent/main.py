@@ -21,7 +21,7 @@ AGENT_PARTS = (
 PLAIN_PARTS = ((STATE, ("text_state",)), (AGENT, ("plain_kernel",)))
 PYTHON_PARTS = (PYTHON, ("environment", "workspace_modules", "after_import", "display", "matplotlib_support", "kernel"))
 # Loaded when a session first has something to save: one-shot runs never do.
-PERSISTENCE = (PYTHON, ("description", "settings", "surroundings", "running_threads", "by_name", "reductions", "instances", "pickling", "grouping", "saving", "restoring"))
+PERSISTENCE = (PYTHON, ("description", "settings", "surroundings", "open_files", "running_threads", "by_name", "reductions", "instances", "pickling", "grouping", "saving", "restoring"))
 
 
 def load(folder, name, private_builtins):

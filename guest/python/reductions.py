@@ -9,6 +9,7 @@ import posix
 import sys
 from _io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 
+import open_files
 import running_threads
 from by_name import CannotKeep, Code, NeedsChild, import_unhidden, is_importable, rebuild
 
@@ -85,6 +86,8 @@ def _reduce_file(pickler, value):
     if value.closed:
         position = 0
     elif "r" in mode and "+" not in mode:
+        if text and pickler.in_place:
+            open_files.settle(value)
         position = _tell(value)
     elif pickler.in_place:
         value.flush()

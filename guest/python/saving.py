@@ -13,6 +13,7 @@ from _thread import _count as count_threads
 from select import POLLIN, poll
 
 import kept_versions
+import open_files
 import running_threads
 import state_files
 import state_versions
@@ -106,7 +107,7 @@ class Saver:
         self.finish_child()
         self.kept.keep = keep
         self.touched_all = True
-        _flush_open_files()
+        open_files.prepare_all()
         entry = {"version": version, "run": self.header["run"], "result": self.header["result"]}
         self._start_child(entry, durable=True, stage=False)
         self.finish_child()
@@ -253,16 +254,3 @@ def _read_all(descriptor, deadline):
             return b"".join(parts)
         parts.append(part)
     return None
-
-
-def _flush_open_files():
-    """So that a child, which must not write what its parent still holds back, finds nothing held back."""
-    import gc
-    from _io import BufferedRandom, BufferedWriter, TextIOWrapper
-
-    for value in gc.get_objects():
-        if type(value) in (TextIOWrapper, BufferedWriter, BufferedRandom):
-            try:
-                value.flush()
-            except (OSError, ValueError):
-                pass  # closed, or the disk is full
