@@ -26,6 +26,8 @@ def plan(kind):
     base = next((base for base in (*CONTAINERS, *VALUES) if issubclass(kind, base)), object)
     if base in CONTAINERS:
         return _container(base) if own & FILLERS else None
+    if (numpy := sys.modules.get("numpy")) is not None and issubclass(kind, numpy.ndarray):
+        return _array
     if kind.__reduce__ is not getattr(base, "__reduce__") or kind.__reduce_ex__ is not object.__reduce_ex__:
         return None
     if base in VALUES:
@@ -62,6 +64,12 @@ def _of_value(base):
         return rebuild("instance"), (type(value), new, None), state or None, None, None, rebuild("fill_object")
 
     return reduce
+
+
+def _array(value):
+    """An array's own way leaves out what its class has set on it."""
+    make, arguments, *state = value.__reduce_ex__(5)
+    return make, arguments, (state[0] if state else None, vars(value)), None, None, rebuild("fill_array")
 
 
 def _plain(value):

@@ -72,6 +72,14 @@ def _reduce_weak_reference(_pickler, value):
     return rebuild("weak_reference"), (type(value), target, () if callback is None else (callback,))
 
 
+def _reduce_weak_proxy(_pickler, value):
+    try:
+        target = value.__reduce__.__self__  # asked through it, the object's method tells whose it is
+    except ReferenceError:
+        target = None
+    return rebuild("weak_proxy"), (target,)
+
+
 def _reduce_file(pickler, value):
     if not value.closed and value.fileno() <= 2:
         return rebuild("standard_stream"), (("stdin", "stdout", "stderr")[value.fileno()],)
@@ -263,6 +271,8 @@ OF_KIND = {
     _thread.RLock: _reduce_rlock,
     _thread._local: _reduce_thread_local,
     _weakref.ReferenceType: _reduce_weak_reference,
+    _weakref.ProxyType: _reduce_weak_proxy,
+    _weakref.CallableProxyType: _reduce_weak_proxy,
     TextIOWrapper: _reduce_file,
     BufferedReader: _reduce_file,
     BufferedWriter: _reduce_file,

@@ -301,6 +301,12 @@ def weak_reference(kind, target, callback):
     return kind(_Nobody() if target is None else target, *callback)
 
 
+def weak_proxy(target):
+    from weakref import proxy
+
+    return proxy(_Nobody() if target is None else target)
+
+
 def weak_method(target, name):
     from weakref import WeakMethod
 
@@ -327,6 +333,13 @@ def event_loop():
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         return loop
+
+
+def fill_array(target, parts):
+    state, attributes = parts
+    if state is not None:
+        target.__setstate__(state)
+    target.__dict__.update(attributes)
 
 
 def array_view(base, shape, dtype, offset, strides, writeable):
