@@ -86,6 +86,8 @@ def _reduce_file(pickler, value):
     path = value.name
     if type(path) is not str:
         raise CannotKeep("only a file that was opened by its path can be opened again")
+    if not value.closed:
+        _refuse_lost(path, value.fileno())
     kind = type(value)
     text = kind is TextIOWrapper
     mode = value.mode if type(value.mode) is str else value.raw.mode
@@ -105,7 +107,22 @@ def _reduce_file(pickler, value):
         position = posix.lseek(value.fileno(), 0, 1)
     encoding, errors = (value.encoding, value.errors) if text else (None, None)
     buffering = 0 if kind is FileIO else -1
-    return rebuild("opened"), (path if path.startswith("/") else f"{posix.getcwd()}/{path}", mode, encoding, errors, buffering, position, value.closed)
+    return rebuild("opened"), (_absolute(path), mode, encoding, errors, buffering, position, value.closed)
+
+
+def _absolute(path):
+    return path if path.startswith("/") else f"{posix.getcwd()}/{path}"
+
+
+def _refuse_lost(path, descriptor):
+    if _absolute(path).startswith(("/tmp/", "/dev/shm/")):
+        raise CannotKeep("its file is in a folder that is emptied when the session sleeps")
+    try:
+        is_there = posix.stat(path)[1:3] == posix.fstat(descriptor)[1:3]  # number of the file, and of its disk
+    except OSError:
+        is_there = False
+    if not is_there:
+        raise CannotKeep("its file was removed, moved or replaced")
 
 
 def _tell(file):
