@@ -58,5 +58,24 @@ export const isOfConnection = (name: string) => HOP_BY_HOP.has(name);
 export const isAnswerHeader = (name: string) =>
   OF_AN_ANSWER.has(name) || (FAMILIES.test(name) && !OF_THIS_ORIGIN.test(name));
 
+const OF_AN_UPGRADE = /^(connection|upgrade|sec-websocket-[a-z-]+)$/;
+
+/** Whether it may have it where it agrees to another protocol. */
+export const isUpgradeHeader = (name: string) => OF_AN_UPGRADE.test(name) || isAnswerHeader(name);
+
+/**
+ * A `Set-Cookie` for the addresses under `prefix` alone: all sessions share one origin, and a browser would bring a cookie
+ * of one to another. A path of the program's own lies below the prefix, unless it has it already.
+ */
+export function confinedCookie(cookie: string, prefix: string): string {
+  const [pair = "", ...attributes] = cookie.split(";");
+  const kept = attributes.filter((attribute) => !/^\s*(domain|path)\s*(=|$)/i.test(attribute));
+  const paths = attributes.flatMap((attribute) => /^\s*path\s*=\s*(.*?)\s*$/i.exec(attribute)?.[1] ?? []);
+  const path = paths.at(-1) ?? "";
+  const own =
+    path === prefix || path.startsWith(`${prefix}/`) ? path : `${prefix}${path.startsWith("/") ? path : "/"}`;
+  return [pair, ...kept, ` Path=${own}`].join(";");
+}
+
 /** What a guest answers is shown as a document of nobody: it must not act as a page of this server. */
 export const SANDBOX = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts";

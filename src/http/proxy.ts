@@ -10,7 +10,7 @@ import { hostQuery, portNumber } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { parseInput } from "./body.ts";
-import { isAnswerHeader, isOfConnection, SANDBOX } from "./headers.ts";
+import { confinedCookie, isAnswerHeader, isOfConnection, isUpgradeHeader, SANDBOX } from "./headers.ts";
 import { relay } from "./relay.ts";
 import { type IdParams, parseId } from "./sessions.ts";
 
@@ -175,7 +175,7 @@ function forward(
       outgoing.off("close", hungUp);
       incoming.once("close", letGo);
       try {
-        resolve(answer(reply, incoming, connection));
+        resolve(answer(reply, incoming, { connection, prefix: prefixOf(session, port) }));
       } catch (error) {
         incoming.destroy();
         fail(error);
@@ -193,7 +193,13 @@ function forward(
   return promise;
 }
 
-function answer(reply: FastifyReply, incoming: http.IncomingMessage, connection: Duplex): FastifyReply {
+type Answered = { connection: Duplex; prefix: string };
+
+function answer(
+  reply: FastifyReply,
+  incoming: http.IncomingMessage,
+  { connection, prefix }: Answered,
+): FastifyReply {
   incoming.on("error", () => reply.raw.destroy());
   incoming.once("close", () => connection.destroy());
   const { statusCode = 0 } = incoming;
@@ -201,9 +207,18 @@ function answer(reply: FastifyReply, incoming: http.IncomingMessage, connection:
   reply.code(statusCode);
   for (const [name, value] of Object.entries(incoming.headers))
     if (isAnswerHeader(name) && value !== undefined) reply.header(name, value);
+  const cookies = incoming.headers["set-cookie"];
+  if (cookies !== undefined)
+    reply.removeHeader("set-cookie").header(
+      "set-cookie",
+      cookies.map((cookie) => confinedCookie(cookie, prefix)),
+    );
   reply.header("content-security-policy", SANDBOX);
   return reply.send(incoming);
 }
+
+/** Of all addresses of a port of a session. */
+const prefixOf = (session: Session, port: number) => `/proxy/${session.id}/${port}`;
 
 type Target = { session: Session; port: number; apiKey: string | undefined };
 
@@ -221,7 +236,7 @@ function headersFor(request: http.IncomingMessage, { session, port, apiKey }: Ta
   const { remoteAddress } = request.socket;
   if (host !== undefined) headers["x-forwarded-host"] = host;
   if (remoteAddress !== undefined) headers["x-forwarded-for"] = remoteAddress;
-  headers["x-forwarded-prefix"] = `/proxy/${session.id}/${port}`;
+  headers["x-forwarded-prefix"] = prefixOf(session, port);
   return headers;
 }
 
@@ -262,8 +277,14 @@ async function upgrade(
   outgoing.once("upgrade", (incoming, inner, first) => {
     outgoing.off("close", hungUp);
     const lines = ["HTTP/1.1 101 Switching Protocols"];
-    for (let at = 0; at < incoming.rawHeaders.length; at += 2)
-      lines.push(`${incoming.rawHeaders[at]}: ${incoming.rawHeaders[at + 1]}`);
+    for (let at = 0; at < incoming.rawHeaders.length; at += 2) {
+      const [name = "", value = ""] = incoming.rawHeaders.slice(at, at + 2);
+      const known = name.toLowerCase();
+      if (!isUpgradeHeader(known)) continue;
+      lines.push(
+        `${name}: ${known === "set-cookie" ? confinedCookie(value, prefixOf(session, Number(match[2]))) : value}`,
+      );
+    }
     socket.write(`${lines.join("\r\n")}\r\n\r\n`);
     socket.write(first);
     inner.write(head);

@@ -244,6 +244,19 @@ serve(7001, b"no http at all\\r\\n\\r\\n"); serve(7002, b""); serve(7003, b"HTTP
   await session.prints("1\n", "print(1)");
 });
 
+test("cookies of a program reach its own addresses, and no other session's", async () => {
+  const session = await it.client.create("cookies", { language: "node" });
+  await session.prints(
+    "",
+    `require("http").createServer((_, answer) => answer.setHeader("set-cookie", ["a=1; Path=/; Domain=localhost", "b=2"]).end()).listen(3001)`,
+  );
+  const answer = await fetch(address("cookies", 3001));
+  assert.deepEqual(answer.headers.getSetCookie(), [
+    `a=1; Path=/proxy/${session.id}/3001/`,
+    `b=2; Path=/proxy/${session.id}/3001/`,
+  ]);
+});
+
 test("stored code cannot say what this server's own pages may do", async () => {
   const own = await it.client.create("own-page");
   const headers = {
