@@ -25,8 +25,13 @@ def import_unhidden(name):
     return sys.modules[name]
 
 
+_rebuilders = {}
+
+
 def rebuild(name):
-    return getattr(import_unhidden("_era_rebuild"), name)
+    if name not in _rebuilders:
+        _rebuilders[name] = getattr(import_unhidden("_era_rebuild"), name)
+    return _rebuilders[name]
 
 
 def global_names(code):

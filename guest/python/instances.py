@@ -6,6 +6,7 @@ what is in slots by `__setattr__`, and hashes the members of a set while they ar
 
 import sys
 from _collections import OrderedDict, defaultdict, deque
+from _operator import eq
 
 from by_name import Function, rebuild
 
@@ -14,7 +15,7 @@ CONTAINERS = (OrderedDict, defaultdict, dict, list, set, deque)
 VALUES = (tuple, str, bytes, int, float, complex, frozenset)
 FILLERS = frozenset(("__new__", "__init__", "__setitem__", "append", "extend", "add", "update", "__iter__", "items", "popitem"))
 OWN_WAYS = frozenset(("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__setstate__", "__getstate__"))
-ATOMS = (str, int, float, bool, bytes, complex, type(None))
+ATOMS = frozenset((str, int, float, bool, bytes, complex, type(None)))
 MAX_EARLY = 100
 
 
@@ -74,13 +75,20 @@ def _array(value):
 
 def _plain(value):
     state = object.__getstate__(value)
-    attributes = state[0] if type(state) is tuple else state
-    early = {}
-    if attributes and len(attributes) <= MAX_EARLY:
-        early = {name: item for name, item in attributes.items() if _is_atomic(item)}
-    slots = state[1] if type(state) is tuple else {}
-    early_slots = {name: item for name, item in slots.items() if _is_atomic(item)}
-    return rebuild("instance"), (type(value), (), (early, early_slots)), state, None, None, rebuild("fill_object")
+    attributes, slots = state if type(state) is tuple else (state, None)
+    early = (_early(attributes), _early(slots))
+    if early == (attributes, slots):
+        return rebuild("instance"), (type(value), (), early)
+    made = rebuild("instance"), (type(value), (), early), state
+    if slots is None and early[0] and all(map(eq, early[0], attributes)):
+        return made  # pickle's own way, which is quicker, keeps their order
+    return *made, None, None, rebuild("fill_object")
+
+
+def _early(attributes):
+    if not attributes or len(attributes) > MAX_EARLY:
+        return None
+    return {name: item for name, item in attributes.items() if type(item) in ATOMS or _is_atomic(item)}
 
 
 def _is_atomic(value, depth=3):

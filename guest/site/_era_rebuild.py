@@ -174,10 +174,15 @@ def fill_object(target, state):
         object.__setattr__(target, name, value)
 
 
+_makers = {}
+
+
 def instance(kind, arguments, early):
     """An object as the interpreter makes it, below all that its class wrote, with what others may hash it by."""
-    base = next(base for base in kind.__mro__ if type(vars(base).get("__new__")) is type(len))
-    made = base.__new__(kind, *arguments)
+    if (make := _makers.get(kind)) is None:
+        base = next(base for base in kind.__mro__ if type(vars(base).get("__new__")) is type(len))
+        make = _makers[kind] = base.__new__
+    made = make(kind, *arguments)
     if early is not None:
         fill_object(made, early)
     return made
