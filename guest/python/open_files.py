@@ -18,22 +18,32 @@ def prepare_all():
 
 
 def _prepare(file):
+    if type(file) is TextIOWrapper and file.readable():
+        settle(file)
     if file.writable():
         file.flush()
-    elif type(file) is TextIOWrapper:
-        settle(file)
 
 
 def settle(file):
-    """A text file that is iterated refuses to tell its place, and after a flush it tells a wrong one: it is set to where it is.
+    """Sets a text file to where it is, whatever it has read ahead, so that its place can be told, also in a child.
 
-    Where that cannot be found, it goes on refusing.
+    While it is iterated it refuses to tell, and after a flush it tells a wrong place. Where its place cannot be found, it goes
+    on refusing.
     """
     try:
-        file.tell()
+        place = file.tell()
     except OSError:
-        if file.seekable() and file.encoding.lower() in ENCODINGS and type(file.newlines) is not tuple:
+        if _can_be_found(file):
             _find_place(file)
+    else:
+        if file.writable():
+            file.seek(place)
+
+
+def _can_be_found(file):
+    """Each character that it has read must have the bytes that it is written with."""
+    is_exact = file.errors in ("strict", "surrogateescape") and file.newlines in (None, "\n")
+    return file.seekable() and not file.writable() and is_exact and file.encoding.lower() in ENCODINGS
 
 
 def _find_place(file):
@@ -44,7 +54,5 @@ def _find_place(file):
     except ValueError:
         file.buffer.seek(after)  # it ends within a character: nothing was taken
         return
-    if file.newlines == "\r\n" and "\r\n" not in rest:
-        rest = rest.replace("\n", "\r\n")
     file.seek(after - len(rest.encode(file.encoding, file.errors)))
     file.flush()  # it tells again

@@ -100,8 +100,8 @@ def _reduce_file(pickler, value):
             open_files.settle(value)
         position = _tell(value)
     elif pickler.in_place:
-        value.flush()
         position = _tell(value)
+        value.flush()
     else:
         # A child must not write what its parent still holds back: the position is that of what was written.
         position = posix.lseek(value.fileno(), 0, 1)

@@ -121,7 +121,7 @@ def opened(path, mode, encoding, errors, buffering, position, closed):
         return file
     again = mode.replace("w", "r+").replace("x", "r+").replace("++", "+")
     file = open(path, again, buffering, encoding, errors)
-    if "a" not in again:
+    if "a" not in again or "+" in again:
         file.seek(position)
     return file
 
