@@ -107,6 +107,7 @@ class Restored:
         self.sources = {}
         self.submodules = ()
         self._loading = set()
+        self._when_loaded = []
         self._users = {}
         for group in header["groups"]:
             for name in group["reaches"]:
@@ -146,7 +147,7 @@ class Restored:
                 state = Unpickler(file, self.find).load()
                 file.verify()
             self.submodules = state.get("submodules", ())
-            surroundings.restore(state, first_path, not is_copy, self.find)
+            surroundings.restore(state, first_path, not is_copy, self)
         except Exception as error:
             self._lose("(surroundings)", "state", error)
         if is_copy:
@@ -206,6 +207,15 @@ class Restored:
             self.groups.pop(member, None)
         for member, value in values.items():
             self.namespace.setdefault(member, value)
+        while self._when_loaded and not self._loading:
+            self._when_loaded.pop(0)()
+
+    def when_loaded(self, act):
+        """Does it now, or once the group has come that is being loaded: it may need its variables."""
+        if self._loading:
+            self._when_loaded.append(act)
+        else:
+            act()
 
     def _load_module(self, name):
         module = self.modules[name]

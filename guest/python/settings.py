@@ -12,11 +12,16 @@ from _io import TextIOWrapper
 ATOMS = (str, int, float, bool, bytes, type(None))
 MAX_DEPTH = 6
 MAX_NAMED = 50
+MAX_REASON = 300
 
 
-def capture():
+failures = {}  # of settings that could not be put back: name -> reason
+
+
+def capture(namespace):
     """(states by module, what cannot be kept by name). What of a program's own has a library's name has no settings."""
-    states, unkept = {"sys": _interpreter()}, {}
+    unkept = Unkept(namespace)
+    states = {"sys": _interpreter(unkept)}
     for name, (get, _) in LIBRARIES.items():
         if name not in sys.modules:
             continue
@@ -30,8 +35,32 @@ def capture():
     return states, dict(list(unkept.items())[:MAX_NAMED])
 
 
-def put(name, module, state):
-    LIBRARIES[name][1](module, state)
+def put(name, module, state, find):
+    with attempt(name):
+        LIBRARIES[name][1](module, state, find)
+
+
+class attempt:
+    """What cannot be put back is named; what comes after it is put back all the same."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, _kind, error, _traceback):
+        if isinstance(error, Exception):
+            failures[self._name] = f"it could not be put back: {type(error).__name__}: {error}"[:MAX_REASON]
+        return isinstance(error, Exception)
+
+
+class Unkept(dict):
+    """Settings that cannot be kept: name -> reason; and the variables of the session, which may be what is set."""
+
+    def __init__(self, namespace):
+        super().__init__(failures)
+        self.namespace = namespace
 
 
 def _is_kept(name, value, unkept):
@@ -53,7 +82,7 @@ def _is_plain(value, depth=MAX_DEPTH):
 # The interpreter.
 
 
-def _interpreter():
+def _interpreter(unkept):
     mask = posix.umask(0o077)
     posix.umask(mask)
     return {
@@ -61,7 +90,7 @@ def _interpreter():
         "digits": sys.get_int_max_str_digits(),
         "switching": sys.getswitchinterval(),
         "umask": mask,
-        "warnings": [_encoded_filter(entry) for entry in warnings.filters],
+        "warnings": [_encoded_filter(entry) for entry in warnings.filters if _has_filter(entry, unkept)],
     }
 
 
@@ -82,6 +111,13 @@ def keep_filters(wanted):
     if warnings.filters != wanted:
         warnings.filters[:] = wanted
         warnings._filters_mutated()
+
+
+def _has_filter(entry, unkept):
+    category = entry[2]
+    if category.__module__ == "__main__":
+        unkept[f"warnings: filter of {category.__qualname__}"] = "its class is the program's own"
+    return category.__module__ != "__main__"
 
 
 def _encoded_filter(entry):
@@ -120,7 +156,7 @@ def _get_decimal(module, _unkept):
     return {**{name: getattr(context, name) for name in fields}, **names}
 
 
-def _put_decimal(module, state):
+def _put_decimal(module, state, _find):
     signals = {kind: [getattr(module, name) for name in state.pop(kind)] for kind in ("flags", "traps")}
     module.setcontext(module.Context(**state, **signals))
 
@@ -129,7 +165,7 @@ def _get_locale(module, _unkept):
     return {"all": module.setlocale(module.LC_ALL)}
 
 
-def _put_locale(module, state):
+def _put_locale(module, state, _find):
     module.setlocale(module.LC_ALL, state["all"])
 
 
@@ -141,28 +177,39 @@ def _get_csv(module, _unkept):
     return {name: {field: getattr(module.get_dialect(name), field) for field in DIALECT} for name in own}
 
 
-def _put_csv(module, state):
+def _put_csv(module, state, _find):
     for name, fields in state.items():
         module.register_dialect(name, **fields)
 
 
+OF_HANDLERS = {
+    "filters", "_name", "level", "formatter", "_closed", "lock", "stream",
+    "baseFilename", "mode", "encoding", "errors", "delay", "_builtin_open",
+}
 LEVELS = {"CRITICAL", "FATAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG", "NOTSET"}
 
 
 def _get_logging(module, unkept):
     root = module.getLogger()
     loggers = {"": root, **{name: item for name, item in list(root.manager.loggerDict.items()) if isinstance(item, module.Logger)}}
-    found = {}
+    found, kept = {}, {}  # id of a handler -> how it is made again: two loggers may share one
     for name, logger in loggers.items():
         place = f"logging: handlers of {name or 'root'}"
-        handlers = [_handler(module, item, place, unkept) for item in logger.handlers if type(item) is not module.NullHandler]
+        handlers = [item for item in logger.handlers if type(item) is not module.NullHandler]
+        for item in handlers:
+            if id(item) not in kept and (how := _handler(module, item, place, unkept)) is not None:
+                kept[id(item)] = how
         if logger.filters:
             unkept[f"logging: filters of {name or 'root'}"] = "a filter is a part of the program"
         is_usual = logger.level == (module.WARNING if logger is root else module.NOTSET) and logger.propagate and not logger.disabled
         if handlers or not is_usual:
-            found[name] = (logger.level, logger.propagate, logger.disabled, [item for item in handlers if item is not None])
+            found[name] = (logger.level, logger.propagate, logger.disabled, [id(item) for item in handlers if id(item) in kept])
+    if any(type(item) not in (module.Logger, module.RootLogger) for item in loggers.values()):
+        unkept["logging: classes of loggers"] = "a class of loggers is a part of the program"
+    if module.getLogRecordFactory() is not module.LogRecord:
+        unkept["logging: the factory of records"] = "it is a part of the program"
     names = {level: name for level, name in module._levelToName.items() if name not in LEVELS}
-    state = {"loggers": found, "names": names, "disable": root.manager.disable}
+    state = {"loggers": found, "handlers": kept, "names": names, "disable": root.manager.disable}
     if module._warnings_showwarning is not None:
         state["captures"] = True
     return {key: value for key, value in state.items() if value}
@@ -170,8 +217,13 @@ def _get_logging(module, unkept):
 
 def _handler(module, handler, place, unkept):
     """What makes such a handler again; None, and named, for what a program has made up itself."""
+    variable = next((name for name, value in list(unkept.namespace.items()) if value is handler), None)
+    if variable is not None:
+        return "variable", variable, None, None
     formatter = handler.formatter
-    is_usual = type(formatter) in (module.Formatter, type(None)) and not handler.filters
+    plain = formatter is None or vars(formatter).keys() <= {"_style", "_fmt", "datefmt"} and not formatter._style._defaults
+    has_more = not vars(handler).keys() <= OF_HANDLERS or handler.name is not None or getattr(handler, "errors", None)
+    is_usual = type(formatter) in (module.Formatter, type(None)) and plain and not has_more and not handler.filters
     form = None if formatter is None else (formatter._fmt, formatter.datefmt, _STYLES.get(type(formatter._style).__name__))
     if is_usual and type(handler) is module.FileHandler:
         return "file", (handler.baseFilename, handler.mode, handler.encoding, handler.delay), handler.level, form
@@ -191,7 +243,8 @@ def _standard(stream):
 _STYLES = {"PercentStyle": "%", "StrFormatStyle": "{", "StringTemplateStyle": "$"}
 
 
-def _put_logging(module, state):
+def _put_logging(module, state, find):
+    made = {}
     for level, name in state.get("names", {}).items():
         module.addLevelName(level, name)
     module.disable(state.get("disable", 0))
@@ -202,10 +255,16 @@ def _put_logging(module, state):
         logger.setLevel(level)
         logger.propagate, logger.disabled = propagate, disabled
         for handler in handlers:
-            logger.addHandler(_made_handler(module, *handler))
+            with attempt(f"logging: a handler of {name or 'root'}"):
+                if handler not in made:
+                    made[handler] = _made_handler(module, find, state["handlers"][handler])
+                logger.addHandler(made[handler])
 
 
-def _made_handler(module, kind, what, level, form):
+def _made_handler(module, find, how):
+    kind, what, level, form = how
+    if kind == "variable":
+        return find(what)
     if kind == "file":
         path, mode, encoding, delay = what
         handler = module.FileHandler(path, "a" if mode == "w" else mode, encoding, delay)
@@ -218,12 +277,14 @@ def _made_handler(module, kind, what, level, form):
     return handler
 
 
-def _get_numpy(module, _unkept):
+def _get_numpy(module, unkept):
+    if module.geterrcall() is not None:
+        unkept["numpy: seterrcall"] = "it is a part of the program"
     printing = {key: value for key, value in module.get_printoptions().items() if value is not None}
     return {"printing": printing, "errors": module.geterr()}
 
 
-def _put_numpy(module, state):
+def _put_numpy(module, state, _find):
     module.set_printoptions(**state.get("printing", {}))
     module.seterr(**state.get("errors", {}))
 
@@ -245,9 +306,10 @@ def _same(one, other):
     return one is other or type(one) is type(other) and one == other
 
 
-def _put_pandas(module, state):
+def _put_pandas(module, state, _find):
     for key, value in state.items():
-        module.set_option(key, value)
+        with attempt(f"pandas: {key}"):
+            module.set_option(key, value)
 
 
 def _get_matplotlib(module, _unkept):
@@ -257,9 +319,10 @@ def _get_matplotlib(module, _unkept):
     return {key: ("cycle", value.by_key()) if key == "axes.prop_cycle" else value for key, value in changed.items()}
 
 
-def _put_matplotlib(module, state):
+def _put_matplotlib(module, state, _find):
     for key, value in state.items():
-        module.rcParams[key] = sys.modules["cycler"].cycler(**value[1]) if key == "axes.prop_cycle" else value
+        with attempt(f"matplotlib: {key}"):
+            module.rcParams[key] = sys.modules["cycler"].cycler(**value[1]) if key == "axes.prop_cycle" else value
 
 
 # By the module that has them: what tells the settings of the module, and what sets them.

@@ -19,7 +19,7 @@ _waiting_settings = {}
 def capture(kernel):
     """The surroundings, picklable. In the process of the session itself: a fork seeds its generator anew."""
     first_path = kernel.first_path
-    current, unkept = settings.capture()
+    current, unkept = settings.capture(kernel.namespace)
     return {
         "directory": _directory(),
         "submodules": [name for name in kernel.submodules if name in sys.modules or name in kernel.waiting_submodules()],
@@ -90,8 +90,8 @@ def _restore_handler(place, find):
         pass  # whoever uses the variable is told
 
 
-def restore(state, first_path, keep_generators, find):
-    """Puts them back; a copy of a session does not `keep_generators`: it must not draw the original's numbers."""
+def restore(state, first_path, keep_generators, restored):
+    """Puts them back, with variables of `restored`; a copy of a session does not `keep_generators`: it must not draw the original's numbers."""
     try:
         posix.chdir(state["directory"])
     except OSError:
@@ -99,8 +99,8 @@ def restore(state, first_path, keep_generators, find):
     sys.path[:] = [entry for entry in sys.path if entry in first_path]
     sys.path += [entry for entry in state["path"] if entry not in sys.path]
     for place in state.get("handlers", ()):
-        _restore_handler(place, find)
-    _restore_settings(state.get("settings", {}))
+        _restore_handler(place, restored.find)
+    _restore_settings(state.get("settings", {}), restored)
     _waiting.update(state["generators"] if keep_generators else {})
     for name in list(_waiting):
         after_import(name, lambda module, name=name: _put_generator(name, module))
@@ -111,17 +111,18 @@ def _put_generator(name, module):
         _SET[name](module, _waiting.pop(name))
 
 
-def _restore_settings(states):
+def _restore_settings(states, restored):
     if "sys" in states:
         settings.put_interpreter(states["sys"])
     _waiting_settings.update({name: state for name, state in states.items() if name in settings.LIBRARIES})
     for name in list(_waiting_settings):
-        after_import(name, lambda module, name=name: _put_settings(name, module))
+        after_import(name, lambda module, name=name: _put_settings(name, module, restored))
 
 
-def _put_settings(name, module):
+def _put_settings(name, module, restored):
     if name in _waiting_settings:
-        settings.put(name, module, _waiting_settings.pop(name))
+        state = _waiting_settings.pop(name)
+        restored.when_loaded(lambda: settings.put(name, module, state, restored.find))
 
 
 def reseed():

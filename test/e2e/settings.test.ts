@@ -33,6 +33,10 @@ const SETTINGS: Readonly<Record<string, readonly [set: string, show: string]>> =
     "import logging, sys; logging.basicConfig(level=logging.INFO, stream=sys.stdout, format='%(levelname)s|%(message)s'); logging.getLogger('quiet').setLevel(logging.ERROR); logging.addLevelName(15, 'CHATTY')",
     "import logging; logging.info('seen'); logging.debug('unseen'); logging.getLogger('quiet').warning('unseen'); print(logging.getLevelName(15))",
   ],
+  "a handler that is a variable, of two loggers": [
+    "import logging, sys; handler = logging.StreamHandler(sys.stdout); one = logging.getLogger('one'); one.addHandler(handler); logging.getLogger('two').addHandler(handler); logging.getLogger('three').setLevel(35)",
+    "print(handler in one.handlers, handler in logging.getLogger('two').handlers, len(one.handlers), logging.getLogger('three').level)\none.warning('once')",
+  ],
   "numpy, how it prints": [
     "import numpy as np; np.set_printoptions(precision=2, suppress=True, linewidth=40)",
     "print(np.array([1 / 3, 1e-9] * 6))",
@@ -85,6 +89,21 @@ test("settings go with a version that is gone back to, and with a copy", async (
   await session.prints("2000\n", "print(sys.getrecursionlimit())");
   await it.client.expect(201, "POST", `${session.path}/duplicate`, { new_id: "versions-copy" });
   await it.client.session("versions-copy").prints("2000\n", "print(sys.getrecursionlimit())");
+});
+
+test("one setting that cannot be put back is named, and takes no other with it", async () => {
+  const session = await it.client.create("gone", { imaging: "never" });
+  await session.prints(
+    "",
+    "import logging, os; os.mkdir('/tmp/logs'); logging.getLogger('a').addHandler(logging.FileHandler('/tmp/logs/a')); logging.getLogger('b').setLevel(35)",
+  );
+  await it.client.expect(200, "POST", `${session.path}/hibernate`);
+  await session.prints("35\n", "import logging; print(logging.getLogger('b').level)");
+  const { state } = await it.client.expect(200, "POST", `${session.path}/hibernate`);
+  assert.deepEqual(
+    state.not_kept.map(({ name }: { name: string }) => name),
+    ["logging: a handler of a"],
+  );
 });
 
 test("what cannot be set again is named", async () => {
