@@ -26,7 +26,7 @@ def describe(value):
     name = name_of_kind(value)
     if name in ("numpy.ndarray", "pandas.core.frame.DataFrame", "pandas.core.series.Series"):
         return f"<{name} of shape {tuple(value.shape)}>"
-    if isinstance(value, type):
+    if issubclass(type(value), type):
         return f"<class {type.__getattribute__(value, '__name__')}>"
     if name == "function":
         return f"<function {value.__name__}>"

@@ -98,7 +98,7 @@ def _is_immutable(value):
         return True
     if kind is tuple:
         return all(type(item) in ATOMS for item in value)
-    return (kind is Function or isinstance(value, type)) and is_importable(value)
+    return (kind is Function or issubclass(type(value), type)) and is_importable(value)
 
 
 class Snapshot:

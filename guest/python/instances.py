@@ -8,7 +8,7 @@ import sys
 from _collections import OrderedDict, defaultdict, deque
 from _operator import eq
 
-from by_name import Function, rebuild
+from by_name import CannotKeep, Function, rebuild
 
 # The first that a class has among its bases is the one that makes it.
 CONTAINERS = (OrderedDict, defaultdict, dict, list, set, deque)
@@ -21,6 +21,12 @@ MAX_EARLY = 100
 
 def plan(kind):
     """What reduces the objects of a class, as a function of the object; None where pickle's own way will do."""
+    if (own := _plan_of_own(kind)) is not None:
+        return own
+    return (lambda value: with_attributes(value, value.__reduce_ex__(5))) if needs_attributes(kind) else None
+
+
+def _plan_of_own(kind):
     own = {name for base in kind.__mro__ if _is_of_session(base) for name in vars(base)}
     if not own or own & OWN_WAYS or kind in sys.modules["copyreg"].dispatch_table:
         return None
@@ -33,8 +39,11 @@ def plan(kind):
         return None
     if base in VALUES:
         return _of_value(base) if "__new__" in own else None
-    hashes = "__hash__" in own and kind.__hash__ not in (None, object.__hash__)
-    return _plain if hashes or "__new__" in own or ("__setattr__" in own and "__slots__" in own) else None
+    if _maker_of(kind) is not object or kind.__getstate__ is not object.__getstate__:
+        return None  # what it holds is not in its attributes
+    if "__new__" in own or ("__setattr__" in own and "__slots__" in own):
+        return _plain
+    return _hashed if "__hash__" in own and kind.__hash__ not in (None, object.__hash__) else None
 
 
 def _is_of_session(kind):
@@ -58,13 +67,23 @@ def _container(base):
     return reduce
 
 
+def _maker_of(kind):
+    return next(base for base in kind.__mro__ if type(vars(base).get("__new__")) is type(len))
+
+
 def _of_value(base):
     def reduce(value):
         new = (list(frozenset.__iter__(value)),) if base is frozenset else base.__getnewargs__(value)
-        state = object.__getstate__(value)
-        return rebuild("instance"), (type(value), new, None), state or None, None, None, rebuild("fill_object")
+        return _instance(value, new)
 
     return reduce
+
+
+def needs_attributes(kind):
+    """Whether what a class of the session sets on its objects may be left out by a base's own way."""
+    own = {name for base in kind.__mro__ if _is_of_session(base) for name in vars(base)}
+    has_way = kind.__reduce_ex__ is not object.__reduce_ex__ or kind.__reduce__ is not object.__reduce__
+    return bool(own) and not own & OWN_WAYS and has_way
 
 
 def _array(value):
@@ -74,31 +93,77 @@ def _array(value):
 
 
 def _plain(value):
+    return _instance(value, ())
+
+
+def _hashed(value):
+    """What leads to nothing that could lead back to it goes pickle's own way."""
+    attributes, slots = _state_of(value)
+    if all(map(_is_closed, (attributes or {}).values())) and all(map(_is_closed, (slots or {}).values())):
+        return NotImplemented
+    return _instance(value, ())
+
+
+def _state_of(value):
     state = object.__getstate__(value)
-    attributes, slots = state if type(state) is tuple else (state, None)
-    early = (_early(attributes), _early(slots))
-    if early == (attributes, slots):
-        return rebuild("instance"), (type(value), (), early)
-    made = rebuild("instance"), (type(value), (), early), state
-    if slots is None and early[0] and all(map(eq, early[0], attributes)):
-        return made  # pickle's own way, which is quicker, keeps their order
-    return *made, None, None, rebuild("fill_object")
+    return state if type(state) is tuple else (state, None)
 
 
-def _early(attributes):
+def _instance(value, new):
+    """With those attributes early by which it can be hashed while others, which lead back to it, are not there yet."""
+    attributes, slots = _state_of(value)
+    early, early_slots = _closed_of(attributes), _closed_of(slots)
+    are_all = len(early or ()) == len(attributes or ()) and len(early_slots or ()) == len(slots or ())
+    made = rebuild("instance"), (type(value), new, (early, early_slots) if early or early_slots else None)
+    if are_all:
+        return made
+    if slots is None and all(map(eq, early or (), attributes)):
+        return *made, attributes  # pickle's own way, which is quicker, keeps their order
+    return *made, (attributes, slots), None, None, rebuild("fill_object")
+
+
+def _closed_of(attributes):
     if not attributes or len(attributes) > MAX_EARLY:
         return None
-    return {name: item for name, item in attributes.items() if type(item) in ATOMS or _is_atomic(item)}
+    return {name: item for name, item in attributes.items() if _is_closed(item)}
 
 
-def _is_atomic(value, depth=3):
-    """Whether it leads to nothing that could lead back."""
+def _is_closed(value, depth=3):
+    """Whether it leads to small and simple values alone, and so to nothing that could lead back."""
     kind = type(value)
-    return kind in ATOMS or kind is tuple and depth > 0 and len(value) <= MAX_EARLY and all(_is_atomic(item, depth - 1) for item in value)
+    if kind in ATOMS:
+        return True
+    if depth == 0:
+        return False
+    if kind in (tuple, list, set, frozenset):
+        return len(value) <= MAX_EARLY and all(_is_closed(item, depth - 1) for item in value)
+    if kind is dict:
+        return len(value) <= MAX_EARLY and all(_is_closed(item, depth - 1) for pair in value.items() for item in pair)
+    if (enum := sys.modules.get("enum")) is not None and issubclass(kind, enum.Enum):
+        return True
+    parameters = getattr(kind, "__dataclass_params__", None)
+    return parameters is not None and parameters.frozen and all(_is_closed(item, depth - 1) for item in vars_of(value))
+
+
+def vars_of(value):
+    attributes, slots = _state_of(value)
+    return [*(attributes or {}).values(), *(slots or {}).values()]
+
+
+def with_attributes(value, reduced):
+    """Of a class whose base has its own way, which leaves out what the session's class has set on it."""
+    attributes = getattr(value, "__dict__", None)
+    if type(reduced) is tuple and reduced[0] is not type(value) and not any(item is type(value) for item in reduced[1]):
+        raise CannotKeep("its class would be lost: its base saves it as one of its own")
+    if type(reduced) is not tuple or not attributes or len(reduced) > 2 and reduced[2] is not None:
+        return reduced
+    return *reduced[:2], attributes, *(*reduced[3:5], None, None)[:2], rebuild("fill_dict")
 
 
 def early_methods(attributes):
     """Of a class that may know its own objects: by these they are found in sets, before the class has all that it has."""
+    if all(type(item) in (*ATOMS, Function, classmethod, staticmethod, property) for item in attributes.values()):
+        return {}  # it knows none
     return {
         name: item
         for name in ("__hash__", "__eq__")
