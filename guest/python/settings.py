@@ -12,8 +12,8 @@ from _io import TextIOWrapper
 ATOMS = (str, int, float, bool, bytes, type(None))
 MAX_DEPTH = 6
 MAX_NAMED = 50
+MAX_NAME = 200
 MAX_REASON = 300
-
 
 failures = {}  # of settings that could not be put back: name -> reason
 
@@ -32,7 +32,7 @@ def capture(namespace):
         state = {key: value for key, value in state.items() if _is_kept(f"{name}: {key}", value, unkept)}
         if state:
             states[name] = state
-    return states, dict(list(unkept.items())[:MAX_NAMED])
+    return states, {name[:MAX_NAME]: reason[:MAX_REASON] for name, reason in list(unkept.items())[:MAX_NAMED]}
 
 
 def put(name, module, state, find):
@@ -90,16 +90,21 @@ def _interpreter(unkept):
         "digits": sys.get_int_max_str_digits(),
         "switching": sys.getswitchinterval(),
         "umask": mask,
-        "warnings": [_encoded_filter(entry) for entry in warnings.filters if _has_filter(entry, unkept)],
+        "warnings": _encoded_filters(unkept),
     }
 
 
 def put_interpreter(state):
-    sys.setrecursionlimit(state["recursion"])
+    with attempt("recursion limit"):
+        sys.setrecursionlimit(state["recursion"])
     sys.set_int_max_str_digits(state["digits"])
     sys.setswitchinterval(state["switching"])
     posix.umask(state["umask"])
-    keep_filters([decoded for entry in state["warnings"] if (decoded := _decoded_filter(entry)) is not None])
+    decoded = []
+    for entry in state["warnings"]:
+        with attempt(f"warnings: filter of {entry[2][1]}"):
+            decoded.append(_decoded_filter(entry))
+    keep_filters(decoded)
 
 
 def filters():
@@ -113,29 +118,33 @@ def keep_filters(wanted):
         warnings._filters_mutated()
 
 
-def _has_filter(entry, unkept):
-    category = entry[2]
-    if category.__module__ == "__main__":
-        unkept[f"warnings: filter of {category.__qualname__}"] = "its class is the program's own"
-    return category.__module__ != "__main__"
+def _encoded_filters(unkept):
+    encoded = []
+    for entry in list(warnings.filters):
+        try:
+            action, message, category, module, line = entry
+            names = category.__module__, category.__qualname__
+            plain = (action, _encoded_pattern(message), names, _encoded_pattern(module), line)
+        except Exception:
+            plain = names = None  # the program has put there what it likes
+        if plain is None or not _is_plain(plain) or names[0] == "__main__":
+            unkept[f"warnings: filter of {names and names[1]}"] = "it is a part of the program"
+        else:
+            encoded.append(plain)
+    return encoded
 
 
-def _encoded_filter(entry):
-    action, message, category, module, line = entry
-    patterns = [item if type(item) in (str, type(None)) else (item.pattern, item.flags) for item in (message, module)]
-    return action, patterns[0], (category.__module__, category.__qualname__), patterns[1], line
+def _encoded_pattern(pattern):
+    return pattern if type(pattern) in (str, type(None)) else (pattern.pattern, pattern.flags)
 
 
 def _decoded_filter(entry):
-    action, message, (module_name, category_name), module, line = entry
-    try:
-        __import__(module_name)
-        category = sys.modules[module_name]
-        for part in category_name.split("."):
-            category = getattr(category, part)
-    except Exception:
-        return None  # a class of the session's own: its filter comes with the next run that sets it
-    return action, _pattern(message), category, _pattern(module), line
+    action, message, (module, names), source, line = entry
+    __import__(module)
+    category = sys.modules[module]
+    for name in names.split("."):
+        category = getattr(category, name)
+    return action, _pattern(message), category, _pattern(source), line
 
 
 def _pattern(encoded):

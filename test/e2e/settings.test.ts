@@ -106,6 +106,20 @@ test("one setting that cannot be put back is named, and takes no other with it",
   );
 });
 
+test("a list of filters that holds anything at all harms no save", async () => {
+  const session = await it.client.create("odd", { imaging: "never" });
+  await session.prints(
+    "",
+    "import warnings\nclass Own(UserWarning): pass\nwarnings.filters[:0] = [7, ('ignore', None, Own, None, 0), ('error', object(), UserWarning, None, 0)]\nkept = 1",
+  );
+  const { state } = await it.client.expect(200, "POST", `${session.path}/hibernate`);
+  assert.deepEqual(
+    state.not_kept.map(({ name }: { name: string }) => name),
+    ["warnings: filter of None", "warnings: filter of Own"],
+  );
+  await session.prints("1\n", "print(kept)");
+});
+
 test("what cannot be set again is named", async () => {
   const session = await it.client.create("named", { imaging: "never" });
   await session.prints(
