@@ -1,5 +1,5 @@
-/** A program as an agent is asked to run it. A new option is a line in each of the two types below, and one in frameOf(). */
-import type { Keep, SaveMode, ServerFrame, StreamName } from "../protocol/guest.ts";
+/** A program as an agent is asked to run it. A new option is a member of RunFrame, named below with its default, and a line in frameOf(). */
+import type { RunFrame, StreamName } from "../protocol/guest.ts";
 
 export type OnOutput = (stream: StreamName, chunk: Buffer) => void;
 
@@ -15,24 +15,14 @@ export type GuestProgram = {
   onOutput: OnOutput;
 } & Partial<ProgramOptions>;
 
-type ProgramOptions = {
-  env: Readonly<Record<string, string>>;
+type ProgramOptions = Pick<
+  RunFrame,
+  "env" | "version" | "save" | "keep" | "whole" | "check" | "shell" | "recorded"
+> & {
   /** New content for .session_data.json; null keeps what the agent wrote last. */
   data: string | null;
   /** False empties the workspace when the run has ended. */
   keepFiles: boolean;
-  /** Number of the state after this run. */
-  version: number;
-  save: SaveMode;
-  keep: Keep;
-  /** It ends when nothing of it is left to happen. */
-  whole: boolean;
-  /** It is run only when it has no type errors. */
-  check: boolean;
-  /** Its code is a command for a shell, beside the kernel. */
-  shell: boolean;
-  /** Earlier runs that the store has. */
-  recorded: readonly string[];
 };
 
 const DEFAULTS: ProgramOptions = {
@@ -49,11 +39,11 @@ const DEFAULTS: ProgramOptions = {
 };
 
 /** Its frame: the code, then new session data, are the payload. */
-export function frameOf(program: GuestProgram): { header: ServerFrame; payload: Buffer } {
+export function frameOf(program: GuestProgram): { header: RunFrame; payload: Buffer } {
   const run = { ...DEFAULTS, ...program };
   const code = Buffer.from(run.code);
   const data = run.data === null ? null : Buffer.from(run.data);
-  const header: ServerFrame = {
+  const header: RunFrame = {
     type: "run",
     run: run.id,
     name: run.name,

@@ -145,6 +145,33 @@ export type RestoredState = z.infer<typeof restored>;
 export type NotKept = z.infer<typeof notKept>;
 export type StreamName = z.infer<typeof stream>;
 
+/** A program to be run: its code, then new content for .session_data.json, are the payload. */
+export type RunFrame = {
+  type: "run";
+  run: string;
+  /** The program's file name in tracebacks. */
+  name: string;
+  code_bytes: number;
+  /** Whether the payload goes on with new content for .session_data.json. */
+  has_data: boolean;
+  keep_files: boolean;
+  timeout_ms: number;
+  output_bytes: number;
+  env: Readonly<Record<string, string>>;
+  /** Number of the state after this run. */
+  version: number;
+  save: SaveMode;
+  keep: Keep;
+  /** A program that runs alone: it ends when nothing of it is left to happen, as its process would. */
+  whole: boolean;
+  /** TypeScript: it is run only when it has no type errors. */
+  check: boolean;
+  /** The code is a command for a shell beside the kernel. */
+  shell: boolean;
+  /** Earlier runs that the store has: their results need not be kept any more. */
+  recorded: readonly string[];
+};
+
 /** What the server may ask. */
 export type ServerFrame =
   | { type: "seed"; path: string }
@@ -163,31 +190,7 @@ export type ServerFrame =
   | { type: "reseed" }
   /** A connection to a port inside, to be made known on the second socket by its ticket. */
   | { type: "connect"; port: number; ticket: string }
-  | {
-      type: "run";
-      run: string;
-      /** The program's file name in tracebacks. */
-      name: string;
-      code_bytes: number;
-      /** Whether the payload goes on with new content for .session_data.json. */
-      has_data: boolean;
-      keep_files: boolean;
-      timeout_ms: number;
-      output_bytes: number;
-      env: Readonly<Record<string, string>>;
-      /** Number of the state after this run. */
-      version: number;
-      save: SaveMode;
-      keep: Keep;
-      /** A program that runs alone: it ends when nothing of it is left to happen, as its process would. */
-      whole: boolean;
-      /** TypeScript: it is run only when it has no type errors. */
-      check: boolean;
-      /** The code is a command for a shell beside the kernel. */
-      shell: boolean;
-      /** Earlier runs that the store has: their results need not be kept any more. */
-      recorded: readonly string[];
-    };
+  | RunFrame;
 /** Saved versions of the variables: how many there may be, and how many bytes their files may take together. */
 export type Keep = { versions: number; bytes: number };
 /** Whether a run's state is saved: not at all, soon after its answer, or on disk before it. */
