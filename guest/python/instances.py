@@ -9,6 +9,7 @@ from _collections import OrderedDict, defaultdict, deque
 from _operator import eq
 
 from by_name import CannotKeep, Function, rebuild
+from workspace_modules import file_of
 
 # The first that a class has among its bases is the one that makes it.
 CONTAINERS = (OrderedDict, defaultdict, dict, list, set, deque)
@@ -48,9 +49,7 @@ def _plan_of_own(kind):
 
 def _is_of_session(kind):
     """Of its programs or modules; what a named tuple is made with is not counted as written there."""
-    module = sys.modules.get(kind.__module__)
-    path = getattr(module, "__file__", None)
-    is_own = kind.__module__ == "__main__" or type(path) is str and path.startswith("/workspace/")
+    is_own = kind.__module__ == "__main__" or file_of(sys.modules.get(kind.__module__)) is not None
     return is_own and "_field_defaults" not in vars(kind)
 
 
@@ -98,10 +97,8 @@ def _plain(value):
 
 def _hashed(value):
     """What leads to nothing that could lead back to it goes pickle's own way."""
-    attributes, slots = _state_of(value)
-    if all(map(_is_closed, (attributes or {}).values())) and all(map(_is_closed, (slots or {}).values())):
-        return NotImplemented
-    return _instance(value, ())
+    reduced = _instance(value, ())
+    return reduced if len(reduced) > 2 else NotImplemented
 
 
 def _state_of(value):
@@ -110,7 +107,10 @@ def _state_of(value):
 
 
 def _instance(value, new):
-    """With those attributes early by which it can be hashed while others, which lead back to it, are not there yet."""
+    """With those attributes early by which it can be hashed while others, which lead back to it, are not there yet.
+
+    Has no state, the third of its parts, when all of them are early.
+    """
     attributes, slots = _state_of(value)
     early, early_slots = _closed_of(attributes), _closed_of(slots)
     are_all = len(early or ()) == len(attributes or ()) and len(early_slots or ()) == len(slots or ())

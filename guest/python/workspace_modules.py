@@ -14,7 +14,7 @@ class WorkspaceModules:
         """After a run: remembers what each workspace module's file looked like."""
         known = self._signatures
         for name, module in list(sys.modules.items()):
-            if name not in known and (path := _file_of(module)):
+            if name not in known and (path := file_of(module)):
                 known[name] = (path, _signature(path))
 
     def refresh(self, namespace):
@@ -51,7 +51,8 @@ class WorkspaceModules:
             write(2, text.encode(errors="backslashreplace"))
 
 
-def _file_of(module):
+def file_of(module):
+    """Its file, where that is in the workspace; else None."""
     try:
         path = getattr(module, "__file__", None)
     except Exception:
