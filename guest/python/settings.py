@@ -9,6 +9,8 @@ import sys
 import warnings
 from _io import TextIOWrapper
 
+from workspace_modules import file_of
+
 ATOMS = (str, int, float, bool, bytes, type(None))
 MAX_DEPTH = 6
 MAX_NAMED = 50
@@ -19,15 +21,19 @@ failures = {}  # of settings that could not be put back: name -> reason
 
 
 def capture(namespace):
-    """(states by module, what cannot be kept by name). What of a program's own has a library's name has no settings."""
+    """(states by module, what cannot be kept by name)."""
     unkept = Unkept(namespace)
     states = {"sys": _interpreter(unkept)}
     for name, (get, _) in LIBRARIES.items():
         if name not in sys.modules:
             continue
+        module = sys.modules[name]
+        if file_of(module) is not None:
+            continue  # the program's own has that name
         try:
-            state = get(sys.modules[name], unkept)
-        except Exception:
+            state = get(module, unkept)
+        except Exception as error:
+            unkept[name] = f"its settings cannot be told: {type(error).__name__}: {error}"
             continue
         state = {key: value for key, value in state.items() if _is_kept(f"{name}: {key}", value, unkept)}
         if state:

@@ -120,6 +120,18 @@ test("a list of filters that holds anything at all harms no save", async () => {
   await session.prints("1\n", "print(kept)");
 });
 
+test("a library whose settings cannot be told is named; a module of the program's own that has its name is not", async () => {
+  const namesAfter = async (id: string, code: string) => {
+    const session = await it.client.create(id, { imaging: "never" });
+    await session.prints("", code);
+    const { state } = await it.client.expect(200, "POST", `${session.path}/hibernate`);
+    return state.not_kept.map(({ name }: { name: string }) => name);
+  };
+  assert.deepEqual(await namesAfter("broken", "import decimal; del decimal.getcontext"), ["decimal"]);
+  const own = "open('csv.py', 'w').write('x = 1')\nimport csv; assert csv.x == 1";
+  assert.deepEqual(await namesAfter("own-csv", own), []);
+});
+
 test("what cannot be set again is named", async () => {
   const session = await it.client.create("named", { imaging: "never" });
   await session.prints(
