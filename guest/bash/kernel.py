@@ -31,7 +31,7 @@ class BashKernel(PlainKernel):
         self.shell = 0
         self.said = b""  # by the shell, not yet taken
         self.owes_dump = self.names_sigterm = self.is_prefixed = False
-        self.held = {}  # what the shell holds, as it wrote it down last
+        self.held: dict[str, str] = {}  # what the shell holds, as it wrote it down last
         self.overlaid = {}  # variables of the run only -> what the session had under the name
         names = ("dump", "traps", "begin", "start", "run")
         self.dump, self.traps, self.begin, self.start, self.spare = map(os.memfd_create, names)
@@ -55,8 +55,8 @@ class BashKernel(PlainKernel):
     def answer(self, header, code, pipes):
         super().answer(header, code, pipes)
         self.catch_up()
-        if not self.shell:
-            self.start_early()
+        if not self.shell and not header["whole"]:
+            self.start_early()  # what was to be written down was not
 
     def catch_up(self):
         """Between runs, so that the next one need not."""
@@ -90,10 +90,13 @@ class BashKernel(PlainKernel):
         self.order((RUN_ALONE if header["whole"] else RUN) % (path_of(self.begin), program))
         if header["whole"]:
             os.close(self.script)
-            self.script = None
+            self.script = -1
         status = self.wait_for_run()
         if program.startswith(FOLDER):
             workspace.clear(program)
+        # Named to the agent before the run's end is: what that then kills with the run, as young as it, is not this shell.
+        if not self.shell and not header["whole"]:
+            self.start_early()
         return status
 
     def write_program(self, name, code):
@@ -207,7 +210,7 @@ class BashKernel(PlainKernel):
         processes.send(self.shell, processes.SIGKILL)  # it may be there, and have closed its end of the line
         status = os.waitpid(self.shell, 0)[1]
         for descriptor in (self.script, self.status, self.ended):
-            if descriptor is not None:
+            if descriptor >= 0:
                 os.close(descriptor)
         self.shell = self.child = 0
         self.said = b""
@@ -228,7 +231,7 @@ class BashKernel(PlainKernel):
         parts = take(self.dump).split("\0")
         if was_interrupted or tuple(parts[:-1:2]) != bash_text.PARTS or parts[-1] != "end":
             raise NotKept("the shell ended before it had written down what it held")
-        held = dict(zip(bash_text.PARTS, parts[1::2]))
+        held: dict[str, str] = dict(zip(bash_text.PARTS, parts[1::2], strict=True))
         self.version = self.run_version
         if self.is_prefixed and bash_text.NOT_BEGUN.search(held["variables"]):
             return  # bash could not read its first line: nothing of the program has run

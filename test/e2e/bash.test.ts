@@ -48,6 +48,18 @@ test("exit, failure, an endless loop and a killed shell end the run, and bash go
   await session.prints("gone\n", "echo ${ONCE:-gone}");
 });
 
+test("the shell that follows an interrupted one is not ended with it, however busy the machine is", async () => {
+  const session = await it.client.create("follows", { language: "bash" });
+  const busy = await it.client.create("busy", { language: "python" });
+  await session.prints("", "x=1");
+  const load = busy.run("import os\nfor _ in range(3): os.fork()\nwhile True: pass", { timeout: 8 });
+  for (let round = 0; round < 12; round++) {
+    assert.equal((await session.run("while :; do :; done", { timeout: 0.1 })).exit_code, 124);
+    await session.prints("1\n", "echo $x");
+  }
+  await load;
+});
+
 test("bash ends with its program, whatever that leaves running, and goes on without its own files and descriptors", async () => {
   const session = await it.client.create("leaves", { language: "bash" });
   await session.prints("", "x=1");
