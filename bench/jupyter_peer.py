@@ -1,4 +1,5 @@
-"""The peer: drives a Jupyter Server for the benchmark. Reads one command a line, answers one JSON line with milliseconds.
+"""The peer: drives a Jupyter Server for the benchmark. Reads one command a line, answers one JSON line with
+milliseconds.
 
 commands: start | run N | run_quick N | cycle SECONDS | memory | stop
 A plain WebSocket client pays a 40 ms stall of delayed acknowledgements; `run_quick` sets TCP_NODELAY and TCP_QUICKACK.
@@ -32,7 +33,9 @@ class Kernel:
     def __init__(self, quick):
         self.quick = quick
         self.id = rest("POST", "/api/kernels", {"name": "python3"})["id"]
-        options = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)) if quick else ()
+        options = (
+            ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)) if quick else ()
+        )
         url = f"ws://{HOST}:{PORT}/api/kernels/{self.id}/channels?token={TOKEN}"
         self.line = websocket.create_connection(url, timeout=60, sockopt=options)
 
@@ -40,7 +43,13 @@ class Kernel:
         """Milliseconds until both the reply and the idle status of this request are there."""
         started = time.perf_counter()
         request = uuid.uuid4().hex
-        header = {"msg_id": request, "username": "", "session": "bench", "msg_type": "execute_request", "version": "5.3"}
+        header = {
+            "msg_id": request,
+            "username": "",
+            "session": "bench",
+            "msg_type": "execute_request",
+            "version": "5.3",
+        }
         content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "stop_on_error": True}
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
         self.line.send(json.dumps(message))

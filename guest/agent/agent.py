@@ -13,11 +13,12 @@ import select
 import time
 
 import processes
+import save_report
 import state_listing
 import state_versions
 from current_run import CurrentRun
 from egress import Egress
-from kernel_host import KernelHost, failed_save
+from kernel_host import KernelHost
 from late_output import LateOutput
 from line import Line
 from loop import Loop
@@ -25,6 +26,7 @@ from phase import Phase
 from ports import Ports
 from run_records import RunRecords
 from server_link import ServerLink
+from shell import ShellCommand
 from shell import describe as describe_shell
 from wire import FrameError, to_json
 
@@ -36,6 +38,7 @@ LEAVE_SECONDS = 150.0
 FROZEN_SECONDS = 900.0
 # A sandbox that was imaged goes on by being dialled from, here or where it is restored.
 HURRY_SECONDS = 2.0
+DIED_IN_SAVE = "the interpreter ended while it saved: is memory short?"
 
 
 class Agent:
@@ -177,7 +180,9 @@ class Agent:
         self.server.send({"type": "rolled_back", "error": error, "epoch": self.kernels.epoch, "restored": found})
 
     def _freeze(self, _header, _payload):
-        """All other processes stand still, this one can be imaged, and the line is hung up: until somebody is there again."""
+        """
+        All other processes stand still, this one can be imaged, and the line is hung up: until somebody is there again.
+        """
         self.phase.move("frozen")
         self.keeps_state = True
         try:
@@ -245,20 +250,20 @@ class Agent:
         self.late.forward_of_kernel(self.kernels.kernel, run_id, stream, payload)
 
     def before_next_kernel(self, kernel):
-        if self.runs.is_in(kernel):
-            self.runs.lose_kernel(kernel)
+        self.runs.lose_kernel(kernel)
 
     def on_kernel_ended(self, kernel, end):
         """There is a next one by now, which is not ready yet."""
         if self.phase == "leaving":
             os._exit(0)  # it died in its last save: the one before it stays
         if self.phase.end("saving"):
-            self.server.send(failed_save(self.version))
-        if self.runs.is_in(kernel):
+            self.server.send(save_report.of_failure(self.version, DIED_IN_SAVE, complete=True))
+        run = self.runs.run
+        if run is not None and run.target is kernel:
             if self.phase == "running":
                 self.phase.move("mending")
-            self.runs.wait_for_kernel(end)
-        elif self.phase != "rolling_back" and self.phase != "starting":
+            self.runs.wait_for_kernel(run, end)
+        elif self.phase not in ("rolling_back", "starting"):
             self.server.send({"type": "kernel", "epoch": self.kernels.epoch, **end})
 
     # Children.
@@ -281,7 +286,7 @@ class Agent:
             run = self.runs.run
             if pid == self.kernels.kernel.pid:
                 self.kernels.on_ended(status)
-            elif run is not None and run.target is not self.kernels.kernel and pid == run.target.pid:
+            elif run is not None and isinstance(run.target, ShellCommand) and pid == run.target.pid:
                 self.runs.finish(describe_shell(status))
 
 

@@ -29,8 +29,8 @@ class CurrentRun:
         self._files_since = 0
         self._killed_since = None  # start of an earlier run whose processes were killed, in ticks since boot
         self._release_at = None  # when the beginning of a line that some pipe holds is to be forwarded
-        self._end = None  # of a run whose kernel has died, until the next one is ready
-        self.run = None
+        self._end = {}  # of a run whose kernel has died, until the next one is ready
+        self.run: Run | None = None
         self.is_muted = False  # the run is recorded only, until a server asks for it
         self._loop.add_clock(self)
 
@@ -124,7 +124,7 @@ class CurrentRun:
 
     def begin(self):
         """What the kernel had to save first is done."""
-        if self.is_in(self._agent.kernels.kernel):
+        if self.run is not None and self.is_in(self._agent.kernels.kernel):
             self.run.begin()
 
     def allow_save(self):
@@ -162,24 +162,25 @@ class CurrentRun:
 
     def _forward(self, stream, chunk):
         """A frame of the run: recorded, and sent unless the server has yet to ask for the run."""
-        frame = encode_frame({"type": "output", "run": self.run.id, "stream": stream}, chunk)
-        self._agent.records.add(self.run.id, frame)
+        frame = encode_frame({"type": "output", "run": self.id, "stream": stream}, chunk)
+        self._agent.records.add(self.id, frame)
         if not self.is_muted:
             self._agent.server.put(frame)
 
     # Its end.
 
     def lose_kernel(self, kernel):
-        """Its kernel has died: what the program has left running goes, before there is a next one."""
-        self.run.kill_children(kernel)
+        """When its kernel has died: what the program has left running goes, before there is a next one."""
+        if self.run is not None and self.run.target is kernel:
+            self.run.kill_children(kernel)
 
-    def wait_for_kernel(self, end):
+    def wait_for_kernel(self, run, end):
         """Its end is told when the next kernel is ready."""
         self._end = self._end or end
-        self.run.deadline = time.monotonic() + RESTORE_SECONDS
+        run.deadline = time.monotonic() + RESTORE_SECONDS
 
     def finish_waiting(self):
-        end, self._end = self._end, None
+        end, self._end = self._end, {}
         self.finish(end)
 
     def answer(self, header, results):
@@ -191,13 +192,20 @@ class CurrentRun:
     def finish(self, report, results=b"", saved=None):
         """Sends what is left of the output, then the end of the run: nothing of it follows that frame."""
         run, agent = self.run, self._agent
+        if run is None:
+            raise RuntimeError("no run is in progress")
         for pipe in run.pipes:
             pipe.drain(self._forward)
         if run.cause is not None:
             run.kill_children(agent.kernels.kernel)
             self._killed_since = run.started_ticks
         data = self._data.take()
-        end = self._describe(report, results, saved, data)
+        end = {
+            **self._describe(run, report),
+            "results_bytes": len(results),
+            "has_data": data is not None,
+            "saved": saved,
+        }
         if not run.keep_files:
             workspace.empty()
         payload = results + (data or b"")
@@ -205,7 +213,7 @@ class CurrentRun:
         agent.records.add(run.id, frame)
         agent.records.end(run.id)
         failure = self._settle(run, saved)
-        if failure is not None:
+        if saved is not None and failure is not None:
             frame = encode_frame({**end, "saved": {**saved, "failed": failure}}, payload)
             agent.records.replace_last(run.id, frame)
         if not self.is_muted:
@@ -215,8 +223,8 @@ class CurrentRun:
         for pipe in run.pipes:
             agent.late.keep(pipe, run.id)
 
-    def _describe(self, report, results, saved, data):
-        run, kernels = self.run, self._agent.kernels
+    def _describe(self, run, report):
+        kernels = self._agent.kernels
         return {
             "type": "end",
             "run": run.id,
@@ -229,15 +237,14 @@ class CurrentRun:
             "elapsed_us": int((time.monotonic() - run.started) * 1e6),
             "dropped": run.dropped(),
             "files": workspace.count_files(self._files_since),
-            "results_bytes": len(results),
-            "has_data": data is not None,
             "epoch": kernels.epoch,
-            "saved": saved,
             "restored": kernels.take_found(),
         }
 
     def _settle(self, run, saved):
-        """Makes an answer last that nobody may have heard. Answers why the run's state is not saved, when it turns out so."""
+        """
+        Makes an answer last that nobody may have heard. Answers why the run's state is not saved, when it turns out so.
+        """
         staged = saved is not None and saved["staged"]
         durable = staged or (run.save == "sync" and run.target is not self._agent.kernels.kernel)
         try:

@@ -1,4 +1,5 @@
-"""The way out: programs find a proxy on a port of their own machine, and the agent carries each connection to the server.
+"""The way out: programs find a proxy on a port of their own machine, and the agent carries each connection to the
+server.
 
 What may be reached is the server's to say, on its end of the socket; where there is none, connections are hung up.
 """
@@ -45,7 +46,7 @@ class Egress:
 
     def on_arrival(self, _events):
         try:
-            descriptor, _ = self.listener._accept()
+            descriptor, _ = self.listener._accept()  # pyright: ignore[reportAttributeAccessIssue]  the C socket's own
         except OSError:
             return  # it has gone again, or descriptors are short
         accepted = socket(fileno=descriptor)

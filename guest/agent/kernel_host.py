@@ -1,24 +1,28 @@
-"""The kernel of the moment: started, heard, and replaced when it has died. What it says is checked here, and passed on."""
+"""
+The kernel of the moment: started, heard, and replaced when it has died. What it says is checked here, and passed on.
+"""
 
 import _signal
 import os
 import select
 
 import processes
+import save_report
 import state_files
 import workspace
-from kernel_process import ForkedKernel, ProgramKernel
+from kernel_process import ForkedKernel, Kernel, ProgramKernel
 from wire import FrameError
 
 MAX_DIED_UNUSED = 10
-SAVE_REPORT = {"version": int, "written": int, "bytes": int, "not_kept": list, "staged": bool, "complete": bool, "threads": int}
 
 
 class KernelHost:
     """
-    `owner` is told: on_ready(), on_done(header, results), on_saved(report), on_saving(), on_late(run, stream, payload), and
-    on_kernel_ended(kernel, end) when there is a next one already.
+    `owner` is told: on_ready(), on_done(header, results), on_saved(report), on_saving(), on_late(run, stream, payload),
+    and on_kernel_ended(kernel, end) when there is a next one already.
     """
+
+    kernel: Kernel  # from start() on
 
     def __init__(self, loop, source, owner):
         """`source` is a function that serves a kernel in a forked process, or the command of a program that is one."""
@@ -28,7 +32,6 @@ class KernelHost:
         self._died_unused = 0  # kernels in a row
         self._late_status = None  # of one that ended while all stood still
         self.is_frozen = False
-        self.kernel = None
         self.epoch = 0
         self.found = None  # what a new kernel found saved, until the server was told
 
@@ -198,20 +201,9 @@ class KernelHost:
 
 
 def check_report(report):
-    """Of a save. A program in the kernel's own process can make it write anything: that ends the kernel, not the line."""
-    if type(report) is not dict or {key: type(value) for key, value in report.items() if key not in ("type", "failed")} != SAVE_REPORT:
+    """It ends the kernel, not the line."""
+    if not save_report.is_sound(report):
         raise FrameError("a report of a save that is none")
-    if not all(type(item) is dict and all(type(part) is str for part in item.values()) for item in report["not_kept"]):
-        raise FrameError("a report of a save that names no names")
-    if report["failed"] is not None and type(report["failed"]) is not str:
-        raise FrameError("a report of a save without its end")
-
-
-def failed_save(version):
-    """The report of a save whose kernel ended in it."""
-    reason = "the interpreter ended while it saved: is memory short?"
-    counts = {"written": 0, "bytes": 0, "not_kept": [], "threads": 0}
-    return {"type": "saved", "version": version, "failed": reason, "staged": False, "complete": True, **counts}
 
 
 def describe_end(kernel, status):

@@ -6,14 +6,14 @@
                                          <- done {run, outcome, exit_code, error, saved} + results
                                          <- saving {pid}, saved {version, ...}, shell {pid}
       save {version} ->                  <- saved {version, ...}
-A kernel in Python is forked from the agent, which has loaded its modules already, so a new one is there in milliseconds.
-Any other is a program, with pipes in place of the socket; see ProgramKernel.
+A kernel in Python is forked from the agent, which has loaded its modules already, so a new one is there in
+milliseconds. Any other is a program, with pipes in place of the socket; see ProgramKernel.
 """
 
 import os
 import time
-from select import POLLIN, poll
 from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socketpair
+from select import POLLIN, poll
 
 import processes
 from output import STREAMS, OutputPipe
@@ -37,7 +37,7 @@ class Kernel:
         self.has_run = False
         self.is_ready = False
         self.own_pid = 0  # of a child that is not part of any run: it saves, or is the shell that holds the variables
-        self.broken = None  # why the agent had to end it, when its line could no longer be trusted
+        self.broken: str | None = None  # why the agent had to end it, when its line could no longer be trusted
         self.late_bytes = {}  # run -> bytes of late output that it has told
         self._reader, self._writer = reader, writer
         self._incoming = bytearray()
@@ -55,6 +55,14 @@ class Kernel:
     @property
     def has_outgoing(self):
         return bool(self._outgoing)
+
+    def open_pipes(self, limit):
+        """The pipes of a run, of which at most `limit` bytes are forwarded."""
+        raise NotImplementedError
+
+    def send_run(self, header, code, pipes):
+        """Starts a run, whose output goes into the pipes."""
+        raise NotImplementedError
 
     def send(self, header, payload=b""):
         self._outgoing += encode_frame(header, payload)
@@ -86,7 +94,9 @@ class Kernel:
         return frames
 
     def warm_up(self):
-        """Has a kernel that is a program take the way of a run once, before a run waits for what that loads and compiles."""
+        """
+        Has a kernel that is a program take the way of a run once, before a run waits for what that loads and compiles.
+        """
 
     def signal(self, number):
         processes.send(self.pid, number)
@@ -132,7 +142,8 @@ class ForkedKernel(Kernel):
 
 class ProgramKernel(Kernel):
     """A kernel that is a program: requests on descriptor 3, answers on 4, and on 5 a byte for each interrupt. It cannot
-    be passed descriptors, so one pair of pipes serves all its runs; it tells apart itself what an earlier run prints."""
+    be passed descriptors, so one pair of pipes serves all its runs; it tells apart itself what an earlier run
+    prints."""
 
     def __init__(self, prepare, argv):
         pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
@@ -235,7 +246,9 @@ class Requests:
             self._incoming += chunk
             for level, kind, data in ancillary:
                 if level == SOL_SOCKET and kind == SCM_RIGHTS:
-                    self._descriptors += [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data) - 3, 4)]
+                    self._descriptors += [
+                        int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data) - 3, 4)
+                    ]
         if frame[0]["type"] != "run":
             return *frame, []
         descriptors, self._descriptors = self._descriptors, []
@@ -243,8 +256,8 @@ class Requests:
 
     def wait(self, others, timeout_ms):
         """
-        Waits for a request, or for one of `others` to have something to read. Answers which of them have; None as soon as
-        there may be a request.
+        Waits for a request, or for one of `others` to have something to read. Answers which of them have; None as soon
+        as there may be a request.
         """
         if self._incoming:
             return None

@@ -1,4 +1,7 @@
-"""What processes print that a run has left behind: each of its pipes is read until nobody holds it any more, within limits."""
+"""
+What processes print that a run has left behind: each of its pipes is read until nobody holds it any more, within
+limits.
+"""
 
 from output import LATE_BYTES, STREAMS
 from wire import FrameError

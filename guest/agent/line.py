@@ -1,4 +1,6 @@
-"""The agent's line to its server: dialled at the start, and again when it breaks, until somebody answers or time is up."""
+"""
+The agent's line to its server: dialled at the start, and again when it breaks, until somebody answers or time is up.
+"""
 
 import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
@@ -13,7 +15,7 @@ HURRIED_REDIAL_SECONDS = 0.003
 
 class Line:
     def __init__(self):
-        self.socket = None
+        self.socket: socket | None = None
         self.incoming = bytearray()
         self.outgoing = bytearray()
         self.token = None  # told by the server that started this sandbox: proves to another that it is the same agent
@@ -37,7 +39,8 @@ class Line:
 
     def hang_up(self):
         """Begins the time in which another server may come."""
-        self.socket.close()
+        if self.socket is not None:
+            self.socket.close()
         self.socket = None
         self.incoming.clear()
         self.outgoing.clear()
@@ -51,6 +54,8 @@ class Line:
 
     def receive(self):
         """Frames that have come. Raises EOFError when the line is broken."""
+        if self.socket is None:
+            raise EOFError
         try:
             chunk = self.socket.recv(READ_BYTES)
         except BlockingIOError:
@@ -70,7 +75,7 @@ class Line:
     def flush(self):
         """Sends what the socket takes. Raises EOFError when the line is broken."""
         try:
-            while self.outgoing:
+            while self.socket is not None and self.outgoing:
                 del self.outgoing[: self.socket.send(self.outgoing[:READ_BYTES])]
         except BlockingIOError:
             pass

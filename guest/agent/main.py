@@ -1,5 +1,5 @@
-"""Start of a sandbox's first process: loads the agent and the kernel's code, then runs the agent. usage: main.py KIND [ARGUMENT...], as
-src/protocol/languages.ts says for each language.
+"""Start of a sandbox's first process: loads the agent and the kernel's code, then runs the agent. usage: main.py KIND
+[ARGUMENT...], as src/protocol/languages.ts says for each language.
 
 All of it gets a private copy of the builtins, so that a program which replaces `open` or `len` for its session does
 not change how the kernel itself works, and leaves sys.modules again, so that a session may have an `output` module.
@@ -11,29 +11,42 @@ from _frozen_importlib_external import SourceFileLoader
 
 AGENT, STATE, PYTHON = "/opt/era/agent", "/opt/era/state", "/opt/era/python"
 # In the order of their imports: each needs only those before it.
-STATE_PARTS = (STATE, ("mapping", "state_files", "state_versions", "state_values", "kept_versions", "state_listing"))
+STATE_PARTS = (STATE, "mapping state_files state_versions state_values save_report kept_versions state_listing")
 AGENT_PARTS = (
-    (AGENT, ("wire", "processes", "workspace", "output", "kernel_process", "run_limits", "shell")),
+    (AGENT, "wire processes workspace output kernel_process run_limits shell"),
     STATE_PARTS,
-    (AGENT, ("run_records", "line", "loop", "phase", "server_link", "pipe", "ports", "egress", "kernel_host", "late_output")),
-    (AGENT, ("current_run", "agent")),
+    (AGENT, "run_records line loop phase server_link pipe ports egress kernel_host late_output current_run agent"),
 )
-PLAIN_PARTS = ((STATE, ("text_state",)), (AGENT, ("plain_kernel",)))
-PYTHON_PARTS = (PYTHON, ("environment", "workspace_modules", "after_import", "display", "matplotlib_support", "kernel"))
+PLAIN_PARTS = ((STATE, "text_state"), (AGENT, "plain_kernel"))
+PYTHON_PARTS = (
+    PYTHON,
+    "environment workspace_modules after_import display matplotlib_support streams tracebacks evaluation kernel",
+)
 # Loaded when a session first has something to save: one-shot runs never do.
-PERSISTENCE = (PYTHON, ("description", "settings", "surroundings", "open_files", "running_threads", "by_name", "reductions", "instances", "pickling", "grouping", "saving", "restoring"))
+PERSISTENCE = (
+    PYTHON,
+    "description settings surroundings open_files running_threads by_name reductions instances pickling grouping "
+    "saving restoring",
+)
 
 
 def load(folder, name, private_builtins):
     module = type(sys)(name)
     module.__builtins__ = private_builtins
     sys.modules[name] = module
-    exec(SourceFileLoader(name, f"{folder}/{name}.py").get_code(name), vars(module))
+    code = SourceFileLoader(name, f"{folder}/{name}.py").get_code(name)
+    if code is None:
+        raise ImportError(f"{folder}/{name}.py holds no program")
+    exec(code, vars(module))
     return module
 
 
 def load_all(parts, earlier, private_builtins):
-    """Loads parts that may import each other and `earlier` ones, without leaving a name of theirs in sys.modules."""
+    """
+    Loads parts, each a folder and the names of its modules, which may import each other and `earlier` ones, without
+    leaving a name of theirs in sys.modules.
+    """
+    parts = [(folder, names.split()) for folder, names in parts]
     names = [*earlier, *(name for _, names in parts for name in names)]
     hidden = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     path, sys.path[:] = sys.path[:], [entry for entry in sys.path if not entry.startswith("/workspace")]
@@ -48,10 +61,12 @@ def load_all(parts, earlier, private_builtins):
 
 
 def main(kind, *rest):
-    """`kind` says how the kernel is made: "python", "plain" with its folder and modules, or "program" with its command."""
+    """
+    `kind` says how the kernel is made: "python", "plain" with its folder and modules, or "program" with its command.
+    """
     private = dict(vars(builtins))
     if kind == "plain":
-        parts = load_all((*AGENT_PARTS, *PLAIN_PARTS, (rest[0], rest[1:])), {}, private)
+        parts = load_all((*AGENT_PARTS, *PLAIN_PARTS, (rest[0], " ".join(rest[1:]))), {}, private)
         parts["agent"].run_agent(parts["kernel"].serve)
     elif kind == "program":
         load_all(AGENT_PARTS, {}, private)["agent"].run_agent(rest)

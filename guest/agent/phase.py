@@ -1,4 +1,6 @@
-"""What the agent is doing, as one of nine phases. Every move is in the table; one that is not is a fault of the agent's."""
+"""
+What the agent is doing, as one of nine phases. Every move is in the table; one that is not is a fault of the agent's.
+"""
 
 MOVES = {
     "starting": ("idle",),  # its first kernel is not ready yet
@@ -33,4 +35,4 @@ class Phase:
     def __eq__(self, name):
         return self.name == name
 
-    __hash__ = None
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  it compares as its name, and changes

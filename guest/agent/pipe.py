@@ -17,12 +17,13 @@ class Side:
 
 
 class Pipe:
-    """Between an inner and an outer socket, once both are there. `closed()` is called once, when both directions are over
-    or either side broke."""
+    """Between an inner and an outer socket, once both are there. `closed()` is called once, when both directions are
+    over or either side broke."""
 
     def __init__(self, loop):
         self.loop = loop
-        self.inner = self.outer = None
+        self.inner: Side | None = None
+        self.outer: Side | None = None
 
     def on_side(self, side, other, events):
         try:
@@ -62,8 +63,13 @@ class Pipe:
             pass
 
     def rewatch(self):
-        """A side of which nothing is wanted now is not watched at all: poll() tells a hang-up also to who did not ask."""
-        for side, other in ((self.inner, self.outer), (self.outer, self.inner)):
+        """
+        A side of which nothing is wanted now is not watched at all: poll() tells a hang-up also to who did not ask.
+        """
+        inner, outer = self.inner, self.outer
+        if inner is None or outer is None:
+            return
+        for side, other in ((inner, outer), (outer, inner)):
             reads = select.POLLIN if not side.has_ended and len(other.waiting) < BUFFER_BYTES else 0
             events = reads | (select.POLLOUT if side.waiting else 0)
             number = side.socket.fileno()

@@ -1,10 +1,13 @@
-"""What kernels that start other programs have in common: requests in, answers out, descriptors, environment, signals."""
+"""
+What kernels that start other programs have in common: requests in, answers out, descriptors, environment, signals.
+"""
 
 import _signal
 import os
 import time
 
 import processes
+import save_report
 from kernel_process import Requests
 from shell import describe
 from text_state import TextState, forget_copy_mark
@@ -112,12 +115,13 @@ class PlainKernel:
         except NotKept as cause:
             self.fall_back([str(cause)])
             return self.state.failed(header["version"], str(cause))
-        again = {} if result is not None else {"run": self.state.header["run"]}
-        return self.state.save({**header, **again}, result or self.state.header["result"], values, self.lost, durable, stage)
+        request = {"version": header["version"], "keep": header["keep"], "durable": durable, "stage": stage}
+        of_run = self.state.header if result is None else {"run": header["run"], "result": result}
+        return self.state.save({**request, "run": of_run["run"], "result": of_run["result"]}, values, self.lost)
 
     def fall_back(self, damage):
         """What the run has left is lost: the session goes on from what it held before."""
-        self.fallback = {"version": self.version, "run": "", "result": None, "not_kept": [], "damage": damage}
+        self.fallback = save_report.of_restore({**save_report.NOTHING_SAVED, "version": self.version}, damage)
 
     def tell(self, header):
         self.line.sendall(encode_frame(header))
@@ -131,7 +135,9 @@ class PlainKernel:
                 (os.POSIX_SPAWN_DUP2, pipes[0], 1),
                 (os.POSIX_SPAWN_DUP2, pipes[1], 2),
             ]
-            return os.posix_spawn(argv[0], argv, env, file_actions=actions, setpgroup=0, setsigdef=[SIGINT, SIGTERM, *processes.IGNORED])
+            return os.posix_spawn(
+                argv[0], argv, env, file_actions=actions, setpgroup=0, setsigdef=[SIGINT, SIGTERM, *processes.IGNORED]
+            )
 
     def wait(self, pid):
         self.child = pid

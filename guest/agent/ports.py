@@ -1,7 +1,7 @@
 """Connections from outside to ports that programs of the session listen on.
 
-The server asks for one with a ticket. The agent connects to the port inside, dials the server's second socket, shows the
-ticket there, and from then on carries bytes both ways.
+The server asks for one with a ticket. The agent connects to the port inside, dials the server's second socket, shows
+the ticket there, and from then on carries bytes both ways.
 """
 
 import select
@@ -22,6 +22,7 @@ class PortPipe(Pipe):
         self.on_close = on_close
         inner = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         self.inner = Side(inner)
+        self.connecting = inner
         try:
             inner.connect(("127.0.0.1", port))
         except BlockingIOError:
@@ -33,8 +34,7 @@ class PortPipe(Pipe):
 
     def on_connected(self, _events):
         """The port answered, or refused."""
-        inner = self.inner.socket
-        if inner.getsockopt(SOL_SOCKET, SO_ERROR) != 0:
+        if self.connecting.getsockopt(SOL_SOCKET, SO_ERROR) != 0:
             self.close()
             return
         try:

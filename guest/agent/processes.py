@@ -11,7 +11,7 @@ _TICKS = sysconf("SC_CLK_TCK")
 # By Python, and so by all that it starts unless it is told otherwise: SIGPIPE, SIGXFSZ.
 IGNORED = (13, 25)
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
-_prctl = dlsym(dlopen(None, 0), "prctl")
+_prctl = dlsym(dlopen(None, 0), "prctl")  # pyright: ignore[reportArgumentType]  None: this program itself
 
 
 def _set(option, value):
@@ -71,9 +71,9 @@ def _thread_states(pid):
 
 def stop_all(seconds):
     """
-    Has all other processes stand still; answers those that did not before. Raises TimeoutError when some do not. Children
-    before their parents, so that a parent has taken the signal about its child by the time when it is stopped itself:
-    CRIU does not image a process that stands still with a signal to take.
+    Has all other processes stand still; answers those that did not before. Raises TimeoutError when some do not.
+    Children before their parents, so that a parent has taken the signal about its child by the time when it is stopped
+    itself: CRIU does not image a process that stands still with a signal to take.
     """
     stopped = set()
     quiet = 0
@@ -150,8 +150,8 @@ def send(pid, signal_number):
 
 def kill_since(ticks, spare):
     """
-    Ends every process started since a moment; those that fork as fast as they die take all others with them. One with much
-    memory is there for a while yet: it does nothing any more.
+    Ends every process started since a moment; those that fork as fast as they die take all others with them. One with
+    much memory is there for a while yet: it does nothing any more.
     """
     killed = set()
     for _ in range(20):

@@ -20,13 +20,15 @@ class Run:
         self.keep_files = header["keep_files"]
         self.version = header["version"]
         self.save = header["save"]  # none, async or sync
-        self.cause = None  # the first of: timed_out, interrupted
+        self.cause: str | None = None  # the first of: timed_out, interrupted
         self.pipes = pipes
         self.target = None  # what is interrupted and killed with it: the kernel, or a shell command
-        self._rungs = None
+        self._rungs = iter(())
 
     def begin(self):
-        """The kernel comes to it only now, after a save of its own: that was not the program's time. Once for each run."""
+        """
+        The kernel comes to it only now, after a save of its own: that was not the program's time. Once for each run.
+        """
         if not self.has_begun and self.cause is None:
             self.has_begun = True
             self.started = time.monotonic()
@@ -36,7 +38,9 @@ class Run:
         return {pipe.stream: pipe.dropped for pipe in self.pipes if pipe.dropped}
 
     def end(self, cause, kernel):
-        """Begins to end the run; a second cause changes nothing. Of the kernel's own processes none is a child of the run."""
+        """
+        Begins to end the run; a second cause changes nothing. Of the kernel's own processes none is a child of the run.
+        """
         if self.cause is None:
             self.cause = cause
             self._rungs = self._ladder(self.target, kernel)

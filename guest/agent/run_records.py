@@ -1,4 +1,5 @@
-"""What runs have answered, kept until the server has recorded it: in memory, and as a file where that may not be enough.
+"""What runs have answered, kept until the server has recorded it: in memory, and as a file where that may not be
+enough.
 
 A record is the frames of one run as they were, or would have been, sent: its output, then its end. A file is written
 when a run was asked to be durable, or when nobody is on the line; it counts only if the state of its run was saved.

@@ -1,7 +1,6 @@
 """The agent's line to its server: frames in and out, dialling again while nobody is there."""
 
 import select
-import time
 
 from wire import encode_frame
 
@@ -9,7 +8,9 @@ PROTOCOL = 5
 
 
 class ServerLink:
-    """`agent` is told: on_request(header, payload), on_hang_up(), hello() for what it says first, on_nobody_there(now)."""
+    """
+    `agent` is told: on_request(header, payload), on_hang_up(), hello() for what it says first, on_nobody_there(now).
+    """
 
     def __init__(self, loop, line, agent):
         self._loop = loop

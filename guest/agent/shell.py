@@ -1,4 +1,6 @@
-"""One command in the workspace, beside the kernel: what a run of a shell command ends and interrupts in a kernel's place."""
+"""
+One command in the workspace, beside the kernel: what a run of a shell command ends and interrupts in a kernel's place.
+"""
 
 import os
 
@@ -18,7 +20,10 @@ class ShellCommand:
                 (os.POSIX_SPAWN_DUP2, pipes[1].writer, 2),
             ]
             argv = [SHELL, "-c", command]
-            self.pid = os.posix_spawn(SHELL, argv, {**os.environ, **env}, file_actions=actions, setpgroup=0, setsigdef=processes.IGNORED)
+            environment = dict(os.environ) | env
+            self.pid = os.posix_spawn(
+                SHELL, argv, environment, file_actions=actions, setpgroup=0, setsigdef=processes.IGNORED
+            )
 
     def signal(self, number):
         try:

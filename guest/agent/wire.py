@@ -33,7 +33,7 @@ def _refuse(value):
     raise TypeError(f"cannot encode a {type(value).__name__}")
 
 
-_scan = make_scanner(_ScannerOptions)
+_scan = make_scanner(_ScannerOptions())  # pyright: ignore[reportArgumentType]  any object with these attributes
 _encode = make_encoder(None, _refuse, encode_basestring_ascii, None, ":", ",", False, False, True)
 
 

@@ -122,7 +122,9 @@ def empty():
 
 
 def flush_files(since_ns):
-    """Puts what was written since a file time on disk; where there are too many files to look at, all that is unwritten."""
+    """
+    Puts what was written since a file time on disk; where there are too many files to look at, all that is unwritten.
+    """
     paths = []
     if count_files(since_ns, paths) is None:
         os.sync()
@@ -139,7 +141,9 @@ def flush_files(since_ns):
 
 
 def count_files(since_ns, changed=None):
-    """Files in the workspace as {files, bytes, modified since a file time}, or None when there are too many to look at."""
+    """
+    Files in the workspace as {files, bytes, modified since a file time}, or None when there are too many to look at.
+    """
     files = size = modified = 0
     budget = COUNT_BUDGET
     folders = [WORKSPACE]

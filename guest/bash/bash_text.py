@@ -1,4 +1,6 @@
-"""What is said to bash, and how what it says is read: orders, quoting, and the text that it writes its state down in."""
+"""
+What is said to bash, and how what it says is read: orders, quoting, and the text that it writes its state down in.
+"""
 
 import re
 
@@ -9,9 +11,9 @@ OWN = frozenset(
     "EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD HOSTNAME HOSTTYPE LINENO MACHTYPE OLDPWD OPTERR OPTIND "
     "OSTYPE PIPESTATUS PPID PS4 PWD RANDOM SECONDS SHELLOPTS SHLVL SRANDOM UID _".split()
 )
-# Without any subshell, since each costs a fork; ends with a mark, since a shell may be killed in it. The shell writes each
-# line by itself: of its options it says no more than the two variables that list those which are on. By names that no
-# program may have taken, and quoted, since IFS is the program's.
+# Without any subshell, since each costs a fork; ends with a mark, since a shell may be killed in it. The shell writes
+# each line by itself: of its options it says no more than the two variables that list those which are on. By names that
+# no program may have taken, and quoted, since IFS is the program's.
 SETUP = r"""
 __era_dump() {
   {
@@ -59,8 +61,8 @@ __era_lost() {
 """
 # Of a shell that goes on: the status first, since an answer waits for it. Nothing of it is traced.
 RUN = r"\builtin . %s; \builtin . %s; { __era_end; } &>/dev/null"
-# Ordered by itself: whoever waits for the status may have to wait, on the same processor, until the shell waits. No function
-# and no file that is sourced is told of all traps.
+# Ordered by itself: whoever waits for the status may have to wait, on the same processor, until the shell waits. No
+# function and no file that is sourced is told of all traps.
 REST = r'{ \builtin trap -p >|%s; \builtin trap - DEBUG ERR RETURN; } &>/dev/null; __era_rest "$@"'
 # Of one that ends with its program: nothing follows, so that it ends as a script does.
 RUN_ALONE = r"\builtin . %s; \builtin . %s"
@@ -76,8 +78,8 @@ NOT_BEGUN = re.compile(r'^declare -\S+ __era_begun=""$', re.M)
 PARTS = ("cwd", "umask", "options", "aliases", "positional", "functions", "variables")
 # In an order in which nothing that comes later stands in the way of what came before.
 ORDER = ("umask", "cwd", "variable", "traps", "aliases", "positional", "functions", "options")
-# What a shell stands without between runs, so that nothing of the kernel's own shows in what a program prints: options, and
-# traps of what is no signal. The last one is called before each command, so it is set last.
+# What a shell stands without between runs, so that nothing of the kernel's own shows in what a program prints: options,
+# and traps of what is no signal. The last one is called before each command, so it is set last.
 MODES = {"xtrace": "x", "verbose": "v", "functrace": "T"}
 WATCHERS = ("ERR", "RETURN", "DEBUG")
 
@@ -106,13 +108,18 @@ def exit_handler(held):
 
 
 def ended_in(text):
-    """The functions in which a shell ended, by what it said of its traps: "" outside of any, None of one that goes on."""
+    """
+    The functions in which a shell ended, by what it said of its traps: "" outside of any, None of one that goes on.
+    """
     first = text.partition("\n")[0]
     return first.removeprefix(ENDED) if first.startswith(ENDED) else None
 
 
 def traps_after(text, own, held):
-    """The session's traps after a run, by what `trap -p` said: without `own`, which the kernel puts at the end of that of EXIT."""
+    """
+    The session's traps after a run, by what `trap -p` said: without `own`, which the kernel puts at the end of that of
+    EXIT.
+    """
     handlers = {name: unquote(quoted) for quoted, name in TRAP.findall(text)}
     handlers["EXIT"] = handlers.get("EXIT", "").removesuffix(own).removesuffix("\n")
     if not handlers["EXIT"]:
@@ -138,9 +145,10 @@ def restoring(kind, text):
 
 def restoring_functions(text):
     """All of them at once; if the shell does not read them back, one by one, so that it is told which."""
-    starts = [match.start() for match in FUNCTION.finditer(text)]
-    pieces = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)])]
-    each = [f"\\builtin eval -- {quote(piece)} || __era_lost {quote(FUNCTION.match(piece)[1])}" for piece in pieces]
+    found = list(FUNCTION.finditer(text))
+    ends = [*(match.start() for match in found[1:]), len(text)]
+    pieces = [(match[1], text[match.start() : end]) for match, end in zip(found, ends, strict=True)]
+    each = [f"\\builtin eval -- {quote(piece)} || __era_lost {quote(name)}" for name, piece in pieces]
     together = f"\\builtin eval -- {quote(text)} || {{\n" + "\n".join(each or [":"]) + "\n}"
     return f"\\builtin shopt -s extglob\n{together}"
 

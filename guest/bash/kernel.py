@@ -1,8 +1,8 @@
 """The bash kernel: one live shell, fed line by line through a pipe; each run is a file that it sources.
 
-Before a run the shell's output is put on the run's pipes; after it the shell writes down what it holds. That is read here,
-saved, and sourced by the next shell: when this one exits, is killed, or the session wakes. What passes between the two lies
-in memory of this process, where a program that empties or fills /tmp does not come to it.
+Before a run the shell's output is put on the run's pipes; after it the shell writes down what it holds. That is read
+here, saved, and sourced by the next shell: when this one exits, is killed, or the session wakes. What passes between
+the two lies in memory of this process, where a program that empties or fills /tmp does not come to it.
 """
 
 import _signal
@@ -84,7 +84,8 @@ class BashKernel(PlainKernel):
             f"\\exec </dev/null >{mine}/{pipes[0]} 2>{mine}/{pipes[1]}",
             *self.environment_lines(header["env"]),
             # What is run as a program finds itself under its own name: "${BASH_SOURCE[0]}" == "$0".
-            f"\\builtin trap -- {quote(bash_text.exit_handler(self.held) + self.exit)} EXIT; __era_begun= BASH_ARGV0={program}\n",
+            f"\\builtin trap -- {quote(bash_text.exit_handler(self.held) + self.exit)} EXIT; "
+            f"__era_begun= BASH_ARGV0={program}\n",
         )
         put(self.begin, "\n".join(begin))
         self.order((RUN_ALONE if header["whole"] else RUN) % (path_of(self.begin), program))
@@ -94,7 +95,8 @@ class BashKernel(PlainKernel):
         status = self.wait_for_run()
         if program.startswith(FOLDER):
             workspace.clear(program)
-        # Named to the agent before the run's end is: what that then kills with the run, as young as it, is not this shell.
+        # Named to the agent before the run's end is: what that then kills with the run, as young as it, is not this
+        # shell.
         if not self.shell and not header["whole"]:
             self.start_early()
         return status
@@ -154,7 +156,9 @@ class BashKernel(PlainKernel):
         self.order(f"\\builtin . {path_of(self.start)}")
 
     def restoring(self):
-        """What a new shell is given: the state of the last one. Text that it does not take costs no more than itself."""
+        """
+        What a new shell is given: the state of the last one. Text that it does not take costs no more than itself.
+        """
         lines = []
         for kind in ORDER:
             for name, text in self.held.items():
@@ -217,7 +221,9 @@ class BashKernel(PlainKernel):
         return status
 
     def take_dump(self):
-        """Takes in what the last run has left. An answer does not wait for it, what is done next does. Raises NotKept."""
+        """
+        Takes in what the last run has left. An answer does not wait for it, what is done next does. Raises NotKept.
+        """
         if not self.owes_dump:
             return
         self.owes_dump = False
@@ -245,12 +251,20 @@ class BashKernel(PlainKernel):
         self.lost = {name: reason for name, reason in self.lost.items() if f"{name} () \n" not in held["functions"]}
 
     def variables_in(self, text):
-        """One declaration a line: bash writes line ends inside of values as escapes. The run's own are not the session's."""
+        """
+        One declaration a line: bash writes line ends inside of values as escapes. The run's own are not the session's.
+        """
         found = {}
         for line in text.split("\n"):
             match = bash_text.VARIABLE.match(line)
             name = match and match[1]
-            if name and name not in OWN and name not in self.overlaid and not name.startswith("__era_") and line != self.initial(name):
+            if (
+                name
+                and name not in OWN
+                and name not in self.overlaid
+                and not name.startswith("__era_")
+                and line != self.initial(name)
+            ):
                 found[f"variable {name}"] = line
         found.update({f"variable {name}": line for name, line in self.overlaid.items() if line is not None})
         return found
@@ -261,7 +275,9 @@ class BashKernel(PlainKernel):
 
 
 def become_shell(environment, script, status):
-    """In the child: it ends with its kernel, and has a group of its own: an interrupt is for it and for what it waits for."""
+    """
+    In the child: it ends with its kernel, and has a group of its own: an interrupt is for it and for what it waits for.
+    """
     try:
         processes.end_with_parent()
         os.setpgid(0, 0)

@@ -1,8 +1,8 @@
 """The Go kernel: each run is a whole program, built and run in the workspace. Nothing but files outlives a run.
 
-For the go command the program is laid over the workspace as a file that is not there, so that its imports resolve by the
-workspace's go.mod while the workspace stays as it is. The build cache is the session's own; the standard library is compiled
-in the image.
+For the go command the program is laid over the workspace as a file that is not there, so that its imports resolve by
+the workspace's go.mod while the workspace stays as it is. The build cache is the session's own; the standard library is
+compiled in the image.
 """
 
 import errno

@@ -1,8 +1,8 @@
 """Which programs need nothing but the standard library, and how those are built: by compiler and linker alone.
 
-To find out that nothing has changed, the go command reads each source file of all that a program imports: that takes longer
-than to compile and to link. In the image each standard package is a file that stays as it is. What is asked for here is what
-the go command asks for; where the two could differ, and for what to say of an error, the go command it is.
+To find out that nothing has changed, the go command reads each source file of all that a program imports: that takes
+longer than to compile and to link. In the image each standard package is a file that stays as it is. What is asked for
+here is what the go command asks for; where the two could differ, and for what to say of an error, the go command it is.
 """
 
 import os
@@ -20,7 +20,18 @@ OF_THE_GO_COMMAND = (b"//go:debug", b"//go:embed", b"runtime/debug", b"debug/bui
 FILES = ("/workspace/go.mod", "/workspace/go.work", "/workspace/default.pgo", "/go.mod", "/go.work")
 ORDERS = (*FILES, os.path.expanduser("~/.config/go/env"))
 # What the other variables whose names begin like its own are for does not depend on how a program is built.
-NO_ORDERS = {"GOCACHE", "GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOMODCACHE", "GOPATH", "GOPROXY", "GOSUMDB", "GOTRACEBACK"}
+NO_ORDERS = {
+    "GOCACHE",
+    "GODEBUG",
+    "GOGC",
+    "GOMAXPROCS",
+    "GOMEMLIMIT",
+    "GOMODCACHE",
+    "GOPATH",
+    "GOPROXY",
+    "GOSUMDB",
+    "GOTRACEBACK",
+}
 
 
 def is_plain(code, env):
@@ -36,7 +47,21 @@ def steps(source, shown_as, program):
     """The commands that build it, one after the other. `shown_as` is the folder that traces name."""
     compiled, trim = f"{program}.a", f"{os.path.dirname(source)}=>{shown_as}"
     return (
-        [COMPILE, "-o", compiled, "-trimpath", trim, "-p", "main", "-complete", "-c=2", "-importcfg", IMPORTABLE, "-pack", source],
+        [
+            COMPILE,
+            "-o",
+            compiled,
+            "-trimpath",
+            trim,
+            "-p",
+            "main",
+            "-complete",
+            "-c=2",
+            "-importcfg",
+            IMPORTABLE,
+            "-pack",
+            source,
+        ],
         [LINK, "-o", program, "-importcfg", LINKED, "-buildmode=exe", *LINK_OPTIONS, compiled],
     )
 

@@ -25,7 +25,7 @@ def _unsetenv(name):
 def track():
     """Notes which variables programs change, also by the calls below os.environ."""
     for module in (posix, os):
-        module.putenv, module.unsetenv = _putenv, _unsetenv
+        module.__dict__.update(putenv=_putenv, unsetenv=_unsetenv)
 
 
 class Environment:
@@ -58,4 +58,5 @@ class Environment:
         return data
 
 
-_ENVIRON, _Environ, _DATA = os.environ, type(os.environ), os.environ._data
+_ENVIRON, _Environ = os.environ, type(os.environ)
+_DATA: dict[bytes, bytes] = vars(os.environ)["_data"]

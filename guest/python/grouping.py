@@ -27,10 +27,14 @@ MAX_SOURCE_BYTES = 1 << 20
 # A version whose small groups lie in more files than this takes copies of them, so that old files can go.
 MAX_SOURCES = 16
 NOT_SAVED = {"at": [None, 0, 0, None]}
-NOT_VARIABLES = frozenset(("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__", "__file__", "__warningregistry__"))
+NOT_VARIABLES = frozenset(
+    ("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__", "__file__", "__warningregistry__")
+)
 BuiltinFunction = type(len)
 ATOMS = frozenset((str, bytes, int, float, complex, bool, type(None), Code, BuiltinFunction, Module, range, slice))
-IMMUTABLE_MODULES = frozenset(("datetime", "decimal", "fractions", "uuid", "re", "zoneinfo", "ipaddress", "numpy.dtypes"))
+IMMUTABLE_MODULES = frozenset(
+    ("datetime", "decimal", "fractions", "uuid", "re", "zoneinfo", "ipaddress", "numpy.dtypes")
+)
 
 
 class Budget:
@@ -127,7 +131,9 @@ class Snapshot:
         """The header of the new version and the data of its small groups."""
         self.durable = durable
         data = InlineData(self.entry["version"])
-        around = self.saver.surroundings or surroundings.capture(self.kernel)  # with the program's own filters of warnings
+        around = self.saver.surroundings or surroundings.capture(
+            self.kernel
+        )  # with the program's own filters of warnings
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._pickle_touched()
@@ -271,7 +277,9 @@ class Snapshot:
         return {**self.kernel.waiting_modules(), **modules}
 
     def _not_kept(self, settings):
-        """What cannot be pickled now, settings by name with their reasons, and what was lost earlier and has no new value."""
+        """
+        What cannot be pickled now, settings by name with their reasons, and what was lost earlier and has no new value.
+        """
         known = {item["name"]: item for item in self.saver.header["not_kept"]}
         found = [
             {"name": name, "type": name_of_kind(self.namespace[name]), "reason": reason}
@@ -279,7 +287,9 @@ class Snapshot:
         ]
         found += [item for name, item in known.items() if name not in self.seen and name in self.namespace]
         found += [{"name": name, "type": "setting", "reason": reason} for name, reason in settings.items()]
-        found += [item for name, item in self.kernel.lost().items() if name not in self.namespace and name not in settings]
+        found += [
+            item for name, item in self.kernel.lost().items() if name not in self.namespace and name not in settings
+        ]
         return sorted(found, key=lambda item: item["name"])
 
     def _extras(self, around):

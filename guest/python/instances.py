@@ -1,7 +1,8 @@
 """How an object of a class of the session is rebuilt where pickle's own way would call what the class wrote, too early.
 
-Pickle makes an object by `__new__`, fills containers by `append` or `__setitem__` before their attributes are there, sets
-what is in slots by `__setattr__`, and hashes the members of a set while they are still empty, where they lead in a circle.
+Pickle makes an object by `__new__`, fills containers by `append` or `__setitem__` before their attributes are there,
+sets what is in slots by `__setattr__`, and hashes the members of a set while they are still empty, where they lead in a
+circle.
 """
 
 import sys
@@ -14,10 +15,18 @@ from workspace_modules import file_of
 # The first that a class has among its bases is the one that makes it.
 CONTAINERS = (OrderedDict, defaultdict, dict, list, set, deque)
 VALUES = (tuple, str, bytes, int, float, complex, frozenset)
-FILLERS = frozenset(("__new__", "__init__", "__setitem__", "append", "extend", "add", "update", "__iter__", "items", "popitem"))
-OWN_WAYS = frozenset(("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__setstate__", "__getstate__"))
+FILLERS = frozenset(
+    ("__new__", "__init__", "__setitem__", "append", "extend", "add", "update", "__iter__", "items", "popitem")
+)
+OWN_WAYS = frozenset(
+    ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__setstate__", "__getstate__")
+)
 ATOMS = frozenset((str, int, float, bool, bytes, complex, type(None)))
 MAX_EARLY = 100
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def plan(kind):
@@ -36,7 +45,7 @@ def _plan_of_own(kind):
         return _container(base) if own & FILLERS else None
     if (numpy := sys.modules.get("numpy")) is not None and issubclass(kind, numpy.ndarray):
         return _array
-    if kind.__reduce__ is not getattr(base, "__reduce__") or kind.__reduce_ex__ is not object.__reduce_ex__:
+    if kind.__reduce__ is not base.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__:
         return None
     if base in VALUES:
         return _of_value(base) if "__new__" in own else None
@@ -102,7 +111,8 @@ def _hashed(value):
 
 
 def _state_of(value):
-    state = object.__getstate__(value)
+    """Its attributes and what is in its slots, each a dict or None."""
+    state: Any = object.__getstate__(value)
     return state if type(state) is tuple else (state, None)
 
 
@@ -155,13 +165,15 @@ def with_attributes(value, reduced):
     attributes = getattr(value, "__dict__", None)
     if type(reduced) is tuple and reduced[0] is not type(value) and not any(item is type(value) for item in reduced[1]):
         raise CannotKeep("its class would be lost: its base saves it as one of its own")
-    if type(reduced) is not tuple or not attributes or len(reduced) > 2 and reduced[2] is not None:
+    if type(reduced) is not tuple or not attributes or (len(reduced) > 2 and reduced[2] is not None):
         return reduced
     return *reduced[:2], attributes, *(*reduced[3:5], None, None)[:2], rebuild("fill_dict")
 
 
 def early_methods(attributes):
-    """Of a class that may know its own objects: by these they are found in sets, before the class has all that it has."""
+    """
+    Of a class that may know its own objects: by these they are found in sets, before the class has all that it has.
+    """
     if all(type(item) in (*ATOMS, Function, classmethod, staticmethod, property) for item in attributes.values()):
         return {}  # it knows none
     return {

@@ -1,31 +1,30 @@
 """The Python kernel: executes one program after another in the session's namespace, as the agent asks for them."""
 
-import _ast
 import _signal
 import builtins
 import os
 import sys
-from _io import FileIO, TextIOWrapper
 
 # By name, not through os: a program that replaces os.write for its session does not change how the kernel works.
-from posix import O_RDONLY, WNOHANG, _exit, chdir, close, dup2, getcwd, getpid, setsid, waitpid, write
-from posix import open as open_descriptor
+from posix import WNOHANG, _exit, chdir, getcwd, getpid, setsid, waitpid
 
-from after_import import after_import
+import save_report
+import streams
+import tracebacks
 from display import Results
 from environment import Environment, track
+from evaluation import Evaluator
 from kernel_process import Requests
 from matplotlib_support import figure_to_png, install
 from state_files import VERSIONS
 from wire import encode_frame
 from workspace_modules import WorkspaceModules
 
-PARSE_ONLY, TOP_LEVEL_AWAIT = 0x400, 0x2000
-COROUTINE = 0x80
-# In characters; escaped in JSON they may take six times as many bytes, within the limits of a frame.
-MAX_NAME, MAX_MESSAGE, MAX_TRACEBACK = 256, 2048, 16384
-MAX_SOURCES = 2_000
-MAX_TOLD = 100  # items of a list
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from restoring import Restored
+    from saving import Saver
+
 OOM_PREFERENCE = b"900"
 REPORT_AFTER_MS = 20  # a save is told with the next answer, or alone when none comes
 LOAD_AFTER_MS = 200  # a kernel that nobody has used by then is a warm one: it gets ready to be woken into
@@ -34,33 +33,18 @@ SITES = [USER_SITE, "/usr/local/lib/python3.13/dist-packages", "/usr/lib/python3
 
 
 BUILTINS = dict(vars(builtins))
-Code = type((lambda: 0).__code__)
-
-
-class Descriptor(FileIO):
-    """A file on a descriptor of the process; writes go out at once and whole."""
-
-    def __init__(self, number):
-        super().__init__(number, "w", closefd=False)
-
-    def write(self, data):
-        view = memoryview(data).cast("B")
-        sent = 0
-        while sent < len(view):
-            sent += write(self.fileno(), view[sent:])
-        return sent
 
 
 class MendedBuiltins:
     """A program may have replaced some, which the modules that saving imports rely on: not while it saves."""
 
     def __enter__(self):
-        self._theirs = dict(vars(builtins))
-        vars(builtins).update(BUILTINS)
+        self._theirs = dict(builtins.__dict__)
+        builtins.__dict__.update(BUILTINS)
 
     def __exit__(self, *_error):
-        vars(builtins).clear()
-        vars(builtins).update(self._theirs)
+        builtins.__dict__.clear()
+        builtins.__dict__.update(self._theirs)
 
 
 class Kernel:
@@ -70,21 +54,19 @@ class Kernel:
         self.line = line
         self.requests = Requests(line)
         self.load_persistence = load_persistence
-        self.saver = self.restored = None
+        self.saver: Saver | None = None
+        self.restored: Restored | None = None
         self.has_user_site = False
         self.pid = getpid()
         self.interruptible = False
-        self.loop = None
-        self.linecache = None  # the module, once something has imported it
-        self.sources = {}
-        self.submodules = {}  # each "a.b" that a program has imported, in order
+        self.sources = tracebacks.Sources()
         self.environment = Environment()
         self.modules = WorkspaceModules()
         self.results = Results(figure_to_png)
         self.namespace = self._new_main()
+        self.evaluator = Evaluator(self.namespace, self.results)
         self._prepare_process()
         self.first_path = frozenset(sys.path)
-        after_import("linecache", self._on_linecache)
 
     def _new_main(self):
         main = type(sys)("__main__")
@@ -105,7 +87,7 @@ class Kernel:
         builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
         builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
         builtins.help = _sitebuiltins._Helper()
-        builtins.display = self._display
+        builtins.__dict__["display"] = self._display
         sys.dont_write_bytecode = True
         sys.argv = [""]
         sys.path[:] = ["/workspace", *(entry for entry in sys.path if not entry.startswith("/opt/era")), *SITES]
@@ -175,9 +157,11 @@ class Kernel:
         self.tell({"type": "ready", "restored": self._restore()})
 
     def _persistence(self, header=None):
-        if self.saver is None:
-            self.saver = self.load_persistence()["saving"].Saver(self, header)
-        return self.saver
+        if self.saver is not None:
+            return self.saver
+        saver: Saver = self.load_persistence()["saving"].Saver(self, header)
+        self.saver = saver
+        return saver
 
     def _restore(self):
         """The newest saved version, so that its variables are there when they are used: what of it, if any."""
@@ -190,22 +174,20 @@ class Kernel:
         restoring.wait_for_saver()
         header, damage = restoring.newest_header()
         if header is None:
-            return {"version": 0, "run": "", "result": None, "not_kept": [], "damage": damage[:MAX_TOLD]}
-        self.restored = restoring.Restored(self.namespace, header, self.first_path)
-        self.sources.update(self.restored.sources)
-        if self.linecache is not None:
-            self._publish_sources(self.restored.sources)
-        self.submodules.update(dict.fromkeys(self.restored.submodules))
+            return save_report.of_restore(None, damage)
+        restored: Restored = restoring.Restored(self.namespace, header, self.first_path)
+        self.restored = restored
+        self.sources.add(restored.sources)
+        self.evaluator.submodules.update(dict.fromkeys(restored.submodules))
         self._persistence(header)
-        told = {key: header[key] for key in ("version", "run", "result", "not_kept")}
-        return {**told, "not_kept": told["not_kept"][:MAX_TOLD], "damage": damage[:MAX_TOLD]}
+        return save_report.of_restore(header, damage)
 
     def _save(self, header, result, durable):
         try:
             with MendedBuiltins():
                 saver = self._persistence()
-                saver.note(self.codes)
-                saver.save(header["version"], header["run"], result, durable, header["keep"])
+                saver.note(self.evaluator.codes)
+                saver.save(header, result, durable)
         except Exception as error:
             if self.saver is not None:
                 self.saver.report = _failed_save(header["version"], error)
@@ -213,8 +195,9 @@ class Kernel:
     def _save_all(self, header):
         try:
             with MendedBuiltins():
-                self._persistence().save_all(header["version"], header["keep"])
-            report = self.saver.take_report()
+                saver = self._persistence()
+                saver.save_all(header["version"], header["keep"])
+            report = saver.take_report() or {}
         except Exception as error:
             report = _failed_save(header["version"], error)
         self.tell({**report, "complete": True})
@@ -235,13 +218,6 @@ class Kernel:
     def lost(self):
         return self.restored.lost if self.restored is not None else {}
 
-    def has_tasks(self):
-        if self.loop is None or self.loop.is_closed():
-            return False
-        import asyncio
-
-        return bool(asyncio.all_tasks(self.loop))
-
     def _next_request(self):
         """Waits for the agent; meanwhile ends a save by a child, and tells how the last save went."""
         saver = self.saver
@@ -256,13 +232,12 @@ class Kernel:
         return self.requests.next()
 
     def run(self, header, code, descriptors):
-        self.codes = []
         _reap(header["reap"])
-        self._attach(descriptors)
+        streams.attach(descriptors)
         self.environment.reset(header["env"])
         self._enter_workspace()
         self._add_user_site()
-        self._remember_source(header["name"], code)
+        self.sources.add({header["name"]: code})
         _signal.signal(_signal.SIGINT, self._on_interrupt)
         try:
             reply = self._outcome_of(code, header["name"])
@@ -271,7 +246,7 @@ class Kernel:
             return reply
         finally:
             self.interruptible = False
-            self._flush()
+            streams.flush()
 
     def _outcome_of(self, code, name):
         try:
@@ -279,9 +254,12 @@ class Kernel:
                 self.interruptible = True
                 if self.restored is not None:
                     self.restored.prepare(code)
-                    self.saver.look()
+                    self._persistence().look()
                 self.modules.refresh(self.namespace)
-                self._execute(code, name)
+                self.evaluator.compile(code, name)
+                if self.saver is not None:
+                    self.saver.before_run(self.evaluator.codes)
+                self.evaluator.run()
             finally:
                 self.interruptible = False
             return {"outcome": "ok", "exit_code": 0, "error": None}
@@ -289,7 +267,7 @@ class Kernel:
             return {"outcome": "exited", "exit_code": _exit_code(request.code), "error": None}
         except BaseException as error:
             self.interruptible = False
-            return {"outcome": "raised", "exit_code": 1, "error": self._report(error)}
+            return {"outcome": "raised", "exit_code": 1, "error": tracebacks.report(error)}
 
     def _end_as_process(self):
         """Of a program that runs alone: waits for its threads, then calls what it has registered for its end."""
@@ -302,37 +280,6 @@ class Kernel:
         except BaseException:
             pass  # it was interrupted; what a function fails with, atexit itself tells
 
-    def _remember_source(self, name, code):
-        """Kept for tracebacks and inspect.getsource, oldest forgotten first."""
-        self.sources[name] = code
-        if len(self.sources) > MAX_SOURCES:
-            del self.sources[next(iter(self.sources))]
-        if self.linecache is not None:
-            self._publish_sources({name: code})
-
-    def _publish_sources(self, sources):
-        for name, code in sources.items():
-            self.linecache.cache[name] = _source_lines(name, code)
-
-    def _on_linecache(self, linecache):
-        if type(linecache.cache) is dict:  # else it is one of the program's own
-            self.linecache = linecache
-            self._publish_sources(self.sources)
-
-    def _attach(self, descriptors):
-        for target, source in zip((1, 2), descriptors, strict=True):
-            dup2(source, target, inheritable=True)
-            close(source)
-        sys.stdout = sys.__stdout__ = self._text(1)
-        sys.stderr = sys.__stderr__ = self._text(2)
-        if sys.stdin is None or sys.stdin is not sys.__stdin__ or sys.stdin.closed:
-            sys.stdin = sys.__stdin__ = open(open_descriptor("/dev/null", O_RDONLY))
-
-    @staticmethod
-    def _text(number):
-        # Unbuffered: what a program prints is on its way before its next statement, also without a newline.
-        return TextIOWrapper(Descriptor(number), "utf-8", "backslashreplace", write_through=True)
-
     @staticmethod
     def _enter_workspace():
         try:
@@ -344,75 +291,9 @@ class Kernel:
         if self.interruptible:
             raise KeyboardInterrupt
 
-    def _execute(self, code, name):
-        flags = PARSE_ONLY | TOP_LEVEL_AWAIT
-        tree = compile(code, name, "exec", flags, True)
-        body = tree.body
-        last = body.pop() if body and type(body[-1]) is _ast.Expr else None
-        self.codes = [compile(tree, name, "exec", TOP_LEVEL_AWAIT, True)]
-        if last is not None:
-            self.codes.append(compile(_ast.Expression(last.value), name, "eval", TOP_LEVEL_AWAIT, True))
-        if "import" in code:
-            for program in self.codes:
-                self._note_submodules(program)
-        if self.saver is not None:
-            self.saver.before_run(self.codes)
-        for program in self.codes:
-            value = self._evaluate(program)
-        if last is not None and value is not None:
-            self.results.add(value, main=True)
-
-    def _note_submodules(self, code):
-        """Of names in code only those of modules have dots in them."""
-        self.submodules.update((name, None) for name in code.co_names if "." in name)
-        for constant in code.co_consts:
-            if type(constant) is Code:
-                self._note_submodules(constant)
-
-    def _evaluate(self, code):
-        if code.co_flags & COROUTINE:
-            return self._event_loop().run_until_complete(eval(code, self.namespace))
-        return eval(code, self.namespace)
-
-    def _event_loop(self):
-        """One loop for the session, so that what one run opened on it can be awaited in the next."""
-        import asyncio
-
-        if self.loop is None or self.loop.is_closed():
-            self.loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self.loop)
-        return self.loop
-
-    def _report(self, error):
-        """Prints the traceback without the kernel's frames, as the interpreter would, and answers it as data."""
-        import traceback
-
-        trace = error.__traceback__
-        while trace is not None and not trace.tb_frame.f_code.co_filename.startswith("<run "):
-            trace = trace.tb_next
-        try:
-            summary = traceback.TracebackException(type(error), error, trace)
-            _hide_kernel_frames(summary)
-            text = "".join(summary.format())
-        except Exception as failure:
-            text = f"{type(error).__name__} (its traceback cannot be shown: {type(failure).__name__})\n"
-        self._flush()
-        _print_error(text)
-        return {"name": type(error).__name__[:MAX_NAME], "message": _message_of(error), "traceback": text[-MAX_TRACEBACK:]}
-
-    @staticmethod
-    def _flush():
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:
-                pass  # the program put something else there; what it kept back is its own loss
-
 
 def _failed_save(version, error):
-    reason = f"{type(error).__name__}: {error}"[:MAX_NAME]
-    counts = {"written": 0, "bytes": 0, "not_kept": [], "threads": 0}
-    return {"type": "saved", "version": version, "failed": reason, "staged": False, "complete": False, **counts}
+    return save_report.of_failure(version, f"{type(error).__name__}: {error}")
 
 
 def _reap(pids):
@@ -424,44 +305,12 @@ def _reap(pids):
             pass  # the program did
 
 
-def _hide_kernel_frames(summary):
-    """Leaves the program's own frames, also in the exceptions that led to this one."""
-    seen = set()
-    pending = [summary]
-    while pending:
-        part = pending.pop()
-        if part is None or id(part) in seen:
-            continue
-        seen.add(id(part))
-        part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith("/opt/era/")]
-        pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
-
-
-def _source_lines(name, code):
-    return len(code), None, [line + "\n" for line in code.splitlines()], name
-
-
-def _print_error(text):
-    """Straight to the descriptor: the program may have replaced sys.stderr."""
-    try:
-        Descriptor(2).write(text.encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # the program closed it; the text is in the answer too
-
-
-def _message_of(error):
-    try:
-        return str(error)[:MAX_MESSAGE]
-    except Exception:
-        return ""
-
-
 def _exit_code(code):
     if code is None:
         return 0
     if isinstance(code, int):
         return code & 0xFF
-    _print_error(f"{code}\n")
+    streams.print_error(f"{code}\n")
     return 1
 
 

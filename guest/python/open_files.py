@@ -27,8 +27,8 @@ def _prepare(file):
 def settle(file):
     """Sets a text file to where it is, whatever it has read ahead, so that its place can be told, also in a child.
 
-    While it is iterated it refuses to tell, and after a flush it tells a wrong place. Where its place cannot be found, it goes
-    on refusing.
+    While it is iterated it refuses to tell, and after a flush it tells a wrong place. Where its place cannot be found,
+    it goes on refusing.
     """
     try:
         place = file.tell()

@@ -5,20 +5,37 @@ what belongs to an imported module is pickled by its name. Enumerations and type
 each other kind is reduced: reductions.py; how it is rebuilt: guest/site/_era_rebuild.py.
 """
 
+import _pickle
 import sys
 
-import _pickle
 from by_name import Code, Function, NeedsChild, global_names, import_unhidden, is_importable, rebuild
 from instances import early_methods, plan
 from reductions import OF_KIND, OF_NAME
 
 PROTOCOL = 5
-Cell = type((lambda x: lambda: x)(0).__closure__[0])
-FUNCTION_ATTRIBUTES = ("__defaults__", "__kwdefaults__", "__doc__", "__module__", "__qualname__", "__annotations__", "__type_params__")
+Cell = type((lambda x: lambda: x)(0).__closure__[0])  # pyright: ignore[reportOptionalSubscript]  it has one
+FUNCTION_ATTRIBUTES = (
+    "__defaults__",
+    "__kwdefaults__",
+    "__doc__",
+    "__module__",
+    "__qualname__",
+    "__annotations__",
+    "__type_params__",
+)
 # Methods that pickling may call: a session's own may have effects, so they only run in a forked child.
 HOOKS = (
-    "__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__",
-    "__getattribute__", "__getattr__", "__iter__", "__len__", "items", "__class__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__getstate__",
+    "__getnewargs__",
+    "__getnewargs_ex__",
+    "__getattribute__",
+    "__getattr__",
+    "__iter__",
+    "__len__",
+    "items",
+    "__class__",
 )
 
 
@@ -183,7 +200,9 @@ def _take_class_apart(value):
     }
     registered = None
     if "_abc_impl" in attributes:
-        registered = [found for reference in sys.modules["_abc"]._get_dump(value)[0] if (found := reference()) is not None]
+        registered = [
+            found for reference in sys.modules["_abc"]._get_dump(value)[0] if (found := reference()) is not None
+        ]
     parts = (type(value), value.__name__, value.__bases__, frame)
     return rebuild("new_class"), parts, (state, registered), None, None, rebuild("fill_class")
 
@@ -201,7 +220,12 @@ def _name_of_singleton(value):
 
 def _with_setter(value, setter):
     reduced = value.__reduce_ex__(PROTOCOL)
-    if type(reduced) is not tuple or len(reduced) < 3 or reduced[2] is None or reduced[0] is not sys.modules["copyreg"].__newobj__:
+    if (
+        type(reduced) is not tuple
+        or len(reduced) < 3
+        or reduced[2] is None
+        or reduced[0] is not sys.modules["copyreg"].__newobj__
+    ):
         return reduced  # it has its own way
     return *reduced[:3], *(*reduced[3:5], None, None)[:2], rebuild(setter)
 

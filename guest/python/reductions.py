@@ -1,4 +1,6 @@
-"""How values of each kind are reduced, where the pickler's own way is missing or wrong: functions of (pickler, value)."""
+"""
+How values of each kind are reduced, where the pickler's own way is missing or wrong: functions of (pickler, value).
+"""
 
 import _thread
 import _weakref
@@ -40,7 +42,7 @@ def _reduce_mapping_proxy(_pickler, value):
     return rebuild("mapping_proxy"), (gc.get_referents(value)[0],)
 
 
-def _reduce_view(pickler, value):
+def _reduce_view(_pickler, value):
     kind = type(value).__name__.removeprefix("dict_").removeprefix("odict_")
     return rebuild("view_of"), (kind, gc.get_referents(value)[0])
 
@@ -147,7 +149,14 @@ def _reduce_cached_function(_pickler, value):
     if is_importable(value):
         return NotImplemented
     attributes = {name: item for name, item in value.__dict__.items() if name != "__wrapped__"}
-    return rebuild("cached"), (value.__wrapped__, value.cache_parameters()), attributes, None, None, rebuild("fill_dict")
+    return (
+        rebuild("cached"),
+        (value.__wrapped__, value.cache_parameters()),
+        attributes,
+        None,
+        None,
+        rebuild("fill_dict"),
+    )
 
 
 def _reduce_new_type(_pickler, value):
@@ -213,7 +222,7 @@ def _reduce_simple_queue(pickler, value):
     return rebuild("simple_queue"), (items,)
 
 
-def _reduce_sqlite_connection(pickler, value):
+def _reduce_sqlite_connection(_pickler, value):
     if value.in_transaction:
         raise CannotKeep("it has an open transaction: commit or roll back before the end of the run")
     path = value.execute("PRAGMA database_list").fetchone()[2]

@@ -183,7 +183,9 @@ class Restored:
             raise Damaged(f"it needs {name!r}, which is not there") from cause
 
     def load(self, name):
-        """Loads the group of a name. A group that cannot be loaded is lost, and told; an interrupt leaves it waiting."""
+        """
+        Loads the group of a name. A group that cannot be loaded is lost, and told; an interrupt leaves it waiting.
+        """
         if name in self.modules:
             self._load_module(name)
             return
@@ -198,7 +200,9 @@ class Restored:
             if type(values) is not dict or set(values) != set(group["names"]):
                 raise Damaged("its data is that of other variables")
         except Exception as error:
-            for member, kind in zip(group["names"], group["types"]):
+            for member, kind in zip(
+                group["names"], group["types"], strict=False
+            ):  # a guest may have written the header
                 self._lose(member, kind, error)
             values = {}
         finally:

@@ -15,6 +15,7 @@ from select import POLLIN, poll
 import kept_versions
 import open_files
 import running_threads
+import save_report
 import state_files
 import state_versions
 import surroundings
@@ -23,17 +24,28 @@ from grouping import Budget, Snapshot
 from wire import parse_json, to_json
 
 CHILD_SECONDS = 120
-MAX_TOLD = 100
-MAX_REASON = 300
 LOCK = state_files.STATE + "/lock"
 END_OF_ANSWER = b"\n"
 # Whoever uses one of these can reach variables that the program does not name.
 REACH_ALL = frozenset(
-    "exec eval compile globals locals vars __main__ __globals__ __builtins__ _getframe f_globals f_locals f_back gc "
-    "inspect ctypes importlib runpy timeit code pdb doctest settrace setprofile".split()
+    (
+        *(
+            "exec",
+            "eval",
+            "compile",
+            "globals",
+            "locals",
+            "vars",
+            "__main__",
+            "__globals__",
+            "__builtins__",
+            "_getframe",
+        ),
+        *("f_globals", "f_locals", "f_back", "gc", "inspect", "ctypes", "importlib", "runpy", "timeit", "code", "pdb"),
+        *("doctest", "settrace", "setprofile"),
+    )
 )
 WAITS_FOR_CHILDREN = frozenset(("wait", "waitpid", "wait3", "wait4", "waitid"))
-NOTHING_SAVED = {"version": 0, "run": "", "result": None, "groups": [], "extras": None, "sources": {}, "modules": {}, "not_kept": []}
 
 
 class Child:
@@ -53,7 +65,7 @@ class Saver:
     def __init__(self, kernel, header):
         self.kernel = kernel
         self.kept = kept_versions.KeptVersions()
-        self.header = header or NOTHING_SAVED
+        self.header = header or save_report.NOTHING_SAVED
         self.touched = set()  # names, since the last save began
         self.touched_all = False
         self.seen = {}  # name -> id of its value after the last run
@@ -69,7 +81,7 @@ class Saver:
         for code in codes:
             names |= global_names(code)
             self.touched_all |= "__main__" in code.co_consts
-        self.touched_all |= not names.isdisjoint(REACH_ALL) or count_threads() > 0 or self.kernel.has_tasks()
+        self.touched_all |= not names.isdisjoint(REACH_ALL) or count_threads() > 0 or self.kernel.evaluator.has_tasks()
         self.touched |= names
         seen = self.seen
         self.look()
@@ -85,11 +97,14 @@ class Saver:
         if self.child is not None and any(not global_names(code).isdisjoint(WAITS_FOR_CHILDREN) for code in codes):
             self.finish_child()
 
-    def save(self, version, run, result, durable, keep):
-        """After a run. With `durable` the state is written and flushed on return, under a name that the agent changes."""
+    def save(self, request, result, durable):
+        """
+        After a run, whose `request` has the version to make and those to keep. With `durable` the state is written and
+        flushed on return, under a name that the agent changes.
+        """
         self.finish_child()
-        self.kept.keep = keep
-        entry = {"version": version, "run": run, "result": result}
+        self.kept.keep = request["keep"]
+        entry = {"version": request["version"], "run": request["run"], "result": result}
         stage, durable = durable, durable or self.kept.is_flush_due
         try:
             header, durable = self._write(Snapshot(self, entry, Budget()), durable, stage)
@@ -121,7 +136,7 @@ class Saver:
         """Answers the header, and whether it is on disk."""
         header, data = snapshot.take(durable)
         durable = durable or self.kept.must_flush(header)
-        state_versions.write_version(header, data, durable, stage, self.kept.on_disk)
+        state_versions.write_version(header, data, stage, self.kept.on_disk if durable else None)
         return header, durable
 
     # The child.
@@ -197,23 +212,11 @@ class Saver:
         self.header = header
         self.kernel.follow(header)
         self.kept.add(header, staged, durable)
-        self._report(header["version"], header["written"], None, staged)
+        told = {"written": header["written"], "staged": staged, "threads": count_threads()}
+        self.report = save_report.of_save(header, header["version"], **told)
 
     def _failed(self, version, reason):
-        self._report(version, 0, reason[:MAX_REASON], False)
-
-    def _report(self, version, written, failure, staged):
-        self.report = {
-            "type": "saved",
-            "version": version,
-            "written": written,
-            "bytes": self.header.get("bytes", 0),
-            "not_kept": self.header["not_kept"][:MAX_TOLD],
-            "failed": failure,
-            "staged": staged,
-            "complete": False,
-            "threads": count_threads(),
-        }
+        self.report = save_report.of_failure(version, reason, self.header, threads=count_threads())
 
     def wait_ms(self, report_after_ms):
         """How long to wait for a request before the child, or else the report, has its turn."""

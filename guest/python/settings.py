@@ -1,4 +1,5 @@
-"""Settings of the interpreter and of common libraries, which programs change without a variable: found, named, put back.
+"""Settings of the interpreter and of common libraries, which programs change without a variable: found, named, put
+back.
 
 For each module, what tells its settings that differ from those it begins with, as plain values, and what sets them. A
 module that is not imported has none; what was saved of it is put back when it is.
@@ -113,27 +114,27 @@ def put_interpreter(state):
     keep_filters(decoded)
 
 
-def filters():
+def filters() -> list[tuple]:
     return list(warnings.filters)
 
 
 def keep_filters(wanted):
     """An import may have added its own, which had their place in the list already."""
     if warnings.filters != wanted:
-        warnings.filters[:] = wanted
-        warnings._filters_mutated()
+        vars(warnings)["filters"][:] = wanted
+        vars(warnings)["_filters_mutated"]()
 
 
 def _encoded_filters(unkept):
     encoded = []
-    for entry in list(warnings.filters):
+    for entry in filters():
         try:
             action, message, category, module, line = entry
             names = category.__module__, category.__qualname__
             plain = (action, _encoded_pattern(message), names, _encoded_pattern(module), line)
         except Exception:
-            plain = names = None  # the program has put there what it likes
-        if plain is None or not _is_plain(plain) or names[0] == "__main__":
+            plain, names = None, None  # the program has put there what it likes
+        if plain is None or names is None or not _is_plain(plain) or names[0] == "__main__":
             unkept[f"warnings: filter of {names and names[1]}"] = "it is a part of the program"
         else:
             encoded.append(plain)
@@ -167,7 +168,10 @@ def _pattern(encoded):
 def _get_decimal(module, _unkept):
     context = module.getcontext()
     fields = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
-    names = {kind: [signal.__name__ for signal, is_set in getattr(context, kind).items() if is_set] for kind in ("flags", "traps")}
+    names = {
+        kind: [signal.__name__ for signal, is_set in getattr(context, kind).items() if is_set]
+        for kind in ("flags", "traps")
+    }
     return {**{name: getattr(context, name) for name in fields}, **names}
 
 
@@ -184,7 +188,16 @@ def _put_locale(module, state, _find):
     module.setlocale(module.LC_ALL, state["all"])
 
 
-DIALECT = ("delimiter", "doublequote", "escapechar", "lineterminator", "quotechar", "quoting", "skipinitialspace", "strict")
+DIALECT = (
+    "delimiter",
+    "doublequote",
+    "escapechar",
+    "lineterminator",
+    "quotechar",
+    "quoting",
+    "skipinitialspace",
+    "strict",
+)
 
 
 def _get_csv(module, _unkept):
@@ -198,15 +211,29 @@ def _put_csv(module, state, _find):
 
 
 OF_HANDLERS = {
-    "filters", "_name", "level", "formatter", "_closed", "lock", "stream",
-    "baseFilename", "mode", "encoding", "errors", "delay", "_builtin_open",
+    "filters",
+    "_name",
+    "level",
+    "formatter",
+    "_closed",
+    "lock",
+    "stream",
+    "baseFilename",
+    "mode",
+    "encoding",
+    "errors",
+    "delay",
+    "_builtin_open",
 }
 LEVELS = {"CRITICAL", "FATAL", "ERROR", "WARN", "WARNING", "INFO", "DEBUG", "NOTSET"}
 
 
 def _get_logging(module, unkept):
     root = module.getLogger()
-    loggers = {"": root, **{name: item for name, item in list(root.manager.loggerDict.items()) if isinstance(item, module.Logger)}}
+    loggers = {
+        "": root,
+        **{name: item for name, item in list(root.manager.loggerDict.items()) if isinstance(item, module.Logger)},
+    }
     found, kept = {}, {}  # id of a handler -> how it is made again: two loggers may share one
     for name, logger in loggers.items():
         place = f"logging: handlers of {name or 'root'}"
@@ -216,9 +243,18 @@ def _get_logging(module, unkept):
                 kept[id(item)] = how
         if logger.filters:
             unkept[f"logging: filters of {name or 'root'}"] = "a filter is a part of the program"
-        is_usual = logger.level == (module.WARNING if logger is root else module.NOTSET) and logger.propagate and not logger.disabled
+        is_usual = (
+            logger.level == (module.WARNING if logger is root else module.NOTSET)
+            and logger.propagate
+            and not logger.disabled
+        )
         if handlers or not is_usual:
-            found[name] = (logger.level, logger.propagate, logger.disabled, [id(item) for item in handlers if id(item) in kept])
+            found[name] = (
+                logger.level,
+                logger.propagate,
+                logger.disabled,
+                [id(item) for item in handlers if id(item) in kept],
+            )
     if any(type(item) not in (module.Logger, module.RootLogger) for item in loggers.values()):
         unkept["logging: classes of loggers"] = "a class of loggers is a part of the program"
     if module.getLogRecordFactory() is not module.LogRecord:
@@ -236,10 +272,14 @@ def _handler(module, handler, place, unkept):
     if variable is not None:
         return "variable", variable, None, None
     formatter = handler.formatter
-    plain = formatter is None or vars(formatter).keys() <= {"_style", "_fmt", "datefmt"} and not formatter._style._defaults
+    plain = formatter is None or (
+        vars(formatter).keys() <= {"_style", "_fmt", "datefmt"} and not formatter._style._defaults
+    )
     has_more = not vars(handler).keys() <= OF_HANDLERS or handler.name is not None or getattr(handler, "errors", None)
     is_usual = type(formatter) in (module.Formatter, type(None)) and plain and not has_more and not handler.filters
-    form = None if formatter is None else (formatter._fmt, formatter.datefmt, _STYLES.get(type(formatter._style).__name__))
+    form = (
+        None if formatter is None else (formatter._fmt, formatter.datefmt, _STYLES.get(type(formatter._style).__name__))
+    )
     if is_usual and type(handler) is module.FileHandler:
         return "file", (handler.baseFilename, handler.mode, handler.encoding, handler.delay), handler.level, form
     if is_usual and type(handler) is module.StreamHandler and (stream := _standard(handler.stream)) is not None:
@@ -306,7 +346,11 @@ def _put_numpy(module, state, _find):
 
 def _get_pandas(module, _unkept):
     registered = module._config.config._registered_options
-    return {key: value for key, value in _leaves(module._config.config._global_config, "") if not _same(value, registered[key].defval)}
+    return {
+        key: value
+        for key, value in _leaves(module._config.config._global_config, "")
+        if not _same(value, registered[key].defval)
+    }
 
 
 def _leaves(branch, path):
@@ -318,7 +362,7 @@ def _leaves(branch, path):
 
 
 def _same(one, other):
-    return one is other or type(one) is type(other) and one == other
+    return one is other or (type(one) is type(other) and one == other)
 
 
 def _put_pandas(module, state, _find):
@@ -329,7 +373,11 @@ def _put_pandas(module, state, _find):
 
 def _get_matplotlib(module, _unkept):
     usual = module.rcParamsDefault
-    changed = {key: value for key, value in dict.items(module.rcParams) if key not in usual or not _same(value, dict.get(usual, key))}
+    changed = {
+        key: value
+        for key, value in dict.items(module.rcParams)
+        if key not in usual or not _same(value, dict.get(usual, key))
+    }
     changed.pop("backend", None)
     return {key: ("cycle", value.by_key()) if key == "axes.prop_cycle" else value for key, value in changed.items()}
 

@@ -1,5 +1,6 @@
-"""What of the interpreter around the variables belongs to a session's state: its working directory, additions to sys.path,
-the global random generators, which submodules were imported, the handlers of signals, and settings (settings.py)."""
+"""What of the interpreter around the variables belongs to a session's state: its working directory, additions to
+sys.path, the global random generators, which submodules were imported, the handlers of signals, and settings
+(settings.py)."""
 
 import _signal
 import posix
@@ -22,7 +23,9 @@ def capture(kernel):
     current, unkept = settings.capture(kernel.namespace)
     return {
         "directory": _directory(),
-        "submodules": [name for name in kernel.submodules if name in sys.modules or name in kernel.waiting_submodules()],
+        "submodules": [
+            name for name in kernel.evaluator.submodules if name in sys.modules or name in kernel.waiting_submodules()
+        ],
         "handlers": _handlers(kernel),
         "path": [entry for entry in sys.path if entry not in first_path and type(entry) is str],
         "generators": {**_waiting, **_generators()},
@@ -91,7 +94,10 @@ def _restore_handler(place, find):
 
 
 def restore(state, first_path, keep_generators, restored):
-    """Puts them back, with variables of `restored`; a copy of a session does not `keep_generators`: it must not draw the original's numbers."""
+    """
+    Puts them back, with variables of `restored`; a copy of a session does not `keep_generators`: it must not draw the
+    original's numbers.
+    """
     try:
         posix.chdir(state["directory"])
     except OSError:

@@ -18,11 +18,15 @@ class WorkspaceModules:
                 known[name] = (path, _signature(path))
 
     def refresh(self, namespace):
-        """Before a run: re-imports under their names in the session the modules whose files changed, and their users."""
+        """
+        Before a run: re-imports under their names in the session the modules whose files changed, and their users.
+        """
         finder = sys.path_importer_cache
         for entry in list(finder):
-            if (entry + "/").startswith(WORKSPACE) and hasattr(finder[entry], "invalidate_caches"):
-                finder[entry].invalidate_caches()
+            if (entry + "/").startswith(WORKSPACE) and (
+                forget := getattr(finder[entry], "invalidate_caches", None)
+            ) is not None:
+                forget()
         changed = {name for name, (path, seen) in self._signatures.items() if _signature(path) != seen}
         if changed:
             self._forget(_with_users(changed, self._signatures), namespace)
@@ -36,10 +40,11 @@ class WorkspaceModules:
                 stale[id(module)] = (name, module)
         for variable, value in list(namespace.items()):
             if id(value) in stale:
-                self._import_again(variable, *stale[id(value)], namespace)
+                self._import_again(variable, stale[id(value)], namespace)
 
     @staticmethod
-    def _import_again(variable, name, module, namespace):
+    def _import_again(variable, stale, namespace):
+        name, module = stale
         try:
             __import__(name)
             namespace[variable] = sys.modules[name]

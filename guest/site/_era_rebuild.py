@@ -47,7 +47,7 @@ def function(code, scope, name, cells):
 
 
 def fill_function(target, state):
-    for cell, contents in zip(target.__closure__ or (), state.pop("cells")):
+    for cell, contents in zip(target.__closure__ or (), state.pop("cells"), strict=True):
         fill_cell(cell, contents)
     attributes = state.pop("attributes")
     for name, value in state.items():
@@ -66,7 +66,9 @@ def attribute(module_name, name):
 
 
 def new_class(metaclass, name, bases, frame):
-    """The class without its attributes. Hooks by which classes watch their subclasses have run when it was first made."""
+    """
+    The class without its attributes. Hooks by which classes watch their subclasses have run when it was first made.
+    """
     silenced = [
         (base, vars(base)["__init_subclass__"])
         for base in {base: None for each in bases for base in each.__mro__}
@@ -114,7 +116,8 @@ def fill_exception(error, state):
         setattr(error, name, value)
 
 
-def opened(path, mode, encoding, errors, buffering, position, closed):
+def opened(path, mode, *parts):
+    encoding, errors, buffering, position, closed = parts
     if closed:
         file = open("/dev/null", mode.replace("x", "w"), buffering, encoding, errors)
         file.close()
@@ -246,8 +249,13 @@ def view_of(kind, mapping):
     return getattr(mapping, kind)()
 
 
-def match(pattern, text, position, end, span):
-    for found in (pattern.match(text, span[0], end), pattern.fullmatch(text, span[0], end), pattern.search(text, position, end)):
+def match(pattern, text, *place):
+    position, end, span = place
+    for found in (
+        pattern.match(text, span[0], end),
+        pattern.fullmatch(text, span[0], end),
+        pattern.search(text, position, end),
+    ):
         if found is not None and found.span() == tuple(span):
             return found
     raise ValueError("the match cannot be found again")
@@ -262,7 +270,7 @@ def cached(function, parameters):
 def new_type(name, supertype, module_name):
     from typing import NewType
 
-    made = NewType(name, supertype)
+    made = NewType(name, supertype)  # pyright: ignore[reportArgumentType]  as the session's own was made
     made.__module__ = module_name
     return made
 
@@ -281,16 +289,20 @@ def thread(name, daemon, ident):
 
     made = threading.Thread(name=name, daemon=daemon)
     if ident is not None:
-        made._started.set()
-        made._ident, made._handle = ident, _thread._make_thread_handle(ident)
-        made._handle._set_done()
-        del made._target, made._args, made._kwargs
+        state = vars(made)
+        handle = vars(_thread)["_make_thread_handle"](ident)
+        handle._set_done()
+        state["_started"].set()
+        state.update(_ident=ident, _handle=handle)
+        for attribute in ("_target", "_args", "_kwargs"):
+            del state[attribute]
     return made
 
 
-def sqlite_connection(path, content, isolation_level, row_factory, text_factory):
+def sqlite_connection(path, content, *settings):
     import sqlite3
 
+    isolation_level, row_factory, text_factory = settings
     connection = sqlite3.connect(path, isolation_level=isolation_level)
     if content is not None:
         connection.deserialize(content)
@@ -347,9 +359,10 @@ def fill_array(target, parts):
     target.__dict__.update(attributes)
 
 
-def array_view(base, shape, dtype, offset, strides, writeable):
+def array_view(base, *layout):
     from numpy import ndarray
 
+    shape, dtype, offset, strides, writeable = layout
     # A buffer is read from its first byte on: one laid out columns first is taken by its transpose.
     view = ndarray(shape, dtype, base if base.flags.c_contiguous else base.T, offset, strides)
     view.flags.writeable = writeable

@@ -1,6 +1,6 @@
 """The matplotlib backend of a session (its kernel sets it): Agg, with show() as a result of the run."""
 
-from builtins import display
+import builtins
 
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.backend_bases import FigureManagerBase, _Backend
@@ -15,5 +15,5 @@ class _BackendEra(_Backend):
     @staticmethod
     def show(*_args, **_kwargs):
         for manager in Gcf.get_all_fig_managers():
-            display(manager.canvas.figure)
+            vars(builtins)["display"](manager.canvas.figure)
         Gcf.destroy_all()

@@ -15,7 +15,8 @@ class KeptVersions:
     def __init__(self):
         self.keep = {"versions": 20, "bytes": 1 << 30}
         self.on_disk = frozenset()  # names of files that are known to be
-        self._files = None
+        self._files = {}  # of each kept version
+        self._has_read = False
         self._sizes = {}  # of the files of kept versions
         self._bytes = 0  # of all of them
         self._flushed = []  # the last version that was put on disk; two of them while the newer one is only staged
@@ -23,13 +24,17 @@ class KeptVersions:
 
     @property
     def is_flush_due(self):
-        """Of the versions that an earlier kernel left it is not known which is on disk: until one of its own is, all stay."""
-        if self._files is None and version_numbers():
+        """
+        Of the versions that an earlier kernel left it is not known which is on disk: until one of its own is, all stay.
+        """
+        if not self._has_read and version_numbers():
             return True
         return time.monotonic() - self._flushed_at > FLUSH_SECONDS
 
     def must_flush(self, header):
-        """Whether a new version and the one that is on disk take more than both may: the new one must be on disk, too."""
+        """
+        Whether a new version and the one that is on disk take more than both may: the new one must be on disk, too.
+        """
         if self._bytes + header["written"] <= self.keep["bytes"] or not self._files:
             return False
         sizes = _sizes_of(header)
@@ -39,7 +44,7 @@ class KeptVersions:
 
     def _read(self, but):
         """Once: what an earlier kernel left. What cannot be read any more is not needed by anybody."""
-        self._files = {}
+        self._has_read = True
         for version in version_numbers():
             if version != but and len(self._files) < self.keep["versions"] + 2:
                 try:
@@ -58,11 +63,11 @@ class KeptVersions:
 
     def add(self, header, staged, durable):
         """
-        Takes in a new version; removes the oldest beyond what is kept, with the files that only it needed. While it is only
-        staged, the one before it is what counts.
+        Takes in a new version; removes the oldest beyond what is kept, with the files that only it needed. While it is
+        only staged, the one before it is what counts.
         """
         version = header["version"]
-        present = self._read(version) if self._files is None else set()
+        present = set() if self._has_read else self._read(version)
         self._enter(header)
         if durable:
             self.on_disk |= self._files[version]

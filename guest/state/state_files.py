@@ -6,12 +6,14 @@
 The header of a version names, for each group of linked variables, where its data lies: in its own file, in that of
 an earlier version, or in a value's file. A file is written beside its name, then renamed: it is whole or not there.
 
-The oldest version's file, when that is not kept any more, becomes the next one's: to make a file and remove another with
-each run costs a file system more than all else of a save. What is not put on disk at once is from time to time, and a
-version that is on disk stays until another one is: a machine that loses power finds it, whatever became of the later ones.
+The oldest version's file, when that is not kept any more, becomes the next one's: to make a file and remove another
+with each run costs a file system more than all else of a save. What is not put on disk at once is from time to time,
+and a version that is on disk stays until another one is: a machine that loses power finds it, whatever became of the
+later ones.
 
-The files of all kept versions take `Keep.bytes` at most: the oldest versions go first. A state that is larger by itself is
-not written at all. While a version is written, the ones before it are still there: twice that is on disk for a moment.
+The files of all kept versions take `Keep.bytes` at most: the oldest versions go first. A state that is larger by itself
+is not written at all. While a version is written, the ones before it are still there: twice that is on disk for a
+moment.
 """
 
 import posix
@@ -177,7 +179,9 @@ def names_in(folder):
 
 def open_state_file(name):
     try:
-        descriptor = posix.open(f"{STATE}/{name}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC | posix.O_NONBLOCK)
+        descriptor = posix.open(
+            f"{STATE}/{name}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC | posix.O_NONBLOCK
+        )
     except OSError as cause:
         raise Damaged(f"{name} cannot be opened: {cause.strerror}") from cause
     if not S_ISREG(posix.fstat(descriptor).st_mode):

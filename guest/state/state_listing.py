@@ -28,7 +28,7 @@ def variables_of(header):
     rows = [
         {"name": name, "type": kind, "repr": text, "bytes": group["at"][2], "shared_with": len(group["names"]) - 1}
         for group in header["groups"]
-        for name, kind, text in zip(group["names"], group["types"], group["reprs"])
+        for name, kind, text in zip(group["names"], group["types"], group["reprs"], strict=True)
     ]
     rows += [
         {"name": name, "type": "module", "repr": f"<module {module!r}>", "bytes": 0, "shared_with": 0}

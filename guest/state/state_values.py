@@ -5,8 +5,21 @@ from _io import BytesIO
 from _sha2 import sha256
 
 from mapping import map_pages, padding_before
-from state_files import CHUNK_BYTES, FILE_FLAGS, VALUES, Damaged, WriteFailed, bytes_of, fast_sha256, open_state_file, put_in_place
-from state_files import read_exactly, size_of, staging_path, write_all
+from state_files import (
+    CHUNK_BYTES,
+    FILE_FLAGS,
+    VALUES,
+    Damaged,
+    WriteFailed,
+    bytes_of,
+    fast_sha256,
+    open_state_file,
+    put_in_place,
+    read_exactly,
+    size_of,
+    staging_path,
+    write_all,
+)
 from state_versions import data_offset
 
 INLINE_BYTES = 16 << 10
@@ -29,6 +42,29 @@ class Allowance:
         self._left += size
 
 
+class StagedFile:
+    """A file of a large value while it is written."""
+
+    def __init__(self):
+        self._path = staging_path()
+        self._descriptor = posix.open(self._path, FILE_FLAGS, 0o600)
+        self.digest = fast_sha256()
+
+    def write(self, data):
+        self.digest.update(data)
+        write_all(self._descriptor, data)
+
+    def put(self, path, durable):
+        if durable:
+            posix.fsync(self._descriptor)
+        posix.close(self._descriptor)
+        put_in_place(self._path, path)
+
+    def remove(self):
+        posix.close(self._descriptor)
+        posix.unlink(self._path)
+
+
 class ValueWriter:
     """
     Takes the data of one group as it is pickled: small data stays in memory, the rest goes to a file. What exceeds the
@@ -39,8 +75,7 @@ class ValueWriter:
         self._durable = durable
         self._allowance = allowance
         self._parts = []
-        self._path = self._descriptor = None
-        self._digest = None
+        self._file: StagedFile | None = None
         self._taken = 0
         self.size = 0
         self.has_overflowed = False
@@ -53,57 +88,46 @@ class ValueWriter:
         self.size += size
         if self.has_overflowed:
             return size
-        if self._descriptor is None and self.size <= INLINE_BYTES:
+        if self._file is None and self.size <= INLINE_BYTES:
             self._parts.append(bytes(data))
             return size
-        if self._descriptor is None:
-            self._path = staging_path()
-            try:
-                self._descriptor = posix.open(self._path, FILE_FLAGS, 0o600)
-            except OSError as cause:
-                raise WriteFailed(f"its data cannot be written: {cause.strerror}") from cause
-            self._digest = fast_sha256()
-            for part in self._parts:
-                self._put(part)
-            self._parts.clear()
-        self._put(data)
+        try:
+            if self._file is None:
+                self._file = StagedFile()
+                for part in self._parts:
+                    self._put(self._file, part)
+                self._parts.clear()
+            self._put(self._file, data)
+        except OSError as cause:
+            raise WriteFailed(f"its data cannot be written: {cause.strerror}") from cause
         return size
 
-    def _put(self, data):
+    def _put(self, file, data):
         if not self._allowance.take(len(data)):
             self.discard()
             self.has_overflowed = True
-        if self.has_overflowed:
-            return
-        self._taken += len(data)
-        self._digest.update(data)
-        try:
-            write_all(self._descriptor, data)
-        except OSError as cause:
-            raise WriteFailed(f"its data cannot be written: {cause.strerror}") from cause
+        if not self.has_overflowed:
+            self._taken += len(data)
+            file.write(data)
 
     def finish(self, files):
         """Where the data lies, as [file, offset, size, digest], and how many bytes were written for it."""
-        if self._descriptor is None:
+        if self._file is None:
             data = b"".join(self._parts)
             return files.add_inline(data), 0
-        name = self._digest.hexdigest()
+        name = self._file.digest.hexdigest()
         written = 0
         if size_of(f"values/{name}") == self.size:
             self.discard()
         else:
-            if self._durable:
-                posix.fsync(self._descriptor)
-            posix.close(self._descriptor)
-            put_in_place(self._path, f"{VALUES}/{name}")
+            self._file.put(f"{VALUES}/{name}", self._durable)
             written = self.size
         return [f"values/{name}", 0, self.size, name], written
 
     def discard(self):
-        if self._descriptor is not None:
-            posix.close(self._descriptor)
-            posix.unlink(self._path)
-            self._descriptor = None
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
             self._allowance.give_back(self._taken)
             self._taken = 0
 
@@ -194,7 +218,9 @@ class CheckedBytes(BytesIO):
 
 
 def open_value(place):
-    """The data at a place, as a file to read from; what was made of it counts once its verify() passed. Raises Damaged."""
+    """
+    The data at a place, as a file to read from; what was made of it counts once its verify() passed. Raises Damaged.
+    """
     name, offset, size, digest = place
     file = open_state_file(name)
     if name.startswith("versions/"):

@@ -5,8 +5,22 @@ import time
 from _sha2 import sha256
 from _struct import Struct
 
-from state_files import VALUES, VERSIONS, Damaged, make_folders, names_in, open_state_file, open_version, put_in_place, read_exactly
-from state_files import size_of, staged_version, sync_file, sync_folder, write_all
+from state_files import (
+    VALUES,
+    VERSIONS,
+    Damaged,
+    make_folders,
+    names_in,
+    open_state_file,
+    open_version,
+    put_in_place,
+    read_exactly,
+    size_of,
+    staged_version,
+    sync_file,
+    sync_folder,
+    write_all,
+)
 from wire import FrameError, parse_json, to_json
 
 MAGIC = b"ERASTATE"
@@ -15,11 +29,12 @@ MAX_HEADER_BYTES = 64 << 20
 ERROR_SIZES = {"name": 1024, "message": 8192, "traceback": 65_536}
 
 
-def write_version(header, data, durable, stage, on_disk=frozenset()):
+def write_version(header, data, stage, on_disk=None):
     """
-    Writes a version's file; with `stage` under a name that commit_version() changes. With `durable` all that it needs is put
-    on disk, but for the files that are known to be there.
+    Writes a version's file; with `stage` under a name that commit_version() changes. With `on_disk`, names of the files
+    that are known to be there, all others that it needs are put on disk, too.
     """
+    durable = on_disk is not None
     text = to_json(header)
     content = PREFIX.pack(MAGIC, len(text), sha256(text).digest()) + text + data
     descriptor, size = open_version(staged_version(header["version"]))
@@ -31,7 +46,7 @@ def write_version(header, data, durable, stage, on_disk=frozenset()):
             posix.fsync(descriptor)
     finally:
         posix.close(descriptor)
-    if durable:
+    if on_disk is not None:
         make_folders()
         for name in files_of(header) - on_disk - {f"versions/{header['version']}"}:
             sync_file(name)
@@ -82,7 +97,9 @@ def check_header(header, version):
     if type(header["run"]) is not str or len(header["run"]) > 64 or type(header["modules"]) is not dict:
         raise ValueError("its run or modules are of another kind")
     result = header["result"]
-    if result is not None and (result["outcome"] not in ("ok", "raised", "exited") or result["exit_code"] not in range(256)):
+    if result is not None and (
+        result["outcome"] not in ("ok", "raised", "exited") or result["exit_code"] not in range(256)
+    ):
         raise ValueError("its result is of another kind")
     if result is not None and not _is_error(result["error"]):
         raise ValueError("its error is of another kind")
@@ -101,7 +118,9 @@ def _is_error(error):
     """As a run's error is told."""
     if error is None:
         return True
-    return error.keys() == ERROR_SIZES.keys() and all(type(error[key]) is str and len(error[key]) <= most for key, most in ERROR_SIZES.items())
+    return error.keys() == ERROR_SIZES.keys() and all(
+        type(error[key]) is str and len(error[key]) <= most for key, most in ERROR_SIZES.items()
+    )
 
 
 def data_offset(version):
@@ -136,4 +155,4 @@ def copy_version(version, to):
     if not is_whole(header):
         raise Damaged(f"version {version} is not kept any more")
     header.update(version=to, at=now_ms(), changed=["*"], written=0)
-    write_version(header, b"", durable=True, stage=False)
+    write_version(header, b"", stage=False, on_disk=frozenset())

@@ -6,16 +6,15 @@ The same files as for Python (state_files.py): versions, so that sleep, rollback
 import posix
 
 import kept_versions
+import save_report
 import state_files
 import state_values
 import state_versions
+from save_report import MAX_TOLD, NOTHING_SAVED
 from state_files import Damaged
 from state_values import InlineData
 
-NOTHING_SAVED = {"version": 0, "run": "", "result": None, "groups": [], "extras": None, "sources": {}, "modules": {}, "not_kept": []}
 MAX_CHANGED = 100
-MAX_REASON = 300
-MAX_TOLD = 100
 MAX_REPR = 80
 
 
@@ -25,86 +24,73 @@ class TextState:
         self._kept = kept_versions.KeptVersions()
 
     def restore(self):
-        """The newest version that can be read: ({name: text}, what the agent is told), ({}, None) when nothing was saved."""
+        """
+        The newest version that can be read: ({name: text}, what the agent is told), ({}, None) when nothing was saved.
+        """
         damage = []
         for version in state_versions.version_numbers():
             try:
                 header = state_versions.read_header(version)
                 texts = {group["names"][0]: _read(group["at"]) for group in header["groups"]}
             except (Damaged, OSError, KeyError, IndexError, TypeError) as error:
-                damage.append(str(error)[:MAX_REASON])
+                damage.append(str(error))
                 continue
             self.header = header
-            told = {key: header[key] for key in ("version", "run", "result", "not_kept")}
-            return texts, {**told, "damage": damage[:MAX_TOLD]}
-        return {}, {**_told_nothing(), "damage": damage[:MAX_TOLD]} if damage else None
+            return texts, save_report.of_restore(header, damage)
+        return {}, save_report.of_restore(None, damage)
 
-    def save(self, request, result, values, lost, durable, stage):
+    def save(self, request, values, lost):
         """
-        `values`: name -> (kind, text). `lost`: name -> why it is not among them. `request`: version, run and how many versions
-        to keep. Answers the report.
+        `request`: version, run, result, which versions to keep, and whether to write it durably and as a stage.
+        `values`: name -> (kind, text). `lost`: name -> why it is not among them. Answers the report.
         """
-        version = request["version"]
         self._kept.keep = request["keep"]
-        durable = durable or self._kept.is_flush_due
+        durable = request["durable"] or self._kept.is_flush_due
         try:
             if self.header["version"] == 0:
                 state_files.make_folders()
                 state_files.remove_unfinished()
-            header, data = self._next(request, result, values, lost)
+            header, data = self._next(request, values, lost)
             if len(data) > request["keep"]["bytes"]:
                 raise state_files.TooLarge(len(data), request["keep"]["bytes"])
             durable = durable or self._kept.must_flush(header)
-            state_versions.write_version(header, data, durable, stage, self._kept.on_disk)
+            state_versions.write_version(header, data, request["stage"], self._kept.on_disk if durable else None)
         except OSError as error:
-            return self.failed(version, f"its data cannot be written: {error.strerror}")
+            return self.failed(request["version"], f"its data cannot be written: {error.strerror}")
         except state_files.WriteFailed as error:
-            return self.failed(version, str(error))
+            return self.failed(request["version"], str(error))
         self.header = header
-        self._kept.add(header, stage, durable)
-        return self._report(version, header["written"], None, stage)
+        self._kept.add(header, request["stage"], durable)
+        return save_report.of_save(header, header["version"], written=header["written"], staged=request["stage"])
 
     def failed(self, version, reason):
-        return self._report(version, 0, reason, False)
+        return save_report.of_failure(version, reason, self.header)
 
-    def _next(self, request, result, values, lost):
+    def _next(self, request, values, lost):
         data = InlineData(request["version"])
         before = {group["names"][0]: group["at"][3] for group in self.header["groups"]}
         groups = []
         for name, (kind, text) in sorted(values.items()):
             place = data.add_inline(text.encode("utf-8", "surrogateescape"))
-            groups.append({"names": [name], "at": place, "types": [kind], "reprs": [text[:MAX_REPR]], "reaches": [], "files": []})
+            groups.append(
+                {"names": [name], "at": place, "types": [kind], "reprs": [text[:MAX_REPR]], "reaches": [], "files": []}
+            )
         changed = [group["names"][0] for group in groups if before.pop(group["names"][0], None) != group["at"][3]]
         header = {
             **NOTHING_SAVED,
             "version": request["version"],
             "run": request["run"],
-            "result": result,
+            "result": request["result"],
             "at": state_versions.now_ms(),
             "changed": sorted([*changed, *before])[:MAX_CHANGED],
             "bytes": len(data.data),
             "groups": groups,
             "written": len(data.data),
-            "not_kept": [{"name": name, "type": "function", "reason": reason} for name, reason in lost.items()][:MAX_TOLD],
+            "not_kept": [{"name": name, "type": "function", "reason": reason} for name, reason in lost.items()][
+                :MAX_TOLD
+            ],
         }
         return header, bytes(data.data)
-
-    def _report(self, version, written, failure, staged):
-        return {
-            "type": "saved",
-            "version": version,
-            "written": written,
-            "bytes": self.header.get("bytes", 0),
-            "not_kept": self.header["not_kept"],
-            "failed": failure,
-            "staged": staged and failure is None,
-            "complete": False,
-            "threads": 0,
-        }
-
-
-def _told_nothing():
-    return {"version": 0, "run": "", "result": None, "not_kept": []}
 
 
 def _read(place):

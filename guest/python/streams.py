@@ -1,0 +1,53 @@
+"""The standard streams of a run: what a program prints is on its way at once, also without a line's end."""
+
+import sys
+from _io import FileIO, TextIOWrapper
+
+# By name, not through os: a program that replaces os.write for its session does not change how the kernel works.
+from posix import O_RDONLY, close, dup2, write
+from posix import open as open_descriptor
+
+
+class Descriptor(FileIO):
+    """A file on a descriptor of the process; writes go out at once and whole."""
+
+    def __init__(self, number):
+        super().__init__(number, "w", closefd=False)
+
+    def write(self, data):
+        view = memoryview(data).cast("B")
+        sent = 0
+        while sent < len(view):
+            sent += write(self.fileno(), view[sent:])
+        return sent
+
+
+def attach(descriptors):
+    """Makes two descriptors, which it closes, standard output and standard error; standard input is empty."""
+    for target, source in zip((1, 2), descriptors, strict=True):
+        dup2(source, target, inheritable=True)
+        close(source)
+    sys.stdout = sys.__stdout__ = _text(1)
+    sys.stderr = sys.__stderr__ = _text(2)
+    if sys.stdin is None or sys.stdin is not sys.__stdin__ or sys.stdin.closed:
+        sys.stdin = sys.__stdin__ = open(open_descriptor("/dev/null", O_RDONLY))
+
+
+def _text(number):
+    return TextIOWrapper(Descriptor(number), "utf-8", "backslashreplace", write_through=True)
+
+
+def flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass  # the program put something else there; what it kept back is its own loss
+
+
+def print_error(text):
+    """Straight to the descriptor: the program may have replaced sys.stderr."""
+    try:
+        Descriptor(2).write(text.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # the program closed it; the text is in the answer too

@@ -1,0 +1,69 @@
+"""What is told of saved state, in one form for all kernels: how a save went, and what a new kernel has found."""
+
+MAX_TOLD = 100  # items of a list
+MAX_REASON = 300  # characters
+NOTHING_SAVED = {
+    "version": 0,
+    "run": "",
+    "result": None,
+    "groups": [],
+    "extras": None,
+    "sources": {},
+    "modules": {},
+    "not_kept": [],
+}
+KINDS = {
+    "version": int,
+    "written": int,
+    "bytes": int,
+    "not_kept": list,
+    "staged": bool,
+    "complete": bool,
+    "threads": int,
+}
+
+
+def of_save(header, version, **told):
+    """`header`: of the newest version that was saved. `told`: what is not as after a save of nothing."""
+    return {
+        "type": "saved",
+        "version": version,
+        "written": 0,
+        "bytes": header.get("bytes", 0),
+        "not_kept": header["not_kept"][:MAX_TOLD],
+        "failed": None,
+        "staged": False,
+        "complete": False,
+        "threads": 0,
+        **told,
+    }
+
+
+def of_failure(version, reason, header=NOTHING_SAVED, **told):
+    return of_save(header, version, failed=reason[:MAX_REASON], **told)
+
+
+def of_restore(header, damage):
+    """`damage`: why newer versions than this one could not be read. None when there is nothing to tell."""
+    if header is None:
+        if not damage:
+            return None
+        header = NOTHING_SAVED
+    told = {key: header[key] for key in ("version", "run", "result")}
+    return {
+        **told,
+        "not_kept": header["not_kept"][:MAX_TOLD],
+        "damage": [reason[:MAX_REASON] for reason in damage[:MAX_TOLD]],
+    }
+
+
+def is_sound(report):
+    """Whether it has the form of a save's report: a program in the kernel's own process can make it write anything."""
+    if (
+        type(report) is not dict
+        or {key: type(value) for key, value in report.items() if key not in ("type", "failed")} != KINDS
+    ):
+        return False
+    if not all(type(item) is dict and all(type(part) is str for part in item.values()) for item in report["not_kept"]):
+        return False
+    return report.get("failed", 0) is None or type(report.get("failed")) is str

@@ -1,0 +1,2 @@
+from signal import *
+from signal import Handlers as Handlers, Signals as Signals

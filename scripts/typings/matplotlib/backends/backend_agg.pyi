@@ -1,0 +1,3 @@
+from ..backend_bases import FigureCanvasBase
+
+class FigureCanvasAgg(FigureCanvasBase): ...
