@@ -30,6 +30,7 @@ export class NeedsFacts extends Error {}
 /** Every object that the language and the platform bring along -> the path to it, as ["Array", "prototype"]. */
 export function findIntrinsics() {
   const found = new Map();
+  /** @type {[any, string[]][]} */
   const pending = [[globalThis, []]];
   while (pending.length > 0) {
     const [object, path] = pending.shift();
@@ -55,7 +56,7 @@ export function findIntrinsics() {
   found.set(globalThis, []);
   for (const [name, value] of Object.entries({ Buffer, process })) {
     found.set(value, [name]);
-    if (value.prototype) found.set(value.prototype, [name, "prototype"]);
+    if ("prototype" in value) found.set(value.prototype, [name, "prototype"]);
   }
   return found;
 }
@@ -65,6 +66,10 @@ export class Encoder {
   constructor(context, trustsModules) {
     this.context = context;
     this.#trustsModules = trustsModules;
+    /** Of the variables that were encoded. */
+    this.names = [];
+    /** What encode() has answered. */
+    this.data = null;
     /** Why what is encoded will not be quite what it was. */
     this.notes = [];
     /** Whether an object of a module is in it that the session has changed. */

@@ -61,6 +61,7 @@ class Kernel {
     this.#prepareProcess();
     this.#modules.install(IMPORT);
     const restored = await this.#saver.restore();
+    /** @type {PromiseWithResolvers<void>} */
     const { promise, resolve } = Promise.withResolvers();
     this.#turn = promise; // a request that comes at once is not counted among what is the kernel's own
     this.#line.listen();
@@ -75,7 +76,9 @@ class Kernel {
     try {
       prepare(this.#hasTypes ? stripTypes(`${SAMPLE} as number`) : SAMPLE, new Map());
       this.#begin({ env: {} });
-      this.#conclude(await withinRun(this.#run, () => this.#execute("0", "warm-up", {})));
+      this.#conclude(
+        await withinRun(this.#run, () => this.#execute("0", "warm-up", { whole: false, check: false })),
+      );
       await this.#evaluator.release();
     } catch {
       // what is wrong is found, and told, by a run
@@ -93,7 +96,7 @@ class Kernel {
       }
       if (!this.#isHandling) throw new ExitRequest(exitStatus()); // there it would end the process
     };
-    process.exit = exit;
+    process.exit = /** @type {any} */ (exit);
     if (isDeno) Deno.exit = exit;
     process.on("SIGINT", () => this.#onInterrupt());
     for (const event of ["uncaughtException", "unhandledRejection"])
@@ -251,7 +254,7 @@ class Kernel {
     await new Promise((resolve) => setImmediate(resolve)); // rejections that nobody handles are told by then
     if (whole) {
       await this.#drain();
-      process.emit("exit", process.exitCode ?? 0);
+      /** @type {NodeJS.EventEmitter} */ (process).emit("exit", process.exitCode ?? 0);
     }
     return { value, isMain: endsInValue && value !== undefined };
   }

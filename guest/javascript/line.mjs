@@ -94,7 +94,7 @@ export function writeWhole(descriptor, data) {
 
 function readBySocket(onChunk) {
   const socket = new net.Socket({ fd: REQUESTS, readable: true, writable: false });
-  socket.on("data", onChunk).on("close", () => process.reallyExit(0));
+  socket.on("data", onChunk).on("close", () => /** @type {any} */ (process).reallyExit(0));
   return { hold: (held) => (held ? socket.ref() : socket.unref()) };
 }
 

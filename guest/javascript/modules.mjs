@@ -59,15 +59,16 @@ export class Modules {
       paths: [],
     };
     require.main = main;
+    const dynamicImport = (specifier, options) => this.import(String(specifier), options);
     const names = {
       require,
       module: main,
       exports: main.exports,
       __filename: main.filename,
       __dirname: WORKSPACE.slice(0, -1),
-      [importName]: (specifier, options) => this.import(String(specifier), options),
+      [importName]: dynamicImport,
     };
-    names[importName].meta = {
+    dynamicImport.meta = {
       url: RUN_URL,
       filename: fileURLToPath(RUN_URL),
       dirname: WORKSPACE.slice(0, -1),

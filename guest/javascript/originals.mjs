@@ -47,6 +47,7 @@ const OBJECTS = {
   "StringIterator.prototype": iteratorOf(""),
 };
 /** Of the platform's modules only what is used: others of their parts are nobody's business. */
+/** @type {Record<string, [object, (string | symbol)[]]>} */
 const FUNCTIONS = {
   fs: [fs, ownKeys(fs).filter((name) => typeof name === "string" && name.endsWith("Sync"))],
   v8: [v8, ["serialize", "deserialize"]],

@@ -12,6 +12,7 @@ import { writeWhole } from "./line.mjs";
 const runs = new AsyncLocalStorage();
 const STREAMS = { stdout: 1, stderr: 2 };
 let current = null;
+/** @type {(run: object, stream: string, bytes: Buffer) => void} */
 let sendLate = () => undefined;
 
 /** Runs `work` as part of a run: so is all that it starts. */
@@ -54,6 +55,7 @@ export function install(onLate) {
 }
 
 function createStream(name) {
+  /** @type {any} */
   const stream = new Writable({
     decodeStrings: false,
     write(chunk, encoding, done) {

@@ -3,42 +3,19 @@
  * share objects. The same rules as for Python (guest/python/saving.py); there is no fork, so a save takes its time here.
  */
 import { Buffer } from "node:buffer";
-import fs from "node:fs";
 import process from "node:process";
-import { Decoder } from "./decoding.mjs";
 import { CannotKeep, Encoder, findIntrinsics, NeedsFacts } from "./encoding.mjs";
 import { KeptVersions } from "./kept-versions.mjs";
 import { Originals } from "./originals.mjs";
-import {
-  Damaged,
-  Data,
-  makeFolders,
-  RESEED,
-  readPlace,
-  readVersion,
-  removeUnfinished,
-  TooLarge,
-  versionNumbers,
-  writeVersion,
-} from "./state-files.mjs";
+import { Restorer } from "./restoring.mjs";
+import { MAX_REASON, NOTHING_SAVED, ofFailure, ofRestore, ofSave } from "./save-report.mjs";
+import { Data, makeFolders, removeUnfinished, TooLarge, writeVersion } from "./state-files.mjs";
 import { wordsOf } from "./syntax.mjs";
-import { captureSurroundings, describe, restoreSurroundings, typeOf } from "./variables.mjs";
+import { captureSurroundings, describe, typeOf } from "./variables.mjs";
 
-const MAX_TOLD = 100;
-const MAX_REASON = 300;
 const MAX_CHANGED = 100;
 const MAX_ATTEMPTS = 50;
 const ADDED = "what is added to a built-in object cannot be saved";
-const NOTHING_SAVED = {
-  version: 0,
-  run: "",
-  result: null,
-  groups: [],
-  extras: null,
-  sources: {},
-  modules: {},
-  not_kept: [],
-};
 /** Whoever uses one of these can reach variables that the program does not name. */
 const REACH_ALL = new Set([
   "eval",
@@ -102,84 +79,16 @@ export class Saver {
 
   /** Restores the newest version that can be read; answers what the agent is told, null when nothing was ever saved. */
   async restore() {
-    const damage = [];
-    for (const version of versionNumbers()) {
-      try {
-        const { header } = readVersion(version);
-        await this.#restoreFrom(header);
-        const told = Object.fromEntries(["version", "run", "result"].map((key) => [key, header[key]]));
-        const { not_kept } = this.#header;
-        return { ...told, not_kept: not_kept.slice(0, MAX_TOLD), damage: damage.slice(0, MAX_TOLD) };
-      } catch (error) {
-        damage.push(String(error.message).slice(0, MAX_REASON));
-      }
+    const restorer = new Restorer(this.#evaluator, this.#variables, {
+      context: this.#context,
+      lost: this.lost,
+    });
+    const { header, damage } = await restorer.restoreNewest();
+    if (header !== null) {
+      this.#header = header;
+      this.#look();
     }
-    if (damage.length === 0) return null;
-    return { version: 0, run: "", result: null, not_kept: [], damage: damage.slice(0, MAX_TOLD) };
-  }
-
-  async #restoreFrom(header) {
-    const extras = JSON.parse(readPlace(header.extras).toString());
-    restoreSurroundings(extras);
-    for (const item of header.not_kept) this.lost.set(item.name, item);
-    const groups = inOrder(header.groups);
-    // A name that is also the language's comes last: what is decoded with may need that.
-    const [last, first] = [true, false].map((shadows) =>
-      groups.filter((group) => group.names.some((name) => this.#variables.isBuiltIn(name)) === shadows),
-    );
-    const kept = new Set(await this.#restoreGroups(first, extras.kinds));
-    const values = await Promise.all(last.map((group) => this.#decode(group)));
-    for (const [at, group] of last.entries()) {
-      if (values[at] === null) continue;
-      await this.#declare(group.names, extras.kinds);
-      for (const [name, value] of values[at]) this.#variables.put(name, value);
-      kept.add(group);
-    }
-    this.#header = {
-      ...header,
-      groups: header.groups.filter((group) => kept.has(group)),
-      not_kept: [...this.lost.values()],
-    };
-    this.#look();
-    fs.rmSync(RESEED, { force: true });
-  }
-
-  /** Answers those that could be. All names are there before the first value: a function may be evaluated among them. */
-  async #restoreGroups(groups, kinds) {
-    const names = groups.flatMap((group) => group.names);
-    await this.#declare(names, kinds);
-    const restored = [];
-    for (const group of groups) {
-      const values = await this.#decode(group);
-      if (values === null) {
-        for (const name of group.names) this.#variables.kinds.delete(name);
-        continue;
-      }
-      for (const [name, value] of values) this.#variables.put(name, value);
-      restored.push(group);
-    }
-    return restored;
-  }
-
-  async #declare(names, kinds) {
-    for (const name of names) this.#variables.kinds.set(name, kinds[name] ?? "lexical");
-    await this.#evaluator.declare(names.filter((name) => this.#variables.kinds.get(name) === "lexical"));
-  }
-
-  /** Names and values of a group; null when it cannot be restored, each of its names then being among those lost. */
-  async #decode(group) {
-    try {
-      return await new Decoder(this.#context).decode(readPlace(group.at));
-    } catch (error) {
-      const why = error instanceof Damaged ? "its saved state is damaged" : "it could not be restored";
-      for (const [at, name] of group.names.entries())
-        this.lost.set(name, {
-          name,
-          type: group.types[at],
-          reason: `${why}: ${error?.name}: ${error?.message}`.slice(0, MAX_REASON),
-        });
-      return null;
-    }
+    return ofRestore(header, damage);
   }
 
   /** Notes what a program, which has ended, can have touched. */
@@ -234,11 +143,11 @@ export class Saver {
       this.#touched = new Set();
       this.#touchedAll = false;
       this.#kept.add(header, isDurable, stage);
-      return this.#report(version, header.written, null, stage);
+      return ofSave(header, version, { written: header.written, staged: stage, threads: this.background });
     } catch (error) {
       removeUnfinished();
       const reason = error instanceof TooLarge ? error.message : `${error?.name}: ${error?.message}`;
-      return this.#report(version, 0, reason.slice(0, MAX_REASON), false);
+      return ofFailure(version, reason, this.#header, { threads: this.background });
     }
   }
 
@@ -354,20 +263,6 @@ export class Saver {
     return [...found, ...earlier, ...lost, ...added].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  #report(version, written, failure, staged) {
-    return {
-      type: "saved",
-      version,
-      written,
-      bytes: this.#header.bytes ?? 0,
-      not_kept: this.#header.not_kept.slice(0, MAX_TOLD),
-      failed: failure,
-      staged: failure === null && staged,
-      complete: false,
-      threads: this.background,
-    };
-  }
-
   async #learn(value) {
     const { internal, privates } = await this.#evaluator.internals(value);
     const { facts } = this.#context;
@@ -391,21 +286,6 @@ export class Saver {
       facts.set(value, { captured });
     }
   }
-}
-
-/** Each after those whose names it uses: a class may be evaluated with them. */
-function inOrder(groups) {
-  const byName = new Map(groups.flatMap((group) => group.names.map((name) => [name, group])));
-  const ordered = new Set();
-  const seen = new Set();
-  const add = (group) => {
-    if (group === undefined || seen.has(group)) return;
-    seen.add(group);
-    for (const name of group.reaches) add(byName.get(name));
-    ordered.add(group);
-  };
-  for (const group of groups) add(group);
-  return [...ordered];
 }
 
 function entryOf(encoder, values, place) {

@@ -291,7 +291,10 @@ function namesOf(pattern) {
   }
 }
 
-/** All nodes of a tree, but for what is inside those that `closes` names. */
+/**
+ * All nodes of a tree, but for what is inside those that `closes` names.
+ * @param {(node: any) => boolean} closes
+ */
 export function* walk(root, closes = () => false) {
   const pending = [root];
   while (pending.length > 0) {

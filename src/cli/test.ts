@@ -27,6 +27,7 @@ const script = (name: string) => [process.execPath, `scripts/${name}.ts`];
 const CHECKS: Readonly<Record<string, string[]>> = {
   lint: [`${BIN}biome`, "ci", "--error-on-warnings", "."],
   types: [`${BIN}tsc`, "-p", "."],
+  javascript: [`${BIN}tsc`, "-p", "scripts/typings/javascript"],
   python: script("check-python"),
   imports: script("check-imports"),
   documents: script("check-documents"),
@@ -41,7 +42,7 @@ const CHECKS: Readonly<Record<string, string[]>> = {
 };
 
 /** Those that need neither root nor an image. */
-const NEEDS_NOTHING = new Set(["lint", "types", "python", "imports", "documents", "unit"]);
+const NEEDS_NOTHING = new Set(["lint", "types", "javascript", "python", "imports", "documents", "unit"]);
 
 export async function test(names: readonly string[], config: Config, signal: AbortSignal): Promise<number> {
   const unknown = names.find((name) => !(name in CHECKS));
