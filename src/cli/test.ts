@@ -29,7 +29,9 @@ const CHECKS: Readonly<Record<string, string[]>> = {
   types: [`${BIN}tsc`, "-p", "."],
   javascript: [`${BIN}tsc`, "-p", "scripts/typings/javascript"],
   python: script("check-python"),
+  shell: script("check-shell"),
   imports: script("check-imports"),
+  figures: script("figures"),
   documents: script("check-documents"),
   unit: suite(2, "src/**/*.test.ts"),
   integration: suite(1, "test/integration/**/*.test.ts"),
@@ -42,7 +44,17 @@ const CHECKS: Readonly<Record<string, string[]>> = {
 };
 
 /** Those that need neither root nor an image. */
-const NEEDS_NOTHING = new Set(["lint", "types", "javascript", "python", "imports", "documents", "unit"]);
+const NEEDS_NOTHING = new Set([
+  "lint",
+  "types",
+  "javascript",
+  "python",
+  "shell",
+  "imports",
+  "figures",
+  "documents",
+  "unit",
+]);
 
 export async function test(names: readonly string[], config: Config, signal: AbortSignal): Promise<number> {
   const unknown = names.find((name) => !(name in CHECKS));

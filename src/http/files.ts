@@ -34,28 +34,21 @@ const MAX_LISTED = 10_000;
 const STALLED_MS = 120_000;
 const UPLOAD = { bodyLimit: Number.MAX_SAFE_INTEGER, config: { isStream: true } };
 
+type FindSession = (id: string) => Promise<Session>;
+
 export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes): void {
   const find = (id: string) => registry.get(parseId(id));
+  addReading(app, find);
+  addChanging(app, find);
+  // Uploads are streams of any type and size.
+  void app.register(async (uploads) => {
+    uploads.removeAllContentTypeParsers();
+    uploads.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+    addUploads(uploads, find, rooms);
+  });
+}
 
-  const upload = async <T>(
-    session: Session,
-    request: FastifyRequest,
-    write: (body: Readable, folder: Folder, options: WriteOptions) => Promise<T>,
-  ): Promise<T> => {
-    using held = await session.holdMadeFolder();
-    const { folder, owner } = held;
-    try {
-      const done = await rooms.use(folder.workspace, [folder.home], (room) =>
-        receive(request, (body) => write(body, folder, { owner, room, stagingDir: folder.run })),
-      );
-      await session.noteChangedFiles();
-      return done;
-    } catch (error) {
-      if (session.isDeleted) throw sessionDeleted(session.id);
-      throw error;
-    }
-  };
-
+function addReading(app: FastifyInstance, find: FindSession): void {
   app.get<IdParams>("/api/sessions/:id/files", async (request, reply) => {
     const session = await find(request.params.id);
     const { search, limit } = parseInput(fileQuery, request.query);
@@ -75,7 +68,9 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
     const archive = packTree(held.folder?.workspace ?? "/nonexistent");
     return reply.send(archive.once("close", () => held[Symbol.dispose]()));
   });
+}
 
+function addChanging(app: FastifyInstance, find: FindSession): void {
   app.delete<FileParams>("/api/sessions/:id/files/*", async (request) => {
     const session = await find(request.params.id);
     const path = parsePath(request.params["*"]);
@@ -105,28 +100,43 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
     await createFolderAt(held.folder.workspace, path, held.owner);
     return { success: true, path };
   });
+}
 
-  // Uploads are streams of any type and size.
-  void app.register(async (uploads) => {
-    uploads.removeAllContentTypeParsers();
-    uploads.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
-
-    uploads.put<FileParams>("/api/sessions/:id/files/*", UPLOAD, async (request) => {
-      const session = await find(request.params.id);
-      const path = parsePath(request.params["*"]);
-      const size = await upload(session, request, (body, { workspace }, options) =>
-        writeFile(workspace, path, body, options),
+function addUploads(uploads: FastifyInstance, find: FindSession, rooms: Rooms): void {
+  const upload = async <T>(
+    session: Session,
+    request: FastifyRequest,
+    write: (body: Readable, folder: Folder, options: WriteOptions) => Promise<T>,
+  ): Promise<T> => {
+    using held = await session.holdMadeFolder();
+    const { folder, owner } = held;
+    try {
+      const done = await rooms.use(folder.workspace, [folder.home], (room) =>
+        receive(request, (body) => write(body, folder, { owner, room, stagingDir: folder.run })),
       );
-      return { path, size };
-    });
+      await session.noteChangedFiles();
+      return done;
+    } catch (error) {
+      if (session.isDeleted) throw sessionDeleted(session.id);
+      throw error;
+    }
+  };
 
-    uploads.put<IdParams>("/api/sessions/:id/archive", UPLOAD, async (request) => {
-      const session = await find(request.params.id);
-      const done = await upload(session, request, (body, { workspace }, options) =>
-        unpackTree(workspace, body, { ...options, checkPath: parsePath }),
-      );
-      return { success: true, ...done };
-    });
+  uploads.put<FileParams>("/api/sessions/:id/files/*", UPLOAD, async (request) => {
+    const session = await find(request.params.id);
+    const path = parsePath(request.params["*"]);
+    const size = await upload(session, request, (body, { workspace }, options) =>
+      writeFile(workspace, path, body, options),
+    );
+    return { path, size };
+  });
+
+  uploads.put<IdParams>("/api/sessions/:id/archive", UPLOAD, async (request) => {
+    const session = await find(request.params.id);
+    const done = await upload(session, request, (body, { workspace }, options) =>
+      unpackTree(workspace, body, { ...options, checkPath: parsePath }),
+    );
+    return { success: true, ...done };
   });
 }
 

@@ -20,7 +20,12 @@ type RunParams = { Params: { run_id: string } };
 const DEFAULT_LIMIT = 100;
 const EVENT_ID = /^\d{1,9}$/;
 
-export function addRuns(app: FastifyInstance, { registry, store, idempotency }: RunRoutes): void {
+export function addRuns(app: FastifyInstance, routes: RunRoutes): void {
+  addStarting(app, routes);
+  addRecords(app, routes);
+}
+
+function addStarting(app: FastifyInstance, { registry, store, idempotency }: RunRoutes): void {
   app.post<IdParams>("/api/sessions/:id/run", (request, reply) => {
     const id = parseId(request.params.id);
     const body = parseInput(runBody, request.body);
@@ -64,7 +69,9 @@ export function addRuns(app: FastifyInstance, { registry, store, idempotency }: 
     const runId = session.setup.isOpen ? null : session.currentRun; // …/setup/cancel ends a setup
     return { success: true, interrupted: runId !== null && session.interrupt(runId) ? runId : null };
   });
+}
 
+function addRecords(app: FastifyInstance, { registry, store }: RunRoutes): void {
   app.get<IdParams>("/api/sessions/:id/runs", async (request) => {
     const session = await registry.get(parseId(request.params.id));
     const { limit, cursor } = parseInput(pageQuery, request.query);

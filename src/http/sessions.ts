@@ -20,7 +20,12 @@ const MAX_LISTED_FILES = 1000;
 type SessionRoutes = { registry: SessionRegistry; idempotency: Idempotency; config: Config };
 export type IdParams = { Params: { id: string } };
 
-export function addSessions(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {
+export function addSessions(app: FastifyInstance, routes: SessionRoutes): void {
+  addCollection(app, routes);
+  addOne(app, routes.registry);
+}
+
+function addCollection(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {
   app.post("/api/sessions", (request, reply) => {
     const wanted = parseCreate(parseInput(createBody, request.body), config);
     return idempotency.reply(request, reply, {
@@ -57,7 +62,9 @@ export function addSessions(app: FastifyInstance, { registry, idempotency, confi
       deleted_at: new Date().toISOString(),
     };
   });
+}
 
+function addOne(app: FastifyInstance, registry: SessionRegistry): void {
   app.get<IdParams>("/api/sessions/:id", async (request, reply) =>
     viewWithFiles(await registry.get(parseId(request.params.id)), goneSignal(reply)),
   );

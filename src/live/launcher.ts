@@ -1,20 +1,11 @@
 /** How sandboxes come to be and go: what the pool asks of a host. Tests script it; another kind of sandbox implements it. */
 import type { Cgroup } from "../sandbox/cgroup.ts";
-import type { Limits } from "../sandbox/policy.ts";
 import { adoptSandbox } from "./adopt.ts";
 import type { Folder } from "./folder.ts";
 import type { SandboxHost } from "./host.ts";
 import { destroy, type LiveSandbox } from "./live-sandbox.ts";
-import { resumeSandbox, type SnapshotSource } from "./resume.ts";
+import { type Resume, resumeSandbox } from "./resume.ts";
 import { type Start, startPristine, startSandbox } from "./start.ts";
-
-/** A snapshot to resume, on which folder, and what is called before anything of it is there. */
-export type Resume = {
-  folder: Folder;
-  limits: Limits;
-  snapshot: SnapshotSource;
-  admit: () => Promise<void>;
-};
 
 /** Each rejects leaving nothing of the sandbox behind. */
 export type Launcher<S = LiveSandbox> = {

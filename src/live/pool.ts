@@ -13,8 +13,9 @@ import type { Cgroup } from "../sandbox/cgroup.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import type { Folder } from "./folder.ts";
 import { LanguagePool } from "./language-pool.ts";
-import type { Launcher, Resume } from "./launcher.ts";
+import type { Launcher } from "./launcher.ts";
 import type { LiveSandbox } from "./live-sandbox.ts";
+import type { Resume } from "./resume.ts";
 import type { Start } from "./start.ts";
 
 /** What the pool does with a sandbox. */

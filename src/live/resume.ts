@@ -2,16 +2,24 @@
 import { GuestChannel } from "../guest/channel.ts";
 import { BugError } from "../protocol/errors.ts";
 import type { ImageFacts } from "../sandbox/imaging/plan.ts";
-import { prepareFolder } from "./folder.ts";
+import type { Limits } from "../sandbox/policy.ts";
+import { type Folder, prepareFolder } from "./folder.ts";
 import type { SandboxHost } from "./host.ts";
-import type { Resume } from "./launcher.ts";
 import { identityOf, type LiveSandbox, makeLive } from "./live-sandbox.ts";
 import { policyFor } from "./plan-sandbox.ts";
 
 const GREETING_TIMEOUT_MS = 10_000;
 
 /** The snapshot to resume: its folder, and the key and uid that it was taken under. */
-export type SnapshotSource = ImageFacts & { folder: string; key: string; uid: number };
+type SnapshotSource = ImageFacts & { folder: string; key: string; uid: number };
+
+/** A snapshot to resume, on which folder, and what is called before anything of it is there. */
+export type Resume = {
+  folder: Folder;
+  limits: Limits;
+  snapshot: SnapshotSource;
+  admit: () => Promise<void>;
+};
 
 /**
  * Makes a sandbox again on a folder, as it was when its image was made; `admit` is called before anything of it is there.

@@ -124,7 +124,9 @@ for (const [name, create] of Object.entries(STORES)) {
       const found = await store.findSession("gone");
       assert.deepEqual([found?.data, found?.code, await places.listFolders()], [{}, null, []]);
     });
+  });
 
+  describe(`lists of sessions in the ${name} store`, () => {
     test("lists newest first, in pages that neither repeat nor leave out", async () => {
       const { store } = create()();
       await using _closed = store;

@@ -8,11 +8,11 @@ import { keepOf } from "../../live/state-budget.ts";
 import { AppError } from "../../protocol/errors.ts";
 import { execute } from "../../runs/execute.ts";
 import { OutputLog } from "../../runs/output-log.ts";
+import { planSetup, type SetupStep } from "../../runs/plan-setup.ts";
 import type { SetupResult, SetupRow, SetupStatus } from "../../store/store.ts";
 import type { Admission } from "../life/admission.ts";
 import type { Tenancy } from "../life/tenancy.ts";
 import type { SessionRecords } from "../records.ts";
-import { planSetup, type SetupStep } from "./steps.ts";
 
 type Dependencies = { host: SandboxHost };
 

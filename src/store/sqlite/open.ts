@@ -1,6 +1,7 @@
 /** The stores in one SQLite file, held by one server at a time. */
 import type { PlaceStore } from "../places.ts";
 import type { Store } from "../store.ts";
+import { answerTables } from "./answers.ts";
 import { Database } from "./database.ts";
 import { egressTables } from "./egress.ts";
 import { placeTables } from "./places.ts";
@@ -15,6 +16,7 @@ export function openSqliteStores({ path, keepRuns }: SqliteOptions): { store: St
   const store = {
     ...sessionTables(database),
     ...runTables(database, keepRuns),
+    ...answerTables(database),
     ...egressTables(database),
     [Symbol.asyncDispose]: async () => database[Symbol.dispose](),
   };

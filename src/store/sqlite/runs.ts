@@ -1,4 +1,4 @@
-/** Runs as records, and the answers that were given under keys. */
+/** Runs as records. */
 import type { RunRow, Store } from "../store.ts";
 import type { Database } from "./database.ts";
 import { encodeSummary, page, parseRun } from "./rows.ts";
@@ -14,12 +14,8 @@ type RunMethods = Pick<
   | "listRuns"
   | "forgetRun"
   | "listOpenRuns"
-  | "findAnswer"
-  | "reserveAnswer"
-  | "recordAnswer"
 >;
 
-const ANSWER_LIFETIME_MS = 24 * 3_600_000;
 /** Old records are removed with every so-manieth run of a session. */
 const SWEEP_EVERY = 64;
 
@@ -34,6 +30,10 @@ const LIST = `SELECT run_id, session_id, number, state, created_at, ended_at, su
   FROM runs WHERE session_id = ? AND number < ? ORDER BY number DESC LIMIT ?`;
 
 export function runTables(database: Database, keepRuns: number): RunMethods {
+  return { ...writing(database, keepRuns), ...reading(database) };
+}
+
+function writing(database: Database, keepRuns: number) {
   const insert = (...values: [string, string, number, string, string, string | null]) => {
     database.sql(INSERT).run(...values);
   };
@@ -69,6 +69,17 @@ export function runTables(database: Database, keepRuns: number): RunMethods {
       const sql = "UPDATE runs SET late_output = substr(late_output || ?, 1, ?) WHERE run_id = ?";
       database.sql(sql).run(text, maxChars, runId);
     },
+    forgetRun: async (runId) => {
+      database.transaction(() => {
+        database.sql("DELETE FROM answers WHERE run_id = ?").run(runId);
+        database.sql("DELETE FROM runs WHERE run_id = ?").run(runId);
+      });
+    },
+  } satisfies Partial<RunMethods>;
+}
+
+function reading(database: Database) {
+  return {
     findRun: async (runId) => {
       database.flush();
       const row = database.sql("SELECT * FROM runs WHERE run_id = ?").get(runId);
@@ -84,40 +95,10 @@ export function runTables(database: Database, keepRuns: number): RunMethods {
       const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
       return page(database.sql(LIST).all(sessionId, before, limit + 1), limit, "number", parseRun);
     },
-    forgetRun: async (runId) => {
-      database.transaction(() => {
-        database.sql("DELETE FROM answers WHERE run_id = ?").run(runId);
-        database.sql("DELETE FROM runs WHERE run_id = ?").run(runId);
-      });
-    },
     listOpenRuns: async () => {
       database.flush();
       const sql = "SELECT * FROM runs WHERE state = 'queued' ORDER BY number";
       return Map.groupBy(database.sql(sql).all().map(parseRun), (run) => run.sessionId);
     },
-    findAnswer: async (scope, key) => {
-      const row = database.sql("SELECT * FROM answers WHERE scope = ? AND key = ?").get(scope, key);
-      if (row === undefined) return null;
-      const requestHash = String(row.request_hash);
-      if (row.body === null) return { requestHash, runId: String(row.run_id) };
-      return { requestHash, status: Number(row.status), body: String(row.body) };
-    },
-    reserveAnswer: async (scope, key, { requestHash, runId }, durable) => {
-      const sql =
-        "INSERT OR REPLACE INTO answers (scope, key, request_hash, run_id, created_at) VALUES (?, ?, ?, ?, ?)";
-      database.transaction(
-        () => {
-          database.sql(sql).run(scope, key, requestHash, runId, Date.now());
-        },
-        { durable },
-      );
-    },
-    recordAnswer: async (scope, key, { requestHash, status, body }) => {
-      const sql =
-        "INSERT OR REPLACE INTO answers (scope, key, request_hash, status, body, created_at) VALUES (?, ?, ?, ?, ?, ?)";
-      const now = Date.now();
-      database.sql(sql).run(scope, key, requestHash, status, body, now);
-      database.sql("DELETE FROM answers WHERE created_at < ?").run(now - ANSWER_LIFETIME_MS);
-    },
-  };
+  } satisfies Partial<RunMethods>;
 }

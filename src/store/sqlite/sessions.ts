@@ -40,22 +40,24 @@ export function writeData(database: Database, id: string, text: string): void {
   database.sql(sql).run(id, text);
 }
 
-export function sessionTables(database: Database): SessionMethods {
-  const writeCode = (id: string, code: object | null) => {
-    if (code === null) database.sql("DELETE FROM session_code WHERE session_id = ?").run(id);
-    else
-      database
-        .sql(`INSERT INTO session_code SELECT id, ?2 FROM sessions WHERE id = ?1
-          ON CONFLICT (session_id) DO UPDATE SET code = excluded.code`)
-        .run(id, JSON.stringify(code));
-  };
-  const writeSetup = (id: string, setup: { status: string }) => {
-    const isOpen = setup.status === "pending" || setup.status === "running";
+function writeCode(database: Database, id: string, code: object | null): void {
+  if (code === null) database.sql("DELETE FROM session_code WHERE session_id = ?").run(id);
+  else
     database
-      .sql(`INSERT INTO session_setup SELECT id, ?2, ?3 FROM sessions WHERE id = ?1
-        ON CONFLICT (session_id) DO UPDATE SET setup = excluded.setup, is_open = excluded.is_open`)
-      .run(id, JSON.stringify(setup), isOpen ? 1 : 0);
-  };
+      .sql(`INSERT INTO session_code SELECT id, ?2 FROM sessions WHERE id = ?1
+        ON CONFLICT (session_id) DO UPDATE SET code = excluded.code`)
+      .run(id, JSON.stringify(code));
+}
+
+function writeSetup(database: Database, id: string, setup: { status: string }): void {
+  const isOpen = setup.status === "pending" || setup.status === "running";
+  database
+    .sql(`INSERT INTO session_setup SELECT id, ?2, ?3 FROM sessions WHERE id = ?1
+      ON CONFLICT (session_id) DO UPDATE SET setup = excluded.setup, is_open = excluded.is_open`)
+    .run(id, JSON.stringify(setup), isOpen ? 1 : 0);
+}
+
+export function sessionTables(database: Database): SessionMethods {
   return {
     insertSession: async (row) => {
       const { settings, progress } = encodeParts(row);
@@ -67,8 +69,8 @@ export function sessionTables(database: Database): SessionMethods {
         if (!isNew) return;
         database.sql("INSERT INTO session_progress VALUES (?, ?)").run(row.id, progress);
         writeData(database, row.id, data);
-        if (row.code !== null) writeCode(row.id, row.code);
-        if (row.setup !== null) writeSetup(row.id, row.setup);
+        if (row.code !== null) writeCode(database, row.id, row.code);
+        if (row.setup !== null) writeSetup(database, row.id, row.setup);
       });
       return isNew;
     },
@@ -84,8 +86,8 @@ export function sessionTables(database: Database): SessionMethods {
     saveProgress: async (id: string, progress: SessionProgress) =>
       writeProgress(database, id, JSON.stringify(progress)),
     saveData: async (id: string, data: JsonObject) => writeData(database, id, JSON.stringify(data)),
-    saveCode: async (id, code) => writeCode(id, code),
-    saveSetup: async (id, setup) => writeSetup(id, setup),
+    saveCode: async (id, code) => writeCode(database, id, code),
+    saveSetup: async (id, setup) => writeSetup(database, id, setup),
     deleteSession: async (id) => {
       database.transaction(
         () => {
@@ -97,6 +99,12 @@ export function sessionTables(database: Database): SessionMethods {
         { durable: true },
       );
     },
+    ...listing(database),
+  };
+}
+
+function listing(database: Database) {
+  return {
     listSessions: async ({ limit, cursor }) => {
       const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
       const sql = `SELECT s.ordinal, s.settings, p.progress ${SUMMARY}
@@ -116,5 +124,5 @@ export function sessionTables(database: Database): SessionMethods {
       const row = database.sql("SELECT listing FROM listings WHERE session_id = ?").get(sessionId);
       return row === undefined ? null : (JSON.parse(String(row.listing)) as StateListing);
     },
-  };
+  } satisfies Partial<SessionMethods>;
 }

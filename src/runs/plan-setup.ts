@@ -1,5 +1,5 @@
 /** From what a client wants installed to the commands that do it, in order. Pure. */
-import type { SetupRequest } from "../../store/store.ts";
+import type { SetupRequest } from "../store/store.ts";
 
 export type SetupStep = {
   /** As progress names it. */
