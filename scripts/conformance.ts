@@ -1,9 +1,10 @@
 /**
  * The documented examples by their ids: which the conformance tests run, in which languages, and what came of it.
- * usage: conformance.ts <OUTPUT_OF_THE_TESTS     prints the table; exits with 1 when an id is missing or failed
+ * usage: conformance.ts RESULTS     (as report-tests.ts writes them) prints the table; exits with 1 when an id is missing or failed
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import type { TestResult } from "./report-tests.ts";
 
 const FOLDER = fileURLToPath(new URL("../test/conformance/", import.meta.url));
 /** The sections of the documentation, and how many examples each has. */
@@ -78,21 +79,20 @@ export function withConformance(document: string): string {
   return `${head}| --- | --- | --- | --- |\n${conformanceTable(() => null)}\n`;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const lines = readFileSync(0, "utf8").split("\n");
-  const ended = (mark: string, { id }: Example) =>
-    lines.some(
-      (line) => line.trim().startsWith(mark) && new RegExp(`\\b${id}\\b[^:]*:|\\bto ${id}\\b`).test(line),
-    );
-  const table = conformanceTable((example) => {
-    if (ended("✖", example)) return "FAILED";
-    return ended("✔", example) || wasInRange(example) ? "passed" : "NOT RUN";
+const [program = "", results = ""] = process.argv.slice(1);
+if (program === fileURLToPath(import.meta.url)) {
+  const ended = readFileSync(results, "utf8")
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as TestResult);
+  const table = conformanceTable(({ id, title }) => {
+    const ofExample = ended.filter(({ name }) => {
+      const [ids = "", named = ""] = name.split(/: (.*)/);
+      return named === title && idsOf(ids).includes(id);
+    });
+    if (ofExample.some(({ outcome }) => outcome !== "passed")) return "FAILED";
+    return ofExample.length > 0 ? "passed" : "NOT RUN";
   });
   console.log(`| id | section | example | language | result |\n| --- | --- | --- | --- | --- |\n${table}`);
   process.exitCode = /FAILED|NOT RUN/.test(table) ? 1 : 0;
-
-  /** Its test's name gives a range of ids: found by its title. */
-  function wasInRange({ title }: Example): boolean {
-    return lines.some((line) => line.trim().startsWith("✔") && line.includes(`: ${title} (`));
-  }
 }

@@ -2,7 +2,7 @@
 import { runScript } from "./run-script.ts";
 
 export async function bench(args: readonly string[]): Promise<number> {
-  const { code } = await runScript([
+  const code = await runScript([
     process.execPath,
     "--disable-warning=ExperimentalWarning",
     "bench/main.ts",

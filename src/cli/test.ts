@@ -1,9 +1,23 @@
 /** `era test [NAME...]`: every check of the project, or those named, in an order that fails early. */
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Config } from "../config.ts";
 import { obtainImage } from "./image.ts";
 import { runScript } from "./run-script.ts";
+
+/** A program that exits with 0, or a suite: globs of files, of which so many run at a time. */
+type Check = {
+  argv?: string[];
+  suite?: { width: number; globs: string[]; env?: Record<string, string> };
+  /** Whether it starts sandboxes: as root, on an image. */
+  needsImage?: true;
+};
+
+/** As scripts/report-tests.ts writes them. */
+type TestResult = { name: string; outcome: "passed" | "failed" | "skipped" };
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BIN = `${ROOT}node_modules/.bin/`;
@@ -13,48 +27,36 @@ const NODE_FLAGS = [
   "--test-force-exit",
   "--test-timeout=300000",
 ];
-const suite = (width: number, ...globs: string[]) => [
-  process.execPath,
-  ...NODE_FLAGS,
-  `--test-concurrency=${width}`,
-  ...globs,
-];
-/** Over a store that really waits, as one on another machine does. */
-const waiting = (argv: string[]) => ["env", `ERA_TEST_MAIN=${ROOT}test/support/waiting-store.ts`, ...argv];
-const script = (name: string) => [process.execPath, `scripts/${name}.ts`];
-
+const script = (name: string): Check => ({ argv: [process.execPath, `scripts/${name}.ts`] });
 /** Suites that start servers run one file at a time: they share two cores with what they measure. */
-const CHECKS: Readonly<Record<string, string[]>> = {
-  lint: [`${BIN}biome`, "ci", "--error-on-warnings", "."],
-  types: [`${BIN}tsc`, "-p", "."],
-  javascript: [`${BIN}tsc`, "-p", "scripts/typings/javascript"],
+const suite = (...globs: string[]): Check => ({ suite: { width: 1, globs }, needsImage: true });
+/** Over a store that really waits, as one on another machine does. */
+const WAITING = { ERA_TEST_MAIN: `${ROOT}test/support/waiting-store.ts` };
+
+const CHECKS: Readonly<Record<string, Check>> = {
+  lint: { argv: [`${BIN}biome`, "ci", "--error-on-warnings", "."] },
+  types: { argv: [`${BIN}tsc`, "-p", "."] },
+  javascript: { argv: [`${BIN}tsc`, "-p", "scripts/typings/javascript"] },
   python: script("check-python"),
   shell: script("check-shell"),
   imports: script("check-imports"),
+  frames: script("check-frames"),
   figures: script("figures"),
   documents: script("check-documents"),
-  unit: suite(2, "src/**/*.test.ts"),
-  integration: suite(1, "test/integration/**/*.test.ts"),
-  e2e: suite(1, "test/e2e/**/*.test.ts"),
-  conformance: suite(1, "test/conformance/**/*.test.ts"),
-  waiting: waiting(
-    suite(1, "test/conformance/**/*.test.ts", "test/e2e/lifecycle.test.ts", "test/e2e/sessions.test.ts"),
-  ),
-  security: suite(1, "test/security/**/*.test.ts"),
+  unit: { suite: { width: 2, globs: ["src/**/*.test.ts"] } },
+  integration: suite("test/integration/**/*.test.ts"),
+  e2e: suite("test/e2e/**/*.test.ts"),
+  conformance: suite("test/conformance/**/*.test.ts"),
+  waiting: {
+    suite: {
+      width: 1,
+      globs: ["test/conformance/**/*.test.ts", "test/e2e/lifecycle.test.ts", "test/e2e/sessions.test.ts"],
+      env: WAITING,
+    },
+    needsImage: true,
+  },
+  security: suite("test/security/**/*.test.ts"),
 };
-
-/** Those that need neither root nor an image. */
-const NEEDS_NOTHING = new Set([
-  "lint",
-  "types",
-  "javascript",
-  "python",
-  "shell",
-  "imports",
-  "figures",
-  "documents",
-  "unit",
-]);
 
 export async function test(names: readonly string[], config: Config, signal: AbortSignal): Promise<number> {
   const unknown = names.find((name) => !(name in CHECKS));
@@ -63,34 +65,52 @@ export async function test(names: readonly string[], config: Config, signal: Abo
     return 2;
   }
   const chosen = Object.entries(CHECKS).filter(([name]) => names.length === 0 || names.includes(name));
-  if (chosen.some(([name]) => !NEEDS_NOTHING.has(name))) await obtainImage(config, signal);
+  if (chosen.some(([, check]) => check.needsImage)) await obtainImage(config, signal);
   const failed: string[] = [];
-  for (const [name, argv] of chosen) {
+  for (const [name, check] of chosen) {
     console.log(`\n== ${name}`);
-    const { code, stdout } = await runScript(argv);
-    const areAllShown = name !== "conformance" || showConformance(stdout);
-    if (!areAllShown) failed.push("conformance (an example has no test that passed)");
-    if (code !== 0) failed.push(name);
-    else if (argv.includes("--test") && !ranAll(stdout))
-      failed.push(`${name} (a test was skipped, or none ran)`);
+    failed.push(...(await faultsOf(name, check)));
     if (signal.aborted) break;
   }
   console.log(failed.length === 0 ? "\nAll checks passed" : `\nFailed: ${failed.join(", ")}`);
   return failed.length === 0 && !signal.aborted ? 0 : 1;
 }
 
-/** Prints which of the documented examples have passed, by their ids; false when one has not. */
-function showConformance(stdout: string): boolean {
-  const [file = "", ...args] = script("conformance");
-  const { status } = spawnSync(file, args, {
-    cwd: ROOT,
-    input: stdout,
-    stdio: ["pipe", "inherit", "inherit"],
-  });
-  return status === 0;
+async function faultsOf(name: string, check: Check): Promise<string[]> {
+  if (check.suite === undefined) return (await runScript(check.argv ?? [])) === 0 ? [] : [name];
+  const folder = mkdtempSync(join(tmpdir(), "era-test-"));
+  try {
+    return await faultsOfSuite(name, check.suite, join(folder, "results"));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
-/** The test runner counts a skipped test as no failure; here it is one. */
-function ranAll(stdout: string): boolean {
-  return /^ℹ tests [1-9]/m.test(stdout) && /^ℹ skipped 0$/m.test(stdout) && /^ℹ todo 0$/m.test(stdout);
+async function faultsOfSuite(
+  name: string,
+  { width, globs, env }: NonNullable<Check["suite"]>,
+  path: string,
+): Promise<string[]> {
+  const reporters = [
+    ...["--test-reporter=spec", "--test-reporter-destination=stdout"],
+    ...[`--test-reporter=${ROOT}scripts/report-tests.ts`, `--test-reporter-destination=${path}`],
+  ];
+  const argv = [process.execPath, ...NODE_FLAGS, `--test-concurrency=${width}`, ...reporters, ...globs];
+  const code = await runScript(argv, env);
+  const results = readFileSync(path, "utf8").split("\n").filter(Boolean);
+  const outcomes = results.map((line) => (JSON.parse(line) as TestResult).outcome);
+  const faults: string[] = [];
+  if (code !== 0 || outcomes.includes("failed")) faults.push(name);
+  // The test runner counts a skipped test as no failure; here it is one.
+  else if (outcomes.length === 0 || outcomes.includes("skipped"))
+    faults.push(`${name} (a test was skipped, or none ran)`);
+  if (name === "conformance" && !showConformance(path))
+    faults.push("conformance (an example has no test that passed)");
+  return faults;
+}
+
+/** Prints which of the documented examples have passed, by their ids; false when one has not. */
+function showConformance(path: string): boolean {
+  const [file = "", ...args] = script("conformance").argv ?? [];
+  return spawnSync(file, [...args, path], { cwd: ROOT, stdio: "inherit" }).status === 0;
 }

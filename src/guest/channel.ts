@@ -168,11 +168,6 @@ export class GuestChannel {
     this.#send({ type: "connect", port, ticket });
   }
 
-  /** The store has these runs. */
-  recorded(runs: string[]): void {
-    this.#send({ type: "recorded", runs });
-  }
-
   /** Saves all variables, so that the sandbox can go. Rejects with `save_failed` when that cannot be done. */
   async save(version: number, keep: Keep): Promise<SavedFrame> {
     const { header } = await this.#ask({ type: "save", version, keep }, "saved", SAVE_MS);

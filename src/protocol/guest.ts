@@ -177,7 +177,6 @@ export type ServerFrame =
   | { type: "seed"; path: string }
   | { type: "interrupt"; run: string }
   | { type: "welcome"; token: string; orphan_ms: number }
-  | { type: "recorded"; runs: string[] }
   | { type: "replay"; run: string }
   | { type: "save"; version: number; keep: Keep }
   | { type: "inspect" }
