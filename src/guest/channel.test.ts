@@ -1,0 +1,203 @@
+/** The server's end of a line, against a peer that says what the test wants it to. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { type AgentFrame, type EndFrame, GUEST_PROTOCOL } from "../protocol/guest.ts";
+import { GuestChannel } from "./channel.ts";
+import type { GuestProgram } from "./run-frame.ts";
+
+const HELLO: AgentFrame = {
+  type: "hello",
+  protocol: GUEST_PROTOCOL,
+  token: null,
+  running: null,
+  epoch: 1,
+  restored: null,
+  unrecorded: [],
+  version: 0,
+};
+const PROGRAM: GuestProgram = {
+  id: "run_1",
+  name: "<run 1>",
+  code: "1",
+  timeoutMs: 60_000,
+  outputBytes: 1 << 20,
+  onOutput: () => undefined,
+};
+const END: EndFrame = {
+  type: "end",
+  run: "run_1",
+  version: 1,
+  outcome: "ok",
+  cause: null,
+  exit_code: 0,
+  signal: null,
+  error: null,
+  elapsed_us: 1,
+  dropped: {},
+  files: null,
+  results_bytes: 0,
+  has_data: false,
+  epoch: 1,
+  saved: null,
+  restored: null,
+};
+const soon = () => AbortSignal.timeout(5_000);
+
+/** The agent's end: it sends frames, or anything, and reads what it is sent. */
+class Peer {
+  readonly socket: Socket;
+  #received = Buffer.alloc(0);
+
+  constructor(path: string) {
+    this.socket = connect(path);
+    this.socket.on("data", (chunk) => {
+      this.#received = Buffer.concat([this.#received, chunk]);
+    });
+    this.socket.on("error", () => undefined);
+  }
+
+  say(header: object, payload = Buffer.alloc(0)): void {
+    const text = Buffer.from(JSON.stringify(header));
+    const lengths = Buffer.alloc(8);
+    lengths.writeUInt32BE(text.length, 0);
+    lengths.writeUInt32BE(payload.length, 4);
+    this.socket.write(Buffer.concat([lengths, text, payload]));
+  }
+
+  /** Resolves with the next frame of a kind; those before it are passed over. */
+  async hears(type: string): Promise<Record<string, unknown>> {
+    for (;;) {
+      const header = this.#take();
+      if (header?.type === type) return header;
+      if (header === null) await once(this.socket, "data");
+    }
+  }
+
+  #take(): Record<string, unknown> | null {
+    if (this.#received.length < 8) return null;
+    const end = 8 + this.#received.readUInt32BE(0);
+    const size = end + this.#received.readUInt32BE(4);
+    if (this.#received.length < size) return null;
+    const header = JSON.parse(this.#received.toString("utf8", 8, end)) as Record<string, unknown>;
+    this.#received = this.#received.subarray(size);
+    return header;
+  }
+}
+
+async function openLine(expected: string | null = null) {
+  const path = join(mkdtempSync(join(tmpdir(), "era-line-")), "agent.sock");
+  const channel = await GuestChannel.open(path, { token: "secret", expected, orphanMs: 1_000 });
+  const lost = Promise.withResolvers<Error>();
+  channel.listen({ onLost: lost.resolve });
+  return { path, channel, lost: lost.promise };
+}
+
+/** A line whose agent has said hello. */
+async function greetedLine() {
+  const line = await openLine();
+  const peer = new Peer(line.path);
+  peer.say(HELLO);
+  await line.channel.greeted(soon());
+  return { ...line, peer };
+}
+
+test("an agent that says hello is welcomed, with what it must prove itself with later", async () => {
+  const { channel, peer } = await greetedLine();
+  assert.deepEqual(await peer.hears("welcome"), { type: "welcome", token: "secret", orphan_ms: 1_000 });
+  channel.close(new Error("the test is over"));
+});
+
+test("output comes in order and before the end; a run that is over takes no more", async () => {
+  const { channel, peer, lost } = await greetedLine();
+  const heard: string[] = [];
+  const run = channel.run({ ...PROGRAM, onOutput: (stream, chunk) => heard.push(`${stream} ${chunk}`) });
+  await peer.hears("run");
+  peer.say({ type: "output", run: "run_1", stream: "stdout" }, Buffer.from("a"));
+  peer.say({ type: "output", run: "run_1", stream: "stderr" }, Buffer.from("b"));
+  peer.say({ ...END, results_bytes: 2, has_data: true }, Buffer.from("[]{}"));
+  const ended = await run;
+  assert.deepEqual(heard, ["stdout a", "stderr b"]);
+  assert.deepEqual([ended.results.toString(), ended.data?.toString()], ["[]", "{}"]);
+  peer.say({ type: "output", run: "run_1", stream: "stdout" }, Buffer.from("late"));
+  assert.match((await lost).message, /not in progress/);
+});
+
+for (const [what, header] of Object.entries({
+  "a second hello": HELLO,
+  "an answer that nobody asked for": { type: "frozen", error: null },
+  "the end of another run": { ...END, run: "run_2" },
+  "a field that is not of the protocol": { type: "late", run: "run_1", stream: "stdout", more: 1 },
+  "a kind of frame that there is not": { type: "shutdown" },
+  "a payload shorter than its header says": { ...END, results_bytes: 9 },
+})) {
+  test(`${what} ends the line, and the run in progress with it`, async () => {
+    const { channel, peer, lost } = await greetedLine();
+    const run = channel.run(PROGRAM);
+    await peer.hears("run");
+    peer.say(header);
+    await assert.rejects(run);
+    await lost;
+    assert.equal(channel.isLost, true);
+    await assert.rejects(channel.run(PROGRAM), "nothing more is begun on it");
+  });
+}
+
+test("bytes that are no frame end the line before they are collected", async () => {
+  const { peer, lost } = await greetedLine();
+  peer.socket.write(Buffer.from("ffffffffffffffff", "hex"));
+  assert.match((await lost).message, /over the limit/);
+});
+
+test("an agent that hangs up in a run rejects it once; one that the server closed is no loss", async () => {
+  const first = await greetedLine();
+  const run = first.channel.run(PROGRAM);
+  await first.peer.hears("run");
+  first.peer.socket.destroy();
+  await assert.rejects(run, /hung up/);
+  assert.match((await first.lost).message, /hung up/);
+  const second = await greetedLine();
+  let isTold = false;
+  second.channel.listen({
+    onLost: () => {
+      isTold = true;
+    },
+  });
+  second.channel.close(new Error("it sleeps"));
+  await once(second.peer.socket, "close");
+  assert.equal(isTold, false);
+});
+
+test("on the line of an earlier server's agent only who has its token is heard, however many others call first", async () => {
+  const { path, channel } = await openLine("the token");
+  const strangers = Array.from({ length: 8 }, (_, at) => {
+    const peer = new Peer(path);
+    peer.say({ ...HELLO, token: at === 0 ? null : `guess ${at}` });
+    return once(peer.socket, "close");
+  });
+  await Promise.all(strangers);
+  const silent = new Peer(path);
+  await once(silent.socket, "connect");
+  const agent = new Peer(path);
+  agent.say({ ...HELLO, token: "the token", version: 7 });
+  assert.equal((await channel.greeted(soon())).version, 7);
+  await once(silent.socket, "close");
+  channel.close(new Error("the test is over"));
+});
+
+test("a question waits for the one before it, and each gets its own answer", async () => {
+  const { channel, peer } = await greetedLine();
+  const listing = channel.inspect();
+  const rolledBack = channel.rollback(3, 4);
+  await peer.hears("inspect");
+  peer.say({ type: "inspected" }, Buffer.from(JSON.stringify({ variables: [], versions: [], not_kept: [] })));
+  assert.deepEqual((await listing).variables, []);
+  await peer.hears("rollback");
+  peer.say({ type: "rolled_back", error: null, epoch: 2, restored: null });
+  assert.equal((await rolledBack).epoch, 2);
+  channel.close(new Error("the test is over"));
+});
