@@ -2,6 +2,7 @@
 
 const isText = (value, most) => typeof value === "string" && value.length <= most;
 const isSize = (value) => Number.isSafeInteger(value) && value >= 0;
+const isTable = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 const isPlace = (place) =>
   Array.isArray(place) &&
   place.length === 4 &&
@@ -28,9 +29,11 @@ export function checkHeader(header, version) {
     )
   )
     refuse("result");
+  if (!Array.isArray(header.not_kept)) refuse("list of what is not kept");
   for (const item of header.not_kept)
     if (!["name", "type", "reason"].every((key) => isText(item[key], 1024)))
       refuse("list of what is not kept");
+  if (!Array.isArray(header.groups)) refuse("group");
   for (const { names, at, types, reprs, reaches } of header.groups) {
     const lists = [names, types, reprs];
     if (!lists.every((list) => Array.isArray(list) && list.length === names.length)) refuse("group");
@@ -39,7 +42,8 @@ export function checkHeader(header, version) {
     if (!isPlace(at)) refuse("group");
   }
   if (header.extras !== null && !isPlace(header.extras)) refuse("extras");
-  if (!Object.values(header.sources).every(isPlace)) refuse("sources");
+  if (!isTable(header.sources) || !Object.values(header.sources).every(isPlace)) refuse("sources");
+  if (!isTable(header.modules)) refuse("modules");
 }
 
 /** As a run's error is told. */

@@ -21,12 +21,12 @@ from state_files import (
     sync_folder,
     write_all,
 )
+from state_header import WrongShape, check_header
 from wire import FrameError, parse_json, to_json
 
 MAGIC = b"ERASTATE"
 PREFIX = Struct(">8sI32s")
 MAX_HEADER_BYTES = 64 << 20
-ERROR_SIZES = {"name": 1024, "message": 8192, "traceback": 65_536}
 
 
 def write_version(header, data, stage, on_disk=None):
@@ -85,42 +85,11 @@ def _read_header(version):
     try:
         header = parse_json(text)
         check_header(header, version)
-    except (FrameError, KeyError, TypeError, ValueError, AttributeError) as cause:
+    except FrameError as cause:
         raise Damaged("it is not readable") from cause
+    except WrongShape as cause:
+        raise Damaged(f"it is not readable ({cause})") from cause
     return header
-
-
-def check_header(header, version):
-    """Raises one of the errors of a wrong shape: a guest can write a header of its own, with the right digest."""
-    if header["version"] != int(version) or type(header["version"]) is not int:
-        raise ValueError("it is another version")
-    if type(header["run"]) is not str or len(header["run"]) > 64 or type(header["modules"]) is not dict:
-        raise ValueError("its run or modules are of another kind")
-    result = header["result"]
-    if result is not None and (
-        result["outcome"] not in ("ok", "raised", "exited") or result["exit_code"] not in range(256)
-    ):
-        raise ValueError("its result is of another kind")
-    if result is not None and not _is_error(result["error"]):
-        raise ValueError("its error is of another kind")
-    for item in header["not_kept"]:
-        if any(type(item[key]) is not str or len(item[key]) > 1024 for key in ("name", "type", "reason")):
-            raise ValueError("what it has not kept is of another kind")
-    for group in header["groups"]:
-        name, offset, size, digest = group["at"]
-        if type(name) is not str or type(digest) is not str or min(offset, size) < 0 or not group["names"]:
-            raise ValueError("a group is of another kind")
-        if not len(group["names"]) == len(group["types"]) == len(group["reprs"]):
-            raise ValueError("a group is of another kind")
-
-
-def _is_error(error):
-    """As a run's error is told."""
-    if error is None:
-        return True
-    return error.keys() == ERROR_SIZES.keys() and all(
-        type(error[key]) is str and len(error[key]) <= most for key, most in ERROR_SIZES.items()
-    )
 
 
 def data_offset(version):
