@@ -11,7 +11,10 @@ from _frozen_importlib_external import SourceFileLoader
 
 AGENT, STATE, PYTHON = "/opt/era/agent", "/opt/era/state", "/opt/era/python"
 # In the order of their imports: each needs only those before it.
-STATE_PARTS = (STATE, "mapping state_files state_header state_versions state_values save_report kept_versions state_listing")
+STATE_PARTS = (
+    STATE,
+    "mapping state_files state_header state_versions state_values save_report kept_versions state_listing",
+)
 AGENT_PARTS = (
     (AGENT, "wire processes workspace output kernel_process run_limits shell"),
     STATE_PARTS,

@@ -8,9 +8,9 @@ import types
 FOLDER, GUEST = sys.argv[1:]
 PLACE = '"/run/era-state"'
 
-if sys.version_info < (3, 12):  # the sandbox has a newer one
-    sys.modules["_sha2"] = types.ModuleType("_sha2")
-    vars(sys.modules["_sha2"])["sha256"] = hashlib.sha256
+# The sandbox's Python has this module; an older one on the host has another.
+sys.modules["_sha2"] = types.ModuleType("_sha2")
+vars(sys.modules["_sha2"])["sha256"] = hashlib.sha256
 
 
 def load(folder, name):
