@@ -8,6 +8,7 @@ import { measurePersistence } from "./persistence.ts";
 import { type Bench, Report, scaleOf } from "./report.ts";
 import { measureRuns } from "./runs.ts";
 import { measureWays } from "./ways.ts";
+import { measureYardstick } from "./yardstick.ts";
 
 const PARTS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   runs: measureRuns,
@@ -36,8 +37,10 @@ async function main(): Promise<number> {
   const withPeers = !options["no-peer"];
   for (const [name, measure] of Object.entries(PARTS)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
+    report.measured(await measureYardstick());
     await measure({ report, scale, withPeers });
   }
+  report.measured(await measureYardstick());
   report.print();
   if (options.json) report.write(options.json);
   return 0;

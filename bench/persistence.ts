@@ -77,7 +77,7 @@ async function savingOnAndOff({ report, scale }: Bench, client: LoadClient): Pro
       }
     }
     for (const kind of kinds) report.times(`run, ${size} session, ${kind}`);
-    const reach = size === "small" ? "<= 0.3" : "<= 1";
+    const reach = size === "small" ? { most: 0.3 } : { most: 1 };
     report.difference(
       `added by saving, ${size} session`,
       `run, ${size} session, async`,
@@ -87,7 +87,7 @@ async function savingOnAndOff({ report, scale }: Bench, client: LoadClient): Pro
     await sleep(200);
     const listing = (await client.call("GET", `/api/sessions/${size}-async/versions`)) as Listing;
     const written = listing.versions.slice(0, 10).map((version) => version.bytes_written);
-    report.value(`written per run, ${size} session`, "KiB", Math.max(...written) / 1024, "<= 64");
+    report.value(`written per run, ${size} session`, "KiB", Math.max(...written) / 1024, { most: 64 });
   }
 }
 
@@ -109,7 +109,7 @@ async function sleepAndWake({ report, scale }: Bench, client: LoadClient, peer: 
       if (peer) await besides(report, peer, size);
     }
     report.times(`hibernate, ${size} session`);
-    report.times(`wake to first result, ${size} session`, size === "small" ? "p50 <= 80" : "p50 <= 600");
+    report.times(`wake to first result, ${size} session`, size === "small" ? { p50: 80 } : { p50: 600 });
     for (const way of peer ? ["dill", "cloudpickle"] : []) {
       report.times(`${way}: dump, ${size} namespace`);
       report.times(`${way}: load, ${size} namespace`);
@@ -180,7 +180,7 @@ async function manyAsleep({ report, scale }: Bench): Promise<void> {
     });
     report.times(name);
     if (errors.length > 0) console.error("the first error:", errors[0]);
-    report.value("errors among them", "count", errors.length, "0");
+    report.value("errors among them", "count", errors.length, { most: 0 });
     const kib = Number(execFileSync("du", ["-sk", server.dataDir], { encoding: "utf8" }).split("\t")[0]);
     report.value("disk of each of them", "KiB", kib / count);
   });

@@ -57,23 +57,23 @@ async function interleaved(
     await warmedUp(warm, 4);
     report.collect("one-shot, one client", await timeEach(scale.times(40), () => warm.execute()));
   }
-  report.times("warm start to first result", "p50 <= 10");
-  report.times("cold start to first result", "p50 <= 80");
+  report.times("warm start to first result", { p50: 10 });
+  report.times("cold start to first result", { p50: 80 });
   if (peer) report.times("Jupyter: kernel start to first result");
-  report.times("run", "p50 <= 1.5, p99 <= 10");
+  report.times("run", { p50: 1.5, p99: 10 });
   if (peer) report.times("Jupyter: run, plain client");
   if (peer) report.times("Jupyter: run, quick acknowledgements");
-  report.times("one-shot, one client", "p50 <= 15");
+  report.times("one-shot, one client", { p50: 15 });
 }
 
 async function throughput({ report, scale }: Bench, peer: Peer | null, client: LoadClient): Promise<void> {
   const seconds = scale.quick ? 1 : 5;
   const one = await sustain(8, seconds, () => client.run("main"));
-  report.value("runs on one session, 8 clients", "per second", one.perSecond, ">= 1500");
+  report.value("runs on one session, 8 clients", "per second", one.perSecond, { least: 1500 });
   const eight = await sustain(8, seconds, (at) => client.run(`main-${at}`));
   report.value("runs on 8 sessions, 8 clients", "per second", eight.perSecond);
   const oneShots = await sustain(4, seconds * 4, () => client.execute());
-  report.value("one-shot, 4 clients, sustained", "per second", oneShots.perSecond, ">= 45");
+  report.value("one-shot, 4 clients, sustained", "per second", oneShots.perSecond, { least: 45 });
   report.collect("one-shot, 4 clients", oneShots.samples);
   report.times("one-shot, 4 clients");
   if (peer === null) return;
@@ -114,7 +114,7 @@ async function manySessions(
     "per second",
     (count / (performance.now() - startedAt)) * 1000,
   );
-  report.value("memory of an idle session (PSS)", "MiB", (memoryOf(server) - before) / count, "<= 12");
+  report.value("memory of an idle session (PSS)", "MiB", (memoryOf(server) - before) / count, { most: 12 });
   if (peer)
     report.value(
       "Jupyter: memory of an idle kernel (PSS)",

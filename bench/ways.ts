@@ -55,15 +55,15 @@ async function languages({ report, scale }: Bench, client: LoadClient): Promise<
       await client.call("DELETE", `/api/sessions/${language}-start-${at}`);
     }
     if (WARM.includes(language))
-      report.times(`${language}: warm start to first result`, language === "node" ? "p50 <= 10" : undefined);
+      report.times(`${language}: warm start to first result`, language === "node" ? { p50: 10 } : undefined);
     const step = () => client.run(`${language}-runs`, code, language);
     const first = await timeEach(1, step);
-    if (language === "go") report.value("go: first run", "ms", first[0] ?? 0, "<= 1500");
+    if (language === "go") report.value("go: first run", "ms", first[0] ?? 0, { most: 1500 });
     await warmedUp(client, WARM.length * 2); // a sandbox that starts takes the processor from the runs
     const count = language === "go" ? scale.times(20) : scale.times(600);
     if (language !== "go") await timeEach(scale.times(KERNEL_WARM_UP), step);
     report.collect(`${language}: run`, await timeEach(count, step));
-    report.times(`${language}: run`, language === "go" ? "p50 <= 500" : "p50 <= 1.5");
+    report.times(`${language}: run`, language === "go" ? { p50: 500 } : { p50: 1.5 });
   }
 }
 
@@ -81,7 +81,7 @@ async function firstChunk({ report, scale }: Bench, url: string, client: LoadCli
   };
   for (let at = 0; at < 20; at++) await sample();
   for (let at = 0; at < scale.times(300); at++) report.collect("first chunk of a stream", [await sample()]);
-  report.times("first chunk of a stream", "p50 <= 5");
+  report.times("first chunk of a stream", { p50: 5 });
 }
 
 async function files({ report, scale }: Bench, url: string, client: LoadClient): Promise<void> {

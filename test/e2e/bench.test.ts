@@ -15,7 +15,8 @@ test("`era bench --quick` prints a table and writes JSON", () => {
     encoding: "utf8",
   });
   assert.equal(status, 0, stderr);
-  const { rows } = JSON.parse(readFileSync(file, "utf8"));
+  const { rows, machine } = JSON.parse(readFileSync(file, "utf8"));
+  assert.ok(machine.yardstickMs > 0.01 && machine.yardstickMs < 100);
   for (const name of [
     "warm start to first result",
     "cold start to first result",
