@@ -101,7 +101,7 @@ test("a warm sandbox is handed out once, and another one takes its place a momen
   const [first, second] = [await pool.take("python", null), await pool.take("python", null)];
   assert.notEqual(first.live, second.live);
   assert.equal(launcher.started.length, 2);
-  await sleep(150);
+  while (pool.counts.warm < 2) await sleep(5);
   assert.deepEqual([pool.counts.warm, launcher.started.length], [2, 4]);
   await endAll([first, second]);
   await pool[Symbol.asyncDispose]();

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SessionClient } from "../support/client.ts";
 import { oneServer } from "../support/one-server.ts";
+import { until } from "../support/server.ts";
 
 const it = oneServer({ ERA_POOL: "python=1" });
 const hibernate = (session: SessionClient) => it.client.expect(200, "POST", `${session.path}/hibernate`);
@@ -160,19 +161,29 @@ test("what a run of bash leaves undone is told, and never comes back", async () 
   assert.notEqual(await rolledBack("x=6; kill -9 $$"), null);
   assert.notEqual(await rolledBack("x=7; trap 'echo bye' EXIT; exit 0"), null);
   await session.prints("2\n", "echo $x");
-  const waits = session.run("trap 'stop=1' INT; until [ \"$stop\" ]; do sleep 0.1; done; echo stopped");
-  await sleep(500);
+  const waits = session.run(
+    "trap 'stop=1' INT; >begun; until [ \"$stop\" ]; do sleep 0.1; done; echo stopped",
+  );
+  await begun(session);
   await it.client.expect(200, "POST", `${session.path}/interrupt`);
   assert.equal((await waits).stdout, "stopped\n");
   await session.prints("2 1\n", "echo $x $stop");
 });
 
+/** Until the program has come so far that it makes a file. */
+async function begun(session: SessionClient): Promise<void> {
+  const found = () => it.client.expect(200, "GET", `${session.path}/files?search=begun`);
+  await until("the program has begun", async () => (await found()).files.length > 0);
+}
+
 test("a shell as young as the run that is interrupted in it is not ended with what the run started", async () => {
   const session = await it.client.create("young", { language: "bash" });
   for (let at = 1; at <= 8; at++) {
     await session.run("exit 0"); // another shell takes its place
-    const waits = session.run(`trap 'y=${at}' INT; until [ "$y" = ${at} ]; do sleep 0.02; done`);
-    await sleep(100);
+    const waits = session.run(
+      `trap 'y=${at}' INT; >begun; until [ "$y" = ${at} ]; do sleep 0.02; done; rm begun`,
+    );
+    await begun(session);
     await it.client.expect(200, "POST", `${session.path}/interrupt`);
     await waits;
     await session.prints(`${at}\n`, "echo $y");
