@@ -4,7 +4,7 @@ import { TestServer } from "../test/support/server.ts";
 import { measureGvisor } from "./gvisor.ts";
 import { LoadClient, timeEach } from "./load.ts";
 import { besides, startPicklers } from "./persistence.ts";
-import type { Bench } from "./report.ts";
+import type { Bench, Report } from "./report.ts";
 
 /** Of data, beside the interpreter's own 9 MB. */
 const SIZES_MB = [0, 10, 100, 500];
@@ -44,6 +44,27 @@ async function measurePeers({ report, scale }: Bench): Promise<void> {
   }
 }
 
+/** Answers how large the image is. */
+async function sleepAndWake(
+  report: Report,
+  client: LoadClient,
+  { id, name }: { id: string; name: string },
+): Promise<number> {
+  const path = `/api/sessions/${id}`;
+  await client.run(id, "next(it)");
+  const hibernate = await timeEach(1, () => client.call("POST", `${path}/hibernate`));
+  const { image, lost } = ((await client.call("GET", path)) as Seen).state.imaging;
+  if (image === null) throw new Error(`no image was made: ${lost ?? "none was wanted"}`);
+  report.collect(`hibernate by image, ${name}`, hibernate);
+  report.collect(`nothing runs meanwhile, ${name}`, [image.took_ms]);
+  await sleep(FLUSH_MS); // by then the image is on disk: what sleeps is at rest
+  report.collect(
+    `wake by image to first result, ${name}`,
+    await timeEach(1, () => client.run(id, "next(it), len(data)")),
+  );
+  return image.bytes;
+}
+
 async function measureSizes({ report, scale }: Bench): Promise<void> {
   const server = await TestServer.start({
     ERA_POOL: "python=0",
@@ -58,21 +79,8 @@ async function measureSizes({ report, scale }: Bench): Promise<void> {
     await client.run(id, codeOf(mb));
     await sleep(500);
     let bytes = 0;
-    for (let round = 0; round < scale.times(mb > 100 ? 8 : 24); round++) {
-      const name = `${mb} MB`;
-      await client.run(id, "next(it)");
-      const hibernate = await timeEach(1, () => client.call("POST", `${path}/hibernate`));
-      const { image, lost } = ((await client.call("GET", path)) as Seen).state.imaging;
-      if (image === null) throw new Error(`no image was made: ${lost ?? "none was wanted"}`);
-      bytes = image.bytes;
-      report.collect(`hibernate by image, ${name}`, hibernate);
-      report.collect(`nothing runs meanwhile, ${name}`, [image.took_ms]);
-      await sleep(FLUSH_MS); // by then the image is on disk: what sleeps is at rest
-      report.collect(
-        `wake by image to first result, ${name}`,
-        await timeEach(1, () => client.run(id, "next(it), len(data)")),
-      );
-    }
+    for (let round = 0; round < scale.times(mb > 100 ? 8 : 24); round++)
+      bytes = await sleepAndWake(report, client, { id, name: `${mb} MB` });
     const isSmall = mb <= 10;
     report.times(`hibernate by image, ${mb} MB`);
     report.times(`nothing runs meanwhile, ${mb} MB`, isSmall ? { p50: 150 } : undefined);

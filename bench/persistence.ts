@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TestServer } from "../test/support/server.ts";
 import { LoadClient, sustainCount, timeEach, warmedUp } from "./load.ts";
 import { installPackages, type Peer, startPeer } from "./peer.ts";
-import type { Bench } from "./report.ts";
+import type { Bench, Report } from "./report.ts";
 
 const PACKAGES = ["python3-dill", "python3-cloudpickle", "python3-numpy"];
 const SMALL = `import json, math
@@ -91,21 +91,24 @@ async function savingOnAndOff({ report, scale }: Bench, client: LoadClient): Pro
   }
 }
 
+async function sleepOnce(report: Report, client: LoadClient, size: "small" | "large"): Promise<void> {
+  const id = `sleeper-${size}`;
+  const [change, use] = size === "large" ? ["big[1] += 1", "big[7]"] : [STEP, "use()"];
+  await client.run(id, change);
+  const hibernate = () => client.call("POST", `/api/sessions/${id}/hibernate`);
+  report.collect(`hibernate, ${size} session`, await timeEach(1, hibernate));
+  await warmedUp(client, WARM); // who wakes a session has not used it for a while
+  await sleep(READY_MS);
+  report.collect(`wake to first result, ${size} session`, await timeEach(1, () => client.run(id, use)));
+}
+
 async function sleepAndWake({ report, scale }: Bench, client: LoadClient, peer: Peer | null): Promise<void> {
   for (const size of ["small", "large"] as const) {
     const id = `sleeper-${size}`;
     await make(client, id, size, "async");
     const count = scale.times(size === "small" ? 60 : 12);
     for (let round = 0; round < count; round++) {
-      await client.run(id, size === "large" ? "big[1] += 1" : STEP);
-      report.collect(
-        `hibernate, ${size} session`,
-        await timeEach(1, () => client.call("POST", `/api/sessions/${id}/hibernate`)),
-      );
-      await warmedUp(client, WARM); // who wakes a session has not used it for a while
-      await sleep(READY_MS);
-      const use = size === "large" ? "big[7]" : "use()";
-      report.collect(`wake to first result, ${size} session`, await timeEach(1, () => client.run(id, use)));
+      await sleepOnce(report, client, size);
       if (peer) await besides(report, peer, size);
     }
     report.times(`hibernate, ${size} session`);

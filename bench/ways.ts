@@ -44,18 +44,24 @@ export async function measureWays(bench: Bench): Promise<void> {
   await server.removeData();
 }
 
+async function warmStarts(
+  { report, scale }: Pick<Bench, "report" | "scale">,
+  client: LoadClient,
+  language: string,
+): Promise<void> {
+  const name = `${language}: warm start to first result`;
+  for (let at = 0; at < scale.times(15); at++) {
+    const id = `${language}-start-${at}`;
+    await warmedUp(client, WARM.length * 2);
+    report.collect(name, await timeEach(1, () => client.run(id, PROGRAMS[language], language)));
+    await client.call("DELETE", `/api/sessions/${id}`);
+  }
+  report.times(name, language === "node" ? { p50: 10 } : undefined);
+}
+
 async function languages({ report, scale }: Bench, client: LoadClient): Promise<void> {
   for (const [language, code] of Object.entries(PROGRAMS)) {
-    for (let at = 0; WARM.includes(language) && at < scale.times(15); at++) {
-      await warmedUp(client, WARM.length * 2);
-      report.collect(
-        `${language}: warm start to first result`,
-        await timeEach(1, () => client.run(`${language}-start-${at}`, code, language)),
-      );
-      await client.call("DELETE", `/api/sessions/${language}-start-${at}`);
-    }
-    if (WARM.includes(language))
-      report.times(`${language}: warm start to first result`, language === "node" ? { p50: 10 } : undefined);
+    if (WARM.includes(language)) await warmStarts({ report, scale }, client, language);
     const step = () => client.run(`${language}-runs`, code, language);
     const first = await timeEach(1, step);
     if (language === "go") report.value("go: first run", "ms", first[0] ?? 0, { most: 1500 });

@@ -27,6 +27,15 @@ export class CannotKeep extends Error {}
 /** Facts are missing: ask for them, and encode again. */
 export class NeedsFacts extends Error {}
 
+/** Objects and functions that are its properties, by names that are text. */
+function* partsOf(object) {
+  for (const key of Reflect.ownKeys(object)) {
+    const value = Object.getOwnPropertyDescriptor(object, key).value;
+    const isObject = (typeof value === "object" && value !== null) || typeof value === "function";
+    if (typeof key === "string" && isObject) yield [key, value];
+  }
+}
+
 /** Every object that the language and the platform bring along -> the path to it, as ["Array", "prototype"]. */
 export function findIntrinsics() {
   const found = new Map();
@@ -34,13 +43,8 @@ export function findIntrinsics() {
   const pending = [[globalThis, []]];
   while (pending.length > 0) {
     const [object, path] = pending.shift();
-    for (const key of Reflect.ownKeys(object)) {
-      if (typeof key !== "string" || (path.length === 0 && key.startsWith("__"))) continue;
-      const descriptor = Object.getOwnPropertyDescriptor(object, key);
-      if (!("value" in descriptor)) continue;
-      const { value } = descriptor;
-      if ((typeof value !== "object" && typeof value !== "function") || value === null || found.has(value))
-        continue;
+    for (const [key, value] of partsOf(object)) {
+      if ((path.length === 0 && key.startsWith("__")) || found.has(value)) continue;
       found.set(value, [...path, key]);
       if (path.length < MAX_INTRINSIC_DEPTH - 1) pending.push([value, [...path, key]]);
     }
@@ -227,6 +231,10 @@ export class Encoder {
 
   /** What an object of the language holds besides properties: [kind, its usual prototype, ...]. */
   #contentOf(value) {
+    return this.#collection(value) ?? this.#binary(value) ?? this.#other(value);
+  }
+
+  #collection(value) {
     if (types.isMap(value))
       return [
         "map",
@@ -235,9 +243,12 @@ export class Encoder {
       ];
     if (types.isSet(value))
       return ["set", Set.prototype, Array.from(Set.prototype.values.call(value), (item) => this.#slot(item))];
-    if (types.isDate(value)) return ["date", Date.prototype, Date.prototype.getTime.call(value)];
-    if (types.isRegExp(value)) return ["regexp", RegExp.prototype, value.source, value.flags];
-    if (types.isNativeError(value)) return ["error", Error.prototype, String(value.stack)];
+    if (types.isWeakMap(value) || types.isWeakSet(value))
+      throw new CannotKeep("what a weak collection holds cannot be seen");
+    return undefined;
+  }
+
+  #binary(value) {
     if (types.isSharedArrayBuffer(value)) throw new CannotKeep("shared memory cannot be saved");
     if (types.isArrayBuffer(value))
       return [
@@ -248,6 +259,13 @@ export class Encoder {
       ];
     if (types.isTypedArray(value)) return this.#typed(value, nameOfTyped.call(value));
     if (types.isDataView(value)) return this.#typed(value, "DataView");
+    return undefined;
+  }
+
+  #other(value) {
+    if (types.isDate(value)) return ["date", Date.prototype, Date.prototype.getTime.call(value)];
+    if (types.isRegExp(value)) return ["regexp", RegExp.prototype, value.source, value.flags];
+    if (types.isNativeError(value)) return ["error", Error.prototype, String(value.stack)];
     if (types.isBoxedPrimitive(value))
       return ["boxed", Object.getPrototypeOf(Object(value.valueOf())), this.#slot(value.valueOf())];
     if (value instanceof URL) return ["url", URL.prototype, value.href];
@@ -255,8 +273,6 @@ export class Encoder {
     if (value instanceof WeakRef) return ["weakref", WeakRef.prototype, this.#slot(value.deref())];
     if (types.isPromise(value)) return this.#promise(value);
     if (types.isGeneratorObject(value)) throw new CannotKeep("a generator's position cannot be saved");
-    if (types.isWeakMap(value) || types.isWeakSet(value))
-      throw new CannotKeep("what a weak collection holds cannot be seen");
     return undefined;
   }
 
@@ -290,18 +306,22 @@ export class Encoder {
   /** An object that only its class knows how to fill: of the platform, or with private fields. */
   #refuseForeign(value, prototype) {
     for (let at = prototype; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
-      const path = this.context.intrinsics.get(at);
-      if (path !== undefined && !ORDINARY.has(path[0]))
-        throw new CannotKeep(`an object of the platform (${path[0]}) cannot be saved`);
-      const origin = this.context.origins.get(at);
-      if (origin !== undefined && isBuiltin(origin.specifier) && origin.path[0] !== "EventEmitter")
-        throw new CannotKeep(
-          `an object of the platform (${origin.path[0] ?? origin.specifier}) cannot be saved`,
-        );
+      const owner = this.#platformOf(at);
+      if (owner !== null) throw new CannotKeep(`an object of the platform (${owner}) cannot be saved`);
       const maker = Object.getOwnPropertyDescriptor(at, "constructor")?.value;
       if (typeof maker !== "function" || !Function.prototype.toString.call(maker).includes("#")) continue;
       if ((this.#fact(value).privates ?? []).length > 0) throw new CannotKeep("its class has private fields");
     }
+  }
+
+  /** What of the platform a prototype belongs to, but for what is ordinary; else null. */
+  #platformOf(prototype) {
+    const path = this.context.intrinsics.get(prototype);
+    if (path !== undefined && !ORDINARY.has(path[0])) return path[0];
+    const origin = this.context.origins.get(prototype);
+    const isForeign =
+      origin !== undefined && isBuiltin(origin.specifier) && origin.path[0] !== "EventEmitter";
+    return isForeign ? (origin.path[0] ?? origin.specifier) : null;
   }
 
   /** null for the usual prototype of its kind. */
@@ -323,16 +343,17 @@ export class Encoder {
     for (const key of Reflect.ownKeys(value)) {
       const descriptor = Object.getOwnPropertyDescriptor(value, key);
       if (skip(key, descriptor)) continue;
-      const flags =
-        (descriptor.enumerable ? 1 : 0) | (descriptor.configurable ? 2 : 0) | (descriptor.writable ? 4 : 0);
-      const name = typeof key === "symbol" ? this.#slot(key) : key;
-      if ("value" in descriptor)
-        found.push(
-          flags === 7 ? [name, this.#slot(descriptor.value)] : [name, this.#slot(descriptor.value), flags],
-        );
-      else found.push([name, this.#slot(descriptor.get), flags | 8, this.#slot(descriptor.set)]);
+      found.push(this.#property(typeof key === "symbol" ? this.#slot(key) : key, descriptor));
     }
     return found;
+  }
+
+  #property(name, descriptor) {
+    const { enumerable, configurable, writable = false } = descriptor;
+    const flags = Number(enumerable) | (Number(configurable) << 1) | (Number(writable) << 2);
+    if ("get" in descriptor) return [name, this.#slot(descriptor.get), flags | 8, this.#slot(descriptor.set)];
+    const slot = this.#slot(descriptor.value);
+    return flags === 7 ? [name, slot] : [name, slot, flags];
   }
 }
 

@@ -142,31 +142,40 @@ export class Modules {
   }
 
   #note(from, value) {
-    const isOfWorkspace = /^\.{0,2}\//.test(from.specifier);
-    const note = (object, names) => {
-      if ((typeof object !== "object" || object === null) && typeof object !== "function") return;
-      if (this.origins.has(object)) return;
-      const isMarked =
-        isOfWorkspace && typeof object === "object" && !util.types.isModuleNamespaceObject(object);
-      const mark = isMarked ? markOf(object) : undefined;
-      this.origins.set(object, { ...from, path: names, mark });
-    };
-    note(value, []);
-    if (value === null || (typeof value !== "object" && typeof value !== "function")) return value;
-    for (const name of Object.keys(value).slice(0, MAX_NOTED)) {
-      const descriptor = Object.getOwnPropertyDescriptor(value, name);
-      // An accessor may do work, or warn: only what is there already is looked at, but for namespaces, which are safe.
-      const part = "value" in descriptor ? descriptor.value : undefined;
-      note(part, [name]);
-      if (typeof part === "function" && part.prototype) note(part.prototype, [name, "prototype"]);
-      if (name === "default" && typeof part === "object" && part !== null)
-        for (const inner of Object.keys(part).slice(0, MAX_NOTED)) {
-          const its = Object.getOwnPropertyDescriptor(part, inner);
-          if ("value" in its && typeof its.value === "function") note(its.value, [name, inner]);
-        }
-    }
-    if (typeof value === "function" && value.prototype) note(value.prototype, ["prototype"]);
+    for (const [object, names] of exportsOf(value)) this.#noteObject(from, object, names);
     return value;
+  }
+
+  #noteObject(from, object, names) {
+    if (!isObject(object) || this.origins.has(object)) return;
+    const isOfWorkspace = /^\.{0,2}\//.test(from.specifier);
+    const isMarked =
+      isOfWorkspace && typeof object === "object" && !util.types.isModuleNamespaceObject(object);
+    const mark = isMarked ? markOf(object) : undefined;
+    this.origins.set(object, { ...from, path: names, mark });
+  }
+}
+
+const isObject = (value) => (typeof value === "object" && value !== null) || typeof value === "function";
+
+/** What a module gives out, as [value, names that lead to it]; the first that leads to an object counts. */
+function* exportsOf(value) {
+  yield [value, []];
+  if (!isObject(value)) return;
+  for (const [name, part] of dataOf(value)) {
+    yield [part, [name]];
+    if (typeof part === "function" && part.prototype) yield [part.prototype, [name, "prototype"]];
+    if (name !== "default" || typeof part !== "object" || part === null) continue;
+    for (const [inner, its] of dataOf(part)) if (typeof its === "function") yield [its, [name, inner]];
+  }
+  if (typeof value === "function" && value.prototype) yield [value.prototype, ["prototype"]];
+}
+
+/** An accessor may do work, or warn: only what is there already is looked at, but for namespaces, which are safe. */
+function* dataOf(object) {
+  for (const name of Object.keys(object).slice(0, MAX_NOTED)) {
+    const descriptor = Object.getOwnPropertyDescriptor(object, name);
+    if ("value" in descriptor) yield [name, descriptor.value];
   }
 }
 

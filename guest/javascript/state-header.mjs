@@ -11,6 +11,21 @@ const isPlace = (place) =>
   isSize(place[2]) &&
   isText(place[3], 64);
 
+const isListOf = (list, isItem) => Array.isArray(list) && list.every(isItem);
+const isNotKept = (item) => ["name", "type", "reason"].every((key) => isText(item[key], 1024));
+
+function isGroup({ names, at, types, reprs, reaches }) {
+  const lists = [names, types, reprs];
+  if (!lists.every((list) => Array.isArray(list) && list.length === names.length)) return false;
+  const texts = [...lists, reaches].flat();
+  return names.length > 0 && texts.every((text) => isText(text, 1 << 20)) && isPlace(at);
+}
+
+function isResult({ outcome, exit_code: status, error }) {
+  const isStatus = isSize(status) && status < 256;
+  return ["ok", "raised", "exited"].includes(outcome) && isStatus && isError(error);
+}
+
 /** Throws for a wrong shape: a guest can write a header of its own, with the right digest. */
 export function checkHeader(header, version) {
   const refuse = (what) => {
@@ -18,29 +33,9 @@ export function checkHeader(header, version) {
   };
   if (header.version !== version) refuse("version");
   if (!isText(header.run, 64)) refuse("run");
-  const { result } = header;
-  if (
-    result !== null &&
-    !(
-      ["ok", "raised", "exited"].includes(result.outcome) &&
-      isSize(result.exit_code) &&
-      result.exit_code < 256 &&
-      isError(result.error)
-    )
-  )
-    refuse("result");
-  if (!Array.isArray(header.not_kept)) refuse("list of what is not kept");
-  for (const item of header.not_kept)
-    if (!["name", "type", "reason"].every((key) => isText(item[key], 1024)))
-      refuse("list of what is not kept");
-  if (!Array.isArray(header.groups)) refuse("group");
-  for (const { names, at, types, reprs, reaches } of header.groups) {
-    const lists = [names, types, reprs];
-    if (!lists.every((list) => Array.isArray(list) && list.length === names.length)) refuse("group");
-    if (names.length === 0 || ![...lists, reaches].flat().every((text) => isText(text, 1 << 20)))
-      refuse("group");
-    if (!isPlace(at)) refuse("group");
-  }
+  if (header.result !== null && !isResult(header.result)) refuse("result");
+  if (!isListOf(header.not_kept, isNotKept)) refuse("list of what is not kept");
+  if (!isListOf(header.groups, isGroup)) refuse("group");
   if (header.extras !== null && !isPlace(header.extras)) refuse("extras");
   if (!isTable(header.sources) || !Object.values(header.sources).every(isPlace)) refuse("sources");
   if (!isTable(header.modules)) refuse("modules");

@@ -61,13 +61,14 @@ export function changesStatics(source) {
   );
   if (fields.some(({ value }) => value !== null && !isConstant(value))) return true;
   const names = new Set(fields.map(({ key }) => key.name));
-  for (const member of body)
-    for (const { type, left, argument } of walk(member)) {
-      const target = type === "AssignmentExpression" ? left : type === "UpdateExpression" ? argument : null;
-      if (target?.property?.type === "PrivateIdentifier" && names.has(target.property.name)) return true;
-    }
-  return false;
+  const changes = (node) => {
+    const property = (node.type === "AssignmentExpression" ? node.left : node.argument)?.property;
+    return property?.type === "PrivateIdentifier" && names.has(property.name);
+  };
+  return body.some((member) => walk(member).some((node) => CHANGES.test(node.type) && changes(node)));
 }
+
+const CHANGES = /^(?:Assignment|Update)Expression$/;
 
 /**
  * What a function has of the place where it was made, beside variables, and loses when it is made again from its source:
@@ -82,13 +83,25 @@ export function boundToPlace(source) {
   const method = made ?? parseScript(`({${source}\n})`)?.body[0]?.expression?.properties?.[0]?.value;
   if (method === undefined || (!isArrow && made !== undefined)) return null;
   for (const node of walk(method, hasItsOwnThis)) {
-    if (node.type === "Super") return "super";
-    if (!isArrow) continue;
-    if (node.type === "ThisExpression") return "this";
-    if (node.type === "MetaProperty" && node.meta.name === "new") return "new.target";
-    if (node.type === "Identifier" && node.name === "arguments") return "arguments";
+    const bound = boundBy(node);
+    if (bound === "super" || (isArrow && bound !== null)) return bound;
   }
   return null;
+}
+
+function boundBy(node) {
+  switch (node.type) {
+    case "Super":
+      return "super";
+    case "ThisExpression":
+      return "this";
+    case "MetaProperty":
+      return node.meta.name === "new" ? "new.target" : null;
+    case "Identifier":
+      return node.name === "arguments" ? "arguments" : null;
+    default:
+      return null;
+  }
 }
 
 const hasItsOwnThis = ({ type }) => /^(?:Function|Class)/.test(type) || type === "StaticBlock";
@@ -181,43 +194,41 @@ function prepareExport(statement, kinds, edits) {
 function importAsCall({ specifiers, source, attributes = [] }, kinds) {
   const options = attributes.map(({ key, value }) => `${key.name ?? key.raw}: ${value.raw}`).join(", ");
   const call = `await ${IMPORT}(${source.raw}${options === "" ? "" : `, { with: { ${options} } }`})`;
-  const parts = [];
-  for (const { type, local, imported } of specifiers) {
-    kinds.set(local.name, kinds.get(local.name) ?? "lexical");
-    if (type === "ImportNamespaceSpecifier") parts.unshift(local.name);
-    else
-      parts.push(
-        `${type === "ImportDefaultSpecifier" ? "default" : (imported.raw ?? imported.name)}: ${local.name}`,
-      );
-  }
-  if (parts.length === 0) return `${call};`;
-  const spaces = specifiers.filter(({ type }) => type === "ImportNamespaceSpecifier").length;
-  const target = spaces > 0 && parts.length === 1 ? parts[0] : `{ ${parts.slice(spaces).join(", ")} }`;
-  const isGlobal = specifiers.some(({ local }) => kinds.get(local.name) === "global");
-  const declared = isGlobal ? `var ${target} = ${call};` : `let ${target} = ${call};`;
-  return spaces > 0 && parts.length > 1 ? `let ${parts[0]} = ${call}; ${declared}` : declared;
+  if (specifiers.length === 0) return `${call};`;
+  for (const { local } of specifiers) kinds.set(local.name, kinds.get(local.name) ?? "lexical");
+  const space = specifiers.find(({ type }) => type === "ImportNamespaceSpecifier")?.local.name;
+  const named = specifiers.filter(({ type }) => type !== "ImportNamespaceSpecifier").map(boundName);
+  const keyword = specifiers.some(({ local }) => kinds.get(local.name) === "global") ? "var" : "let";
+  if (named.length === 0) return `${keyword} ${space} = ${call};`;
+  const whole = space === undefined ? "" : `let ${space} = ${call}; `;
+  return `${whole}${keyword} { ${named.join(", ")} } = ${call};`;
+}
+
+function boundName({ type, local, imported }) {
+  const name = type === "ImportDefaultSpecifier" ? "default" : (imported.raw ?? imported.name);
+  return `${name}: ${local.name}`;
 }
 
 /** `const` becomes `let`, so that it can be declared again; a name keeps its kind for the life of the session. */
 function prepareVariables(statement, kinds, edits) {
-  const keyword = (name) => (statement.kind === "var" ? "global" : (name ?? "lexical"));
   const names = statement.declarations.flatMap(({ id }) => namesOf(id));
-  const wanted = keyword();
+  const wanted = statement.kind === "var" ? "global" : "lexical";
   const known = new Set(names.map((name) => kinds.get(name) ?? wanted));
   for (const name of names) if (!kinds.has(name)) kinds.set(name, wanted);
-  const start = statement.start;
-  const afterKeyword = start + statement.kind.length;
-  if (known.size <= 1) {
-    const kind = known.has("global") ? "var" : "let";
-    if (wanted === "global" && kind === "let") return assignInstead(statement, edits);
-    if (statement.kind !== kind) edits.replace(start, afterKeyword, kind);
-    return;
-  }
+  if (known.size > 1) return splitVariables(statement, kinds, edits);
+  const kind = known.has("global") ? "var" : "let";
+  if (wanted === "global" && kind === "let") return assignInstead(statement, edits);
+  const { start } = statement;
+  if (statement.kind !== kind) edits.replace(start, start + statement.kind.length, kind);
+}
+
+/** Of one declaration, whose names have different kinds: a statement for each. */
+function splitVariables(statement, kinds, edits) {
   for (const [at, declarator] of statement.declarations.entries()) {
     const isGlobal = namesOf(declarator.id).some((name) => kinds.get(name) === "global");
-    const from = at === 0 ? start : statement.declarations[at - 1].end;
+    const from = at === 0 ? statement.start : statement.declarations[at - 1].end;
     // Declared again without a value it keeps the one it has.
-    if (wanted === "global" && !isGlobal && declarator.init === null) {
+    if (statement.kind === "var" && !isGlobal && declarator.init === null) {
       edits.replace(from, declarator.end, ";");
       continue;
     }
@@ -258,15 +269,18 @@ function prepareNestedVars(statement, kinds, edits) {
   const inLists = new Set();
   for (const node of walk(statement, isFunction)) {
     if (/^For/.test(node.type)) inHeads.add(node.init ?? node.left);
-    for (const list of [node.body, node.consequent])
-      if (Array.isArray(list)) for (const child of list) inLists.add(child);
+    for (const child of [node.body, node.consequent].filter(Array.isArray).flat()) inLists.add(child);
     if (node.type !== "VariableDeclaration" || node.kind !== "var") continue;
     const names = node.declarations.flatMap(({ id }) => namesOf(id));
-    if (names.some((name) => kinds.get(name) === "lexical")) {
-      if (inHeads.has(node)) edits.replace(node.start, node.declarations[0].start, "");
-      else assignInstead(node, edits, inLists.has(node));
-    } else for (const name of names) kinds.set(name, "global");
+    const isLexical = names.some((name) => kinds.get(name) === "lexical");
+    if (!isLexical) setKinds(names, kinds, "global");
+    else if (inHeads.has(node)) edits.replace(node.start, node.declarations[0].start, "");
+    else assignInstead(node, edits, inLists.has(node));
   }
+}
+
+function setKinds(names, kinds, kind) {
+  for (const name of names) kinds.set(name, kind);
 }
 
 const isFunction = (node) => /Function/.test(node.type) || node.type === "StaticBlock";
@@ -301,13 +315,11 @@ export function* walk(root, closes = () => false) {
     const node = pending.pop();
     yield node;
     if (node !== root && closes(node)) continue;
-    for (const value of Object.values(node)) {
-      for (const child of Array.isArray(value) ? value : [value]) {
-        if (typeof child?.type === "string" && typeof child.start === "number") pending.push(child);
-      }
-    }
+    pending.push(...Object.values(node).flat().filter(isNode));
   }
 }
+
+const isNode = (value) => typeof value?.type === "string" && typeof value.start === "number";
 
 /** Replacements in a text. */
 export class Edits {

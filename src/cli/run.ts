@@ -114,20 +114,23 @@ function request(
 }
 
 async function relay(body: ReadableStream<Uint8Array>): Promise<number> {
-  let pending = "";
-  for await (const text of body.pipeThrough(
-    new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>,
-  )) {
-    const lines = (pending + text).split("\n");
-    pending = lines.pop() ?? "";
-    for (const line of lines) {
-      if (!line.startsWith("data: ")) continue;
-      const { type, content, exit_code, error } = event.parse(JSON.parse(line.slice("data: ".length)));
-      if (type === "stdout") process.stdout.write(content ?? "");
-      else if (type === "stderr") process.stderr.write(content ?? "");
-      else if (type === "done") return exit_code ?? 1;
-      else console.error(String(error));
-    }
+  for await (const line of linesOf(body)) {
+    if (!line.startsWith("data: ")) continue;
+    const { type, content, exit_code, error } = event.parse(JSON.parse(line.slice("data: ".length)));
+    if (type === "stdout") process.stdout.write(content ?? "");
+    else if (type === "stderr") process.stderr.write(content ?? "");
+    else if (type === "done") return exit_code ?? 1;
+    else console.error(String(error));
   }
   return 1;
+}
+
+async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>;
+  let pending = "";
+  for await (const text of body.pipeThrough(decoder)) {
+    const lines = (pending + text).split("\n");
+    pending = lines.pop() ?? "";
+    yield* lines;
+  }
 }

@@ -3,7 +3,7 @@ import { PassThrough, Readable } from "node:stream";
 import { finished, pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createGunzip } from "node:zlib";
-import { extract, type Pack, pack } from "tar-stream";
+import { extract, type Headers, type Pack, pack } from "tar-stream";
 import { shortageIn } from "../lib/shortage.ts";
 import { AppError } from "../protocol/errors.ts";
 import { createFolderAt, openFile, type WriteOptions, writeFile } from "./change.ts";
@@ -84,6 +84,8 @@ function drained(stream: NodeJS.WritableStream & { destroyed?: boolean }): Promi
   });
 }
 
+type Entry = Readable & { header: Headers };
+
 type UnpackOptions = WriteOptions & {
   /** Throws for a path that may not be in a workspace. */
   checkPath: (path: string) => string;
@@ -108,21 +110,9 @@ export async function unpackTree(
     for await (const entry of archive) {
       entries += 1;
       if (entries > MAX_ENTRIES) throw refuse(`more than ${MAX_ENTRIES} entries`);
-      const { name, type, mode = 0 } = entry.header;
-      const path = name.replace(/^(\.\/)+/, "").replace(/\/+$/, "");
-      if (path === "" || path === ".") {
-        entry.resume();
-        continue;
-      }
-      options.checkPath(path);
-      if (type === "directory") {
-        await createFolderAt(root, path, options.owner);
-        entry.resume();
-      } else if (type === "file" || type === "contiguous-file") {
-        const isExecutable = (mode & 0o100) !== 0;
-        done.bytes += await writeFile(root, path, Readable.from(entry), { ...options, isExecutable });
-        done.files += 1;
-      } else throw refuse(`${JSON.stringify(name.slice(0, 200))} is a ${type}`);
+      const bytes = await unpackEntry(root, entry, options);
+      if (bytes !== null) done.files += 1;
+      done.bytes += bytes ?? 0;
     }
   } catch (error) {
     if (error instanceof AppError || shortageIn(error) !== null) throw error;
@@ -134,6 +124,23 @@ export async function unpackTree(
     await feeding;
   }
   return done;
+}
+
+/** Answers how many bytes a file has; null for what is none. */
+async function unpackEntry(root: string, entry: Entry, options: UnpackOptions): Promise<number | null> {
+  const { name, type, mode = 0 } = entry.header;
+  const path = name.replace(/^(\.\/)+/, "").replace(/\/+$/, "");
+  const isRoot = path === "" || path === ".";
+  if (!isRoot) options.checkPath(path);
+  if (isRoot || type === "directory") {
+    if (!isRoot) await createFolderAt(root, path, options.owner);
+    entry.resume();
+    return null;
+  }
+  if (type !== "file" && type !== "contiguous-file")
+    throw refuse(`${JSON.stringify(name.slice(0, 200))} is a ${type}`);
+  const isExecutable = (mode & 0o100) !== 0;
+  return writeFile(root, path, Readable.from(entry), { ...options, isExecutable });
 }
 
 const refuse = (why: string) => new AppError("invalid_request", `Cannot unpack the archive: ${why}`);

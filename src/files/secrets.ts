@@ -45,18 +45,21 @@ export async function removeSecrets(root: string): Promise<string[]> {
   return removed.sort();
 }
 
+async function remove(at: string, path: string, removed: string[]): Promise<void> {
+  const isGone = (await unlink(at).catch(nullIfMissing)) !== null;
+  if (isGone && removed.length < MAX_LISTED) removed.push(path.slice(0, MAX_LISTED_CHARS));
+}
+
 async function sweep(folder: FileHandle, prefix: string, depth: number, removed: string[]): Promise<void> {
   try {
     const here = `/proc/self/fd/${folder.fd}`;
     for await (const entry of eachEntry(here)) {
       const path = prefix + entry.name;
+      const at = `${here}/${entry.name}`;
       if (entry.isDirectory()) {
-        const child = depth < MAX_DEPTH ? await openFolder(`${here}/${entry.name}`) : null;
+        const child = depth < MAX_DEPTH ? await openFolder(at) : null;
         if (child !== null) await sweep(child, `${path}/`, depth + 1, removed);
-      } else if (looksSecret(path)) {
-        const isGone = (await unlink(`${here}/${entry.name}`).catch(nullIfMissing)) !== null;
-        if (isGone && removed.length < MAX_LISTED) removed.push(path.slice(0, MAX_LISTED_CHARS));
-      }
+      } else if (looksSecret(path)) await remove(at, path, removed);
     }
   } finally {
     await folder.close();

@@ -102,14 +102,16 @@ function answerOf(stdout: string, exitCode: number, stderr: string): Answer {
   }
   const { status, contentType, headers: extra } = value;
   const isStatus = typeof status === "number" && Number.isInteger(status) && status >= 200 && status <= 599;
-  const headers: Record<string, string> = { "content-type": "application/json; charset=utf-8" };
-  if (typeof extra === "object" && extra !== null) {
-    for (const [name, text] of Object.entries(extra))
-      if (isHeader(name, text)) headers[name.toLowerCase()] = String(text);
-  }
+  const headers = { "content-type": "application/json; charset=utf-8", ...headersOf(extra) };
   if (typeof contentType === "string" && isHeader("content-type", contentType))
     headers["content-type"] = contentType;
   return { status: isStatus ? status : 200, headers, body: stdout.trim() };
+}
+
+function headersOf(value: unknown): Record<string, string> {
+  if (typeof value !== "object" || value === null) return {};
+  const found = Object.entries(value).filter(([name, text]) => isHeader(name, text));
+  return Object.fromEntries(found.map(([name, text]) => [name.toLowerCase(), String(text)]));
 }
 
 function isHeader(name: string, text: unknown): boolean {

@@ -106,21 +106,15 @@ export function parseId(text: string): string {
   );
 }
 
+function refuseOverHost(name: string, value: number | null | undefined, most: number): void {
+  if ((value ?? 0) > most)
+    throw new AppError("invalid_request", `Cannot use '${name}' ${value}: at most ${most} on this host`);
+}
+
 function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRequest {
   const id = body.session_id ?? body.id;
-  const { maxMemoryMib, maxCpus } = config;
-  if ((body.memory_mib ?? 0) > maxMemoryMib) {
-    throw new AppError(
-      "invalid_request",
-      `Cannot use 'memory_mib' ${body.memory_mib}: at most ${maxMemoryMib} on this host`,
-    );
-  }
-  if ((body.cpu_count ?? 0) > maxCpus) {
-    throw new AppError(
-      "invalid_request",
-      `Cannot use 'cpu_count' ${body.cpu_count}: at most ${maxCpus} on this host`,
-    );
-  }
+  refuseOverHost("memory_mib", body.memory_mib, config.maxMemoryMib);
+  refuseOverHost("cpu_count", body.cpu_count, config.maxCpus);
   return {
     id: id === undefined ? null : parseId(id),
     language: parseLanguage(body.language),

@@ -10,26 +10,37 @@ type CgroupLayout =
   | { version: 1; folders: Partial<Record<Controller, string>> }
   | { version: 2; top: string; own: string };
 
+/** `at` says where a group of the hierarchy lies below the mount. */
+function mountsIn(mountinfo: string) {
+  return mountinfo
+    .trim()
+    .split("\n")
+    .map((line) => {
+      const [before = "", after = ""] = line.split(" - ");
+      const [, , , mountRoot = "/", mountPoint = ""] = before.split(" ");
+      const [type, , options = ""] = after.split(" ");
+      const at = (path: string) =>
+        join(mountPoint, mountRoot === "/" ? path : path.replace(mountRoot, "")).replace(/\/$/, "");
+      return { type, mountPoint, options: options.split(","), at };
+    });
+}
+
 /** Finds the layout from the texts of /proc/self/cgroup and /proc/self/mountinfo. */
 export function findCgroupLayout(selfCgroup: string, mountinfo: string): CgroupLayout | null {
-  const own = new Map<string, string>();
-  for (const line of selfCgroup.trim().split("\n")) {
-    const [, names = "", path = "/"] = line.match(/^\d+:([^:]*):(.*)$/) ?? [];
-    for (const name of names.split(",")) own.set(name, path);
-  }
+  const own = new Map(
+    selfCgroup
+      .trim()
+      .split("\n")
+      .map((line) => line.match(/^\d+:([^:]*):(.*)$/) ?? [])
+      .flatMap(([, names = "", path = "/"]) => names.split(",").map((name) => [name, path] as const)),
+  );
   const folders: Partial<Record<Controller, string>> = {};
   let unified: CgroupLayout | null = null;
-  for (const line of mountinfo.trim().split("\n")) {
-    const [before = "", after = ""] = line.split(" - ");
-    const [, , , mountRoot = "/", mountPoint = ""] = before.split(" ");
-    const [type, , options = ""] = after.split(" ");
-    const at = (path: string) =>
-      join(mountPoint, mountRoot === "/" ? path : path.replace(mountRoot, "")).replace(/\/$/, "");
+  for (const { type, mountPoint, options, at } of mountsIn(mountinfo)) {
     if (type === "cgroup2") unified = { version: 2, top: mountPoint, own: at(own.get("") ?? "/") };
-    for (const controller of CONTROLLERS) {
-      if (type !== "cgroup" || !options.split(",").includes(controller)) continue;
-      folders[controller] = at(own.get(controller) ?? "/");
-    }
+    if (type !== "cgroup") continue;
+    for (const controller of CONTROLLERS)
+      if (options.includes(controller)) folders[controller] = at(own.get(controller) ?? "/");
   }
   return Object.keys(folders).length > 0 ? { version: 1, folders } : unified;
 }

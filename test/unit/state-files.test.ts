@@ -63,6 +63,15 @@ class Runner implements Disposable {
     writeFileSync(join(this.folder, `versions/${version}`), content);
   }
 
+  putValue([name, , size]: Place): void {
+    writeFileSync(join(this.folder, name), Buffer.alloc(size));
+  }
+
+  /** As the agent does, when the run is answered. */
+  commit(version: number): void {
+    renameSync(join(this.folder, `.version-${version}`), join(this.folder, `versions/${version}`));
+  }
+
   files(): string[] {
     return ["versions", "values"].flatMap((part) =>
       readdirSync(join(this.folder, part)).map((name) => `${part}/${name}`),
@@ -173,6 +182,17 @@ function* savesOf(seed: number): Generator<Step & { value: Place | null }> {
   }
 }
 
+/** Answers the files that each has then, which are the same. */
+async function saveInBoth(both: Runner[], { value, ...step }: Step & { value: Place | null }, what: string) {
+  for (const runner of both) if (value !== null) runner.putValue(value);
+  const [answer, other] = await Promise.all(both.map((runner) => runner.do({ do: "save", ...step })));
+  assert.deepEqual(answer, other, what);
+  for (const runner of both) if (step.staged) runner.commit(step.header.version);
+  const [files = [], others] = both.map((runner) => runner.files().sort());
+  assert.deepEqual(files, others, what);
+  return { files, mustFlush: answer?.must_flush === true };
+}
+
 test("both implementations keep the same files, and what a version needs is there as long as it is kept", async () => {
   for (let seed = 1; seed <= 12; seed++) {
     using python = new Runner(RUNNERS.python);
@@ -180,27 +200,13 @@ test("both implementations keep the same files, and what a version needs is ther
     const both = [python, javascript];
     for (const runner of both) await runner.do({ do: "numbers" });
     let durable = 0;
-    for (const { value, ...step } of savesOf(seed)) {
+    for (const step of savesOf(seed)) {
       const what = `seed ${seed}, version ${step.header.version}`;
-      if (value !== null)
-        for (const { folder } of both) writeFileSync(join(folder, value[0]), Buffer.alloc(value[2]));
-      const answers = await Promise.all(both.map((runner) => runner.do({ do: "save", ...step })));
-      assert.deepEqual(answers[0], answers[1], what);
-      if (step.staged)
-        for (const { folder } of both)
-          renameSync(
-            join(folder, `.version-${step.header.version}`),
-            join(folder, `versions/${step.header.version}`),
-          );
-      const [files = [], others] = both.map((runner) => runner.files().sort());
-      assert.deepEqual(files, others, what);
+      const { files, mustFlush } = await saveInBoth(both, step, what);
       const needed = [...step.header.groups.map(({ at }) => at[0]), `versions/${step.header.version}`];
-      assert.deepEqual(
-        needed.filter((name) => !files.includes(name)),
-        [],
-        `${what}: the newest version is whole`,
-      );
-      if (step.durable || answers[0]?.must_flush) durable = step.header.version;
+      const missing = needed.filter((name) => !files.includes(name));
+      assert.deepEqual(missing, [], `${what}: the newest version is whole`);
+      if (step.durable || mustFlush) durable = step.header.version;
       if (durable > 0) assert.ok(files.includes(`versions/${durable}`), `${what}: ${durable} is on disk`);
     }
   }
