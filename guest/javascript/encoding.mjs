@@ -8,7 +8,6 @@
  */
 import { Buffer } from "node:buffer";
 import { isBuiltin } from "node:module";
-import process from "node:process";
 import util from "node:util";
 import v8 from "node:v8";
 import { markOf } from "./modules.mjs";
@@ -19,51 +18,12 @@ const nameOfTyped = Object.getOwnPropertyDescriptor(
   Object.getPrototypeOf(Uint8Array.prototype),
   Symbol.toStringTag,
 ).get;
-const MAX_INTRINSIC_DEPTH = 4;
 
 /** A value that has no saved form; the message says why. */
 export class CannotKeep extends Error {}
 
 /** Facts are missing: ask for them, and encode again. */
 export class NeedsFacts extends Error {}
-
-/** Objects and functions that are its properties, by names that are text. */
-function* partsOf(object) {
-  for (const key of Reflect.ownKeys(object)) {
-    const value = Object.getOwnPropertyDescriptor(object, key).value;
-    const isObject = (typeof value === "object" && value !== null) || typeof value === "function";
-    if (typeof key === "string" && isObject) yield [key, value];
-  }
-}
-
-/** Every object that the language and the platform bring along -> the path to it, as ["Array", "prototype"]. */
-export function findIntrinsics() {
-  const found = new Map();
-  /** @type {[any, string[]][]} */
-  const pending = [[globalThis, []]];
-  while (pending.length > 0) {
-    const [object, path] = pending.shift();
-    for (const [key, value] of partsOf(object)) {
-      if ((path.length === 0 && key.startsWith("__")) || found.has(value)) continue;
-      found.set(value, [...path, key]);
-      if (path.length < MAX_INTRINSIC_DEPTH - 1) pending.push([value, [...path, key]]);
-    }
-  }
-  const generator = function* () {
-    yield 0;
-  };
-  found.set(Object.getPrototypeOf(generator), ["(generator function)"]);
-  found.set(
-    Object.getPrototypeOf(async () => undefined),
-    ["(async function)"],
-  );
-  found.set(globalThis, []);
-  for (const [name, value] of Object.entries({ Buffer, process })) {
-    found.set(value, [name]);
-    if ("prototype" in value) found.set(value.prototype, [name, "prototype"]);
-  }
-  return found;
-}
 
 export class Encoder {
   /** `context`: {intrinsics, origins, facts, sources} of the session. `trustsModules`: as if nothing of theirs had changed. */

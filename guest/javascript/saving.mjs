@@ -4,7 +4,8 @@
  */
 import { Buffer } from "node:buffer";
 import process from "node:process";
-import { CannotKeep, Encoder, findIntrinsics, NeedsFacts } from "./encoding.mjs";
+import { CannotKeep, Encoder, NeedsFacts } from "./encoding.mjs";
+import { findIntrinsics } from "./intrinsics.mjs";
 import { KeptVersions } from "./kept-versions.mjs";
 import { Originals } from "./originals.mjs";
 import { Restorer } from "./restoring.mjs";

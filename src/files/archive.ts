@@ -3,7 +3,7 @@ import { PassThrough, Readable } from "node:stream";
 import { finished, pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createGunzip } from "node:zlib";
-import { extract, type Headers, type Pack, pack } from "tar-stream";
+import { extract, type Pack, pack } from "tar-stream";
 import { shortageIn } from "../lib/shortage.ts";
 import { AppError } from "../protocol/errors.ts";
 import { createFolderAt, openFile, type WriteOptions, writeFile } from "./change.ts";
@@ -84,7 +84,7 @@ function drained(stream: NodeJS.WritableStream & { destroyed?: boolean }): Promi
   });
 }
 
-type Entry = Readable & { header: Headers };
+type Entry = ReturnType<typeof extract> extends AsyncIterable<infer Each> ? Each : never;
 
 type UnpackOptions = WriteOptions & {
   /** Throws for a path that may not be in a workspace. */
