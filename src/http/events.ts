@@ -8,10 +8,11 @@
  */
 import { once } from "node:events";
 import type { PassThrough } from "node:stream";
-import { formatGoDuration } from "../lib/duration.ts";
 import { AppError } from "../protocol/errors.ts";
+import { NO_USAGE } from "../protocol/outcome.ts";
 import type { Run } from "../runs/request.ts";
 import type { RunRow } from "../store/store.ts";
+import { viewUsage } from "./views.ts";
 
 /** A run in progress, or the record of one that has ended. */
 type Source = Run | { row: RunRow };
@@ -65,8 +66,7 @@ async function writeDone(stream: PassThrough, row: RunRow, signal: AbortSignal):
     content: "",
     run_id: row.runId,
     exit_code: summary?.outcome.exitCode ?? 1,
-    duration: formatGoDuration(summary?.elapsedUs ?? 0),
-    execution_time_ms: (summary?.elapsedUs ?? 0) / 1000,
+    ...viewUsage(summary ?? NO_USAGE),
     outcome: summary?.outcome.kind ?? "lost",
     error: summary?.outcome.error ?? null,
     results: summary?.results ?? [],

@@ -4,6 +4,7 @@ import type { FileEntry } from "../files/walk.ts";
 import { formatGoDuration } from "../lib/duration.ts";
 import type { SnapshotSupport } from "../live/host.ts";
 import type { StateListing } from "../protocol/guest.ts";
+import { NO_USAGE, type RunUsage } from "../protocol/outcome.ts";
 import type { OneShotResult } from "../runs/one-shot.ts";
 import type { RunResult } from "../runs/request.ts";
 import type { SessionView } from "../session/records.ts";
@@ -11,7 +12,6 @@ import type { Dropped, JsonObject, OutputEvent, RunRow, SessionSummary, SetupRow
 
 export type FileCounts = { files: number; bytes: number };
 
-const milliseconds = (us: number) => us / 1000;
 const truncation = (dropped: Dropped) =>
   dropped.stdout === undefined && dropped.stderr === undefined ? {} : { truncated: dropped };
 const textOf = (output: readonly OutputEvent[], stream: OutputEvent["stream"]) =>
@@ -112,8 +112,7 @@ export function viewRunResult({ row, log, data }: Pick<RunResult, "row" | "data"
     exit_code: summary?.outcome.exitCode ?? 1,
     stdout: log.text("stdout"),
     stderr: log.text("stderr"),
-    duration: formatGoDuration(summary?.elapsedUs ?? 0),
-    execution_time_ms: milliseconds(summary?.elapsedUs ?? 0),
+    ...viewUsage(summary ?? NO_USAGE),
     session_id: row.sessionId,
     run_id: row.runId,
     data,
@@ -124,6 +123,14 @@ export function viewRunResult({ row, log, data }: Pick<RunResult, "row" | "data"
     state: summary?.state ?? null,
     ...(summary?.output_lost ? { output_lost: true } : {}),
     ...truncation(summary?.truncated ?? {}),
+  };
+}
+
+/** Null: it has not ended. */
+export function viewUsage(usage: RunUsage | null) {
+  return {
+    duration: usage === null ? null : formatGoDuration(usage.elapsedUs),
+    execution_time_ms: usage === null ? null : usage.elapsedUs / 1000,
   };
 }
 
@@ -147,8 +154,7 @@ export function viewRun(row: RunRow, output: readonly OutputEvent[] | null, isCu
     exit_code: row.summary?.outcome.exitCode ?? null,
     outcome: row.summary?.outcome.kind ?? null,
     error: row.summary?.outcome.error ?? null,
-    duration: row.summary === null ? null : formatGoDuration(row.summary.elapsedUs),
-    execution_time_ms: row.summary === null ? null : milliseconds(row.summary.elapsedUs),
+    ...viewUsage(row.summary),
     ...(output === null
       ? {}
       : {
@@ -167,8 +173,7 @@ export function viewOneShot(result: OneShotResult, language: string) {
     exit_code: result.outcome.exitCode,
     stdout: result.stdout,
     stderr: result.stderr,
-    duration: formatGoDuration(result.elapsedUs),
-    execution_time_ms: milliseconds(result.elapsedUs),
+    ...viewUsage(result.usage),
     language,
     vm_id: result.id,
     session_id: result.id,

@@ -26,6 +26,11 @@ export type Outcome = {
   error: RunError | null;
 };
 
+/** What a run took. A field more is a line here, one where it is measured (runs/execute.ts), one in viewUsage(). */
+export type RunUsage = { elapsedUs: number };
+
+export const NO_USAGE: RunUsage = { elapsedUs: 0 };
+
 export const EXIT_TIMED_OUT = 124;
 export const EXIT_INTERRUPTED = 130;
 export const EXIT_KILLED = 137;

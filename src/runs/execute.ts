@@ -2,7 +2,7 @@
 import type { GuestEnd } from "../guest/channel.ts";
 import type { GuestProgram } from "../guest/run-frame.ts";
 import type { LiveSandbox } from "../live/live-sandbox.ts";
-import type { Outcome } from "../protocol/outcome.ts";
+import type { Outcome, RunUsage } from "../protocol/outcome.ts";
 import { lostOutcome, resolveOutcome } from "./outcome.ts";
 
 type Conditions = {
@@ -11,7 +11,7 @@ type Conditions = {
 };
 
 /** How a program ended. `end` is null, and `lost` says why, when its sandbox is of no more use. */
-export type Execution = { outcome: Outcome; elapsedUs: number } & (
+export type Execution = { outcome: Outcome; usage: RunUsage } & (
   | { end: GuestEnd; lost: null }
   | { end: null; lost: Error }
 );
@@ -28,15 +28,20 @@ export async function execute(
     const end = await ending;
     return {
       outcome: judge(live, end, program.timeoutMs, overDiskQuota()),
-      elapsedUs: end.frame.elapsed_us,
+      usage: usageOf(end),
       end,
       lost: null,
     };
   } catch (cause) {
     const lost = cause instanceof Error ? cause : new Error(String(cause));
     const elapsedUs = Math.round((performance.now() - startedAt) * 1000);
-    return { outcome: lostOutcome(lost.message, overDiskQuota()), elapsedUs, end: null, lost };
+    return { outcome: lostOutcome(lost.message, overDiskQuota()), usage: { elapsedUs }, end: null, lost };
   }
+}
+
+/** What a program took whose end was heard, now or again. */
+export function usageOf({ frame }: GuestEnd): RunUsage {
+  return { elapsedUs: frame.elapsed_us };
 }
 
 /** What became of a program whose end was heard, now or again. */

@@ -9,7 +9,7 @@ import { AttachedServices, type Service } from "../live/services.ts";
 import type { EgressRule } from "../protocol/egress.ts";
 import { shuttingDown } from "../protocol/errors.ts";
 import type { Language } from "../protocol/languages.ts";
-import type { Outcome, RichResult } from "../protocol/outcome.ts";
+import type { Outcome, RichResult, RunUsage } from "../protocol/outcome.ts";
 import type { Dropped } from "../store/store.ts";
 import { type Execution, execute } from "./execute.ts";
 import { OutputLog } from "./output-log.ts";
@@ -31,7 +31,7 @@ export type OneShotResult = {
   outcome: Outcome;
   stdout: string;
   stderr: string;
-  elapsedUs: number;
+  usage: RunUsage;
   truncated: Dropped;
   results: RichResult[];
 };
@@ -132,14 +132,14 @@ export class OneShots {
   }
 }
 
-function resultOf(id: string, log: OutputLog, { outcome, elapsedUs, end }: Execution): OneShotResult {
+function resultOf(id: string, log: OutputLog, { outcome, usage, end }: Execution): OneShotResult {
   log.close();
   return {
     id,
     outcome,
     stdout: log.text("stdout"),
     stderr: log.text("stderr"),
-    elapsedUs,
+    usage,
     truncated: end?.frame.dropped ?? {},
     results: end === null ? [] : parseResults(end.results),
   };

@@ -2,7 +2,7 @@
 import type { GuestEnd } from "../guest/channel.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import type { RestoredState } from "../protocol/guest.ts";
-import type { Outcome } from "../protocol/outcome.ts";
+import { NO_USAGE, type Outcome, type RunUsage } from "../protocol/outcome.ts";
 import type { RunRow, RunState } from "../store/store.ts";
 import { parseResults } from "./rich-values.ts";
 
@@ -27,7 +27,7 @@ export function queuedRun(sessionId: string, number: number, updateData: RunRow[
 
 type RunEnd = {
   outcome: Outcome;
-  elapsedUs: number;
+  usage: RunUsage;
   /** What the agent said; null when its line was lost. */
   end: GuestEnd | null;
   output: RunRow["output"];
@@ -37,15 +37,15 @@ type RunEnd = {
 };
 
 /** The record of a run that has ended. */
-export function endedRun(run: RunRow, { outcome, elapsedUs, end, output, state, endedAt }: RunEnd): RunRow {
+export function endedRun(run: RunRow, { outcome, usage, end, output, state, endedAt }: RunEnd): RunRow {
   return {
     ...run,
     state: "done",
     endedAt,
     output,
     summary: {
+      ...usage,
       outcome,
-      elapsedUs,
       truncated: end?.frame.dropped ?? {},
       filesModified: end?.frame.files?.modified ?? null,
       results: end === null ? [] : parseResults(end.results),
@@ -61,8 +61,8 @@ export function savedRun(run: RunRow, result: NonNullable<RestoredState["result"
     state: "done",
     endedAt: new Date().toISOString(),
     summary: {
+      ...NO_USAGE,
       outcome: { kind: result.outcome, exitCode: result.exit_code, error: result.error },
-      elapsedUs: 0,
       truncated: {},
       filesModified: null,
       results: [],

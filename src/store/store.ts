@@ -3,7 +3,7 @@
 import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
 import type { NotKept, SaveMode, StateListing } from "../protocol/guest.ts";
 import type { Language } from "../protocol/languages.ts";
-import type { Outcome, RichResult } from "../protocol/outcome.ts";
+import type { Outcome, RichResult, RunUsage } from "../protocol/outcome.ts";
 
 export type JsonObject = Record<string, unknown>;
 
@@ -136,9 +136,8 @@ export type RunRow = {
 /** Bytes left out of each stream because the run printed more than its limit. */
 export type Dropped = { stdout?: number | undefined; stderr?: number | undefined };
 
-export type RunSummary = {
+export type RunSummary = RunUsage & {
   outcome: Outcome;
-  elapsedUs: number;
   truncated: Dropped;
   filesModified: number | null;
   results: RichResult[];

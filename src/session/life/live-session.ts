@@ -8,8 +8,8 @@ import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import { removeFolder } from "../../live/owned-folder.ts";
 import { keepOf } from "../../live/state-budget.ts";
 import type { StreamName } from "../../protocol/guest.ts";
-import type { Outcome } from "../../protocol/outcome.ts";
-import { type Execution, execute, judge } from "../../runs/execute.ts";
+import type { Outcome, RunUsage } from "../../protocol/outcome.ts";
+import { type Execution, execute, judge, usageOf } from "../../runs/execute.ts";
 import type { OutputLog } from "../../runs/output-log.ts";
 import { planProgram } from "../../runs/plan.ts";
 import { MAX_TIMEOUT_MS, type RunRequest, type RunResult, refuseIfGone } from "../../runs/request.ts";
@@ -25,7 +25,7 @@ import type { Sleeper } from "./hibernate.ts";
 
 type Parts = Sleeper & { admission: Admission; open: OpenRuns; current: CurrentRuns };
 
-type HeardExecution = { end: GuestEnd; outcome: Outcome; elapsedUs: number };
+type HeardExecution = { end: GuestEnd; outcome: Outcome; usage: RunUsage };
 
 export class LiveSession {
   readonly #parts: Parts;
@@ -146,11 +146,7 @@ export class LiveSession {
     return this.#conclude(row, log, execution);
   }
 
-  #conclude(
-    row: RunRow,
-    log: OutputLog,
-    execution: Pick<Execution, "end" | "outcome" | "elapsedUs">,
-  ): RunResult {
+  #conclude(row: RunRow, log: OutputLog, execution: Pick<Execution, "end" | "outcome" | "usage">): RunResult {
     log.close();
     this.#mergeData(row);
     const { progress, settings, data } = this.#parts.records;
@@ -199,7 +195,7 @@ export class LiveSession {
       ended: (row, log, end) => {
         sandbox.endRun();
         const outcome = judge(live, end, MAX_TIMEOUT_MS, sandbox.overQuota);
-        return this.#ended(row, log, { end, outcome, elapsedUs: end.frame.elapsed_us }, true);
+        return this.#ended(row, log, { end, outcome, usage: usageOf(end) }, true);
       },
       saved: (row) => this.#mergeData(row),
     });
