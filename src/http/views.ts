@@ -131,6 +131,9 @@ export function viewUsage(usage: RunUsage | null) {
   return {
     duration: usage === null ? null : formatGoDuration(usage.elapsedUs),
     execution_time_ms: usage === null ? null : usage.elapsedUs / 1000,
+    // Not in records of before these were counted.
+    cpu_time_ms: usage?.cpuTimeUs == null ? null : usage.cpuTimeUs / 1000,
+    memory_peak_bytes: usage?.memoryPeakBytes ?? null,
   };
 }
 

@@ -2,7 +2,7 @@
 import type { GuestEnd } from "../guest/channel.ts";
 import type { GuestProgram } from "../guest/run-frame.ts";
 import type { LiveSandbox } from "../live/live-sandbox.ts";
-import type { Outcome, RunUsage } from "../protocol/outcome.ts";
+import { NO_USAGE, type Outcome, type RunUsage } from "../protocol/outcome.ts";
 import { lostOutcome, resolveOutcome } from "./outcome.ts";
 
 type Conditions = {
@@ -25,23 +25,29 @@ export async function execute(
   try {
     const ending = live.channel.run(program);
     live.takeOomKills(); // what was ended between runs is not this one's, which is only on its way now
+    using meter = live.sandbox.cgroup?.measure();
     const end = await ending;
     return {
       outcome: judge(live, end, program.timeoutMs, overDiskQuota()),
-      usage: usageOf(end),
+      usage: { ...usageOf(end), ...meter?.read() },
       end,
       lost: null,
     };
   } catch (cause) {
     const lost = cause instanceof Error ? cause : new Error(String(cause));
     const elapsedUs = Math.round((performance.now() - startedAt) * 1000);
-    return { outcome: lostOutcome(lost.message, overDiskQuota()), usage: { elapsedUs }, end: null, lost };
+    return {
+      outcome: lostOutcome(lost.message, overDiskQuota()),
+      usage: { ...NO_USAGE, elapsedUs },
+      end: null,
+      lost,
+    };
   }
 }
 
 /** What a program took whose end was heard, now or again. */
 export function usageOf({ frame }: GuestEnd): RunUsage {
-  return { elapsedUs: frame.elapsed_us };
+  return { ...NO_USAGE, elapsedUs: frame.elapsed_us };
 }
 
 /** What became of a program whose end was heard, now or again. */

@@ -4,10 +4,13 @@ import { join } from "node:path";
 
 export const CONTROLLERS = ["memory", "cpu", "pids"] as const;
 export type Controller = (typeof CONTROLLERS)[number];
+/** On v1 a tree of its own may count what another one limits. */
+export type Tree = Controller | "cpuacct";
+const V1_TREES: readonly Tree[] = [...CONTROLLERS, "cpuacct"];
 
 /** v1: our own group in the tree of each controller. v2: the top of the one tree as mounted, and our own group in it. */
 type CgroupLayout =
-  | { version: 1; folders: Partial<Record<Controller, string>> }
+  | { version: 1; folders: Partial<Record<Tree, string>> }
   | { version: 2; top: string; own: string };
 
 /** `at` says where a group of the hierarchy lies below the mount. */
@@ -34,19 +37,18 @@ export function findCgroupLayout(selfCgroup: string, mountinfo: string): CgroupL
       .map((line) => line.match(/^\d+:([^:]*):(.*)$/) ?? [])
       .flatMap(([, names = "", path = "/"]) => names.split(",").map((name) => [name, path] as const)),
   );
-  const folders: Partial<Record<Controller, string>> = {};
+  const folders: Partial<Record<Tree, string>> = {};
   let unified: CgroupLayout | null = null;
   for (const { type, mountPoint, options, at } of mountsIn(mountinfo)) {
     if (type === "cgroup2") unified = { version: 2, top: mountPoint, own: at(own.get("") ?? "/") };
     if (type !== "cgroup") continue;
-    for (const controller of CONTROLLERS)
-      if (options.includes(controller)) folders[controller] = at(own.get(controller) ?? "/");
+    for (const tree of V1_TREES) if (options.includes(tree)) folders[tree] = at(own.get(tree) ?? "/");
   }
   return Object.keys(folders).length > 0 ? { version: 1, folders } : unified;
 }
 
 /** The folder below which each controller can be used; a controller that cannot is left out. */
-export function openParents(layout: CgroupLayout): Partial<Record<Controller, string>> {
+export function openParents(layout: CgroupLayout): Partial<Record<Tree, string>> {
   if (layout.version === 1) return layout.folders;
   const parents: Partial<Record<Controller, string>> = {};
   for (const controller of CONTROLLERS) {

@@ -3,20 +3,32 @@
  * its hybrid form). One group a sandbox, below one group for each data folder, so that a start finds what an earlier
  * crash left. A dead group that is still busy is retried for a bounded time.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmdirSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { mkdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CONTROLLERS, type Controller, findCgroupLayout, openParents } from "./cgroup-layout.ts";
+import { CONTROLLERS, type Controller, findCgroupLayout, openParents, type Tree } from "./cgroup-layout.ts";
 import type { Limits } from "./policy.ts";
 
-type Trees = Partial<Record<Controller, string>>;
+type Trees = Partial<Record<Tree, string>>;
 
 const CPU_PERIOD_US = 100_000;
 /** Of a sandbox's memory, what its sockets may hold besides. */
 const SOCKET_SHARE = 1 / 16;
 const REMOVE_ATTEMPTS = 200;
 const OOM_FILE = { 1: "memory.oom_control", 2: "memory.events" };
+const CPU_USAGE = /^usage_usec (\d+)$/m;
 const OOM_KILLS = /^oom_kill (\d+)$/m;
 
 /** The files to write for a sandbox's limits: [controller, file, value]. */
@@ -55,11 +67,21 @@ export type CgroupTree = {
   dispose(): void;
 };
 
+export type Meter = Disposable & {
+  /**
+   * Since it was made: processor time of all processes, in microseconds; and what was in use at most, in bytes. Null where the
+   * host does not count it.
+   */
+  read(): { cpuTimeUs: number | null; memoryPeakBytes: number | null };
+};
+
 export type Cgroup = {
   /** Folders whose cgroup.procs a process joins. */
   folders: string[];
   /** How often the kernel ended a process here for lack of memory. */
   oomKills(): number;
+  /** What is used here from now on. */
+  measure(): Meter;
   setLimits(limits: Limits): void;
   /** Host pids of what runs here. */
   pids(): number[];
@@ -76,9 +98,9 @@ export function openCgroupTree(instance: string): CgroupTree | null {
   );
   if (layout === null) return null;
   const trees: Trees = {};
-  for (const [controller, parent] of Object.entries(openParents(layout)) as [Controller, string][]) {
-    const tree = openTree(parent, `era-${instance}`, layout.version, controller);
-    if (tree !== null) trees[controller] = tree;
+  for (const [name, parent] of Object.entries(openParents(layout)) as [Tree, string][]) {
+    const folder = openTree(parent, `era-${instance}`, layout.version, name);
+    if (folder !== null) trees[name] = folder;
   }
   const controllers = CONTROLLERS.filter((controller) => trees[controller] !== undefined);
   if (controllers.length === 0) return null;
@@ -108,7 +130,7 @@ export function openCgroupTree(instance: string): CgroupTree | null {
   };
 }
 
-function openTree(parent: string, name: string, version: 1 | 2, controller: Controller): string | null {
+function openTree(parent: string, name: string, version: 1 | 2, controller: Tree): string | null {
   const folder = join(parent, name);
   try {
     mkdirSync(folder, { recursive: true });
@@ -142,6 +164,7 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
   return {
     folders,
     oomKills: () => (memory ? readOomKills(join(memory, OOM_FILE[version])) : 0),
+    measure: () => measure(trees, version, name),
     setLimits: (limits) => {
       for (const [controller, file, value] of planCgroup(version, limits)) {
         const root = trees[controller];
@@ -159,6 +182,55 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
       await Promise.all(folders.map(removeGroup));
     },
   };
+}
+
+/** What is used in a group from now on: a peak is reset, and told, by one descriptor. */
+function measure(trees: Trees, version: 1 | 2, name: string): Meter {
+  const file = (tree: Tree, file: string) => (trees[tree] === undefined ? "" : join(trees[tree], name, file));
+  const [cpu, peak] =
+    version === 1
+      ? [file("cpuacct", "cpuacct.usage"), file("memory", "memory.max_usage_in_bytes")]
+      : [file("cpu", "cpu.stat"), file("memory", "memory.peak")];
+  let descriptor: number | null = null;
+  try {
+    descriptor = openSync(peak, "r+");
+    writeSync(descriptor, "0");
+  } catch {
+    if (descriptor !== null) closeSync(descriptor);
+    descriptor = null; // an old kernel, or the group is gone
+  }
+  const before = readCpuTimeUs(cpu, version);
+  return {
+    read: () => {
+      const now = before === null ? null : readCpuTimeUs(cpu, version);
+      return {
+        cpuTimeUs: now === null || before === null ? null : now - before,
+        memoryPeakBytes: descriptor === null ? null : readNumber(descriptor),
+      };
+    },
+    [Symbol.dispose]: () => {
+      if (descriptor !== null) closeSync(descriptor);
+      descriptor = null;
+    },
+  };
+}
+
+function readNumber(descriptor: number): number | null {
+  try {
+    const buffer = Buffer.alloc(32);
+    return Number(buffer.toString("latin1", 0, readSync(descriptor, buffer, 0, buffer.length, 0)));
+  } catch {
+    return null; // the group is gone
+  }
+}
+
+function readCpuTimeUs(path: string, version: 1 | 2): number | null {
+  try {
+    const text = readFileSync(path, "utf8");
+    return version === 1 ? Math.round(Number(text) / 1000) : Number(CPU_USAGE.exec(text)?.[1] ?? 0);
+  } catch {
+    return null; // the host does not count it, or the group is gone
+  }
 }
 
 function subgroups(root: string): string[] {

@@ -134,6 +134,30 @@ async function it_with(fields: object) {
   return it.client.create(`outcomes-${next++}`, fields);
 }
 
+test("a run tells the processor time and the memory of all its processes, and nothing of the runs before it", async () => {
+  const session = await it.client.create("measured");
+  const large = await session.run("import subprocess\nb = bytearray(150 << 20)\ndel b");
+  assert.ok(large.memory_peak_bytes > 150 << 20, String(large.memory_peak_bytes));
+  const small = await session.run("1");
+  assert.ok(
+    small.memory_peak_bytes > 1 << 20 && small.memory_peak_bytes < 100 << 20,
+    String(small.memory_peak_bytes),
+  );
+  const busy =
+    "end = __import__('time').process_time() + 0.3\nwhile __import__('time').process_time() < end: pass";
+  const child = await session.run(`subprocess.run(["python3", "-c", ${JSON.stringify(busy)}])`);
+  assert.ok(child.cpu_time_ms >= 300 && child.cpu_time_ms < 3_000, String(child.cpu_time_ms));
+  const idle = await session.run("import time; time.sleep(0.3)");
+  assert.ok(idle.cpu_time_ms < 200, String(idle.cpu_time_ms));
+  const record = await it.client.expect(200, "GET", `/api/runs/${child.run_id}`);
+  assert.deepEqual(
+    [record.cpu_time_ms, record.memory_peak_bytes],
+    [child.cpu_time_ms, child.memory_peak_bytes],
+  );
+  const alone = await it.client.execute("b = bytearray(120 << 20)", { language: "python" });
+  assert.ok(alone.memory_peak_bytes > 120 << 20 && alone.cpu_time_ms > 0);
+});
+
 test("a forked child that comes to the program's end just ends", async () => {
   const it = await session();
   await it.prints("True\n", "import os\npid = os.fork()\nif pid:\n    print(os.waitpid(pid, 0)[1] == 0)");
