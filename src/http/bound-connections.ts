@@ -11,11 +11,13 @@ const SHARE_OF_ONE = 0.75;
 
 type Entry = { address: string; requests: number };
 
-export function boundConnections(server: Server, max: number): void {
+/** Answers what ends every connection that is without a request, and takes no new one: the server is about to stop. */
+export function boundConnections(server: Server, max: number): () => void {
   const maxOfOne = Math.max(1, Math.floor(max * SHARE_OF_ONE));
   /** In the order in which they last came, or ended a request. */
   const open = new Map<Socket, Entry>();
   const counts = new Map<string, number>();
+  let isStopping = false;
 
   const makeRoom = (address: string | null): boolean => {
     for (const [socket, entry] of open) {
@@ -42,7 +44,9 @@ export function boundConnections(server: Server, max: number): void {
   server.on("connection", (socket) => {
     const address = socket.remoteAddress ?? "";
     const isFull =
-      ((counts.get(address) ?? 0) >= maxOfOne && !makeRoom(address)) || (open.size >= max && !makeRoom(null));
+      isStopping ||
+      ((counts.get(address) ?? 0) >= maxOfOne && !makeRoom(address)) ||
+      (open.size >= max && !makeRoom(null));
     if (isFull) {
       socket.destroy();
       return;
@@ -62,4 +66,8 @@ export function boundConnections(server: Server, max: number): void {
     });
   });
   server.on("upgrade", begin); // both ends use it as they like until it closes
+  return () => {
+    isStopping = true;
+    for (const [socket, { requests }] of open) if (requests === 0) socket.destroy();
+  };
 }

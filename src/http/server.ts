@@ -52,7 +52,8 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
     routerOptions: { maxParamLength: MAX_PARAM_CHARS, ignoreTrailingSlash: true },
   });
   app.server.on("error", (error) => deps.log.warn({ err: error }, "a connection could not be taken"));
-  boundConnections(app.server, deps.maxConnections);
+  const closeIdle = boundConnections(app.server, deps.maxConnections);
+  app.addHook("preClose", async () => closeIdle());
   acceptJsonBodies(app);
   mapErrors(app, deps.log);
   requireKey(app, config.apiKey);

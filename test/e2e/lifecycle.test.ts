@@ -167,6 +167,24 @@ test("SIGTERM ends in bounded time whatever waits: queued runs, one-shots, half-
   await server.removeData();
 });
 
+test("SIGTERM does not wait for connections on which nothing is asked, or not all of a head", async () => {
+  const server = await TestServer.start();
+  await server.client.session("s").run("1");
+  const { hostname, port } = new URL(server.url);
+  const open = async (said: string) => {
+    const socket = connect(Number(port), hostname).on("error", () => undefined);
+    await once(socket, "connect");
+    socket.write(said);
+    return socket;
+  };
+  const sockets = [await open(""), await open("GET /health HTTP/1.1\r\nhost: local")];
+  const startedAt = performance.now();
+  await server.stop();
+  assert.ok(performance.now() - startedAt < 3_000, `${performance.now() - startedAt} ms`);
+  for (const socket of sockets) socket.destroy();
+  await server.removeData();
+});
+
 test("a deletion while the sandbox starts does not wait for the run", async () => {
   const server = await TestServer.start({ ERA_POOL: "python=0" });
   for (const delayMs of [0, 5, 20]) {
