@@ -34,6 +34,7 @@ const environment = z.object({
   ERA_KEEP_RUNS: integer(1, 100_000).default(200),
   ERA_KEEP_VERSIONS: integer(1, 100).default(20),
   ERA_IDLE_SECONDS: z.coerce.number().min(0.1).max(31_536_000).default(300),
+  ERA_ACTIVITY: z.string().default("programs,streams"),
   ERA_ORPHAN_SECONDS: z.coerce.number().min(0).max(86_400).default(60),
   ERA_AUTO_CREATE: flag.default(true),
   ERA_UID_BASE: integer(65_536, 4_200_000_000).default(1_900_000_000),
@@ -49,6 +50,9 @@ const environment = z.object({
 export const SETTING_NAMES: readonly string[] = Object.keys(environment.shape);
 
 export type PackageIndexes = { pip: string | undefined; npm: string | undefined; go: string | undefined };
+
+/** Programs and threads that go on between runs, also such as listen on a port; connections from outside to those. */
+type Activity = "programs" | "streams";
 
 export type Config = {
   host: string;
@@ -79,6 +83,8 @@ export type Config = {
   keepVersions: number;
   /** Idle time after which a session hibernates. */
   idleMs: number;
+  /** What keeps a session awake besides its runs. */
+  activity: ReadonlySet<Activity>;
   /** How long a sandbox waits for a server after its own has died. */
   orphanMs: number;
   autoCreate: boolean;
@@ -136,6 +142,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     keepRuns: settings.ERA_KEEP_RUNS,
     keepVersions: settings.ERA_KEEP_VERSIONS,
     idleMs: settings.ERA_IDLE_SECONDS * 1000,
+    activity: parseActivity(settings.ERA_ACTIVITY),
     orphanMs: settings.ERA_ORPHAN_SECONDS * 1000,
     autoCreate: settings.ERA_AUTO_CREATE,
     uidBase: settings.ERA_UID_BASE,
@@ -164,6 +171,14 @@ function defaultHome(): string {
   if (process.getuid?.() === 0) return "/var/lib/era";
   const data = process.env.XDG_DATA_HOME;
   return join(data !== undefined && existsSync(data) ? data : join(homedir(), ".local/share"), "era");
+}
+
+function parseActivity(text: string): Set<Activity> {
+  const found = words(text).filter((word) => word !== "none");
+  if (found.every((word) => word === "programs" || word === "streams")) return new Set(found);
+  throw new ConfigError(
+    `Cannot use ERA_ACTIVITY '${text}': it lists 'programs' and 'streams', or says 'none'`,
+  );
 }
 
 /** An idle session takes about 12 MiB, a busy one up to its limit: 64 MiB each is a fair mean to plan with. */

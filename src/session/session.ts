@@ -145,9 +145,12 @@ export class Session {
     return this.#records.progress.now.saved.failure === null;
   }
 
-  /** Milliseconds without a run or a request for one; null while something goes on, also between runs. */
+  /** Milliseconds without a run or a request for one; null while something goes on that counts as activity. */
   get idleMs(): number | null {
-    if (this.state !== "idle" || this.#queue.length > 0 || this.#sandbox.hasBackgroundWork) return null;
+    if (this.state !== "idle" || this.#queue.length > 0) return null;
+    const { activity } = this.#deps.host.config;
+    if (activity.has("programs") && this.#sandbox.hasBackgroundWork) return null;
+    if (activity.has("streams") && this.#incoming.isInUse) return null;
     return this.runs.idleMs;
   }
 

@@ -117,6 +117,54 @@ test("background work keeps a session awake: processes, threads, a run in progre
   await server.removeData();
 });
 
+/** Answers each request with headers and a beginning, and keeps the connection. */
+const LISTENS = `import socket
+listener = socket.create_server(("127.0.0.1", 7200))
+kept = []
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/plain\\r\\n\\r\\nfirst")
+    kept.append(connection)
+`;
+
+for (const [activity, withStream, withoutIt] of [
+  ["programs,streams", "live", "live"],
+  ["streams", "live", "hibernated"],
+  ["none", "hibernated", "hibernated"],
+] as const) {
+  test(`with ERA_ACTIVITY=${activity} a program that listens is ${withoutIt} when idle, ${withStream} with a stream open`, async () => {
+    const server = await TestServer.start({
+      ERA_IDLE_SECONDS: "0.4",
+      ERA_ACTIVITY: activity,
+      ERA_POOL: "python=0",
+    });
+    const [open, quiet] = [await server.client.create("open"), await server.client.create("quiet")];
+    for (const session of [open, quiet]) {
+      await server.client.expect(200, "PUT", `${session.path}/files/server.py`, LISTENS);
+      await session.prints(
+        "",
+        "import subprocess, sys; server = subprocess.Popen([sys.executable, 'server.py'])",
+      );
+    }
+    const address = `${server.url}/proxy/open/7200/`;
+    const gone = new AbortController();
+    await until("it listens", async () => (await fetch(address, { signal: gone.signal })).status === 200);
+    for (const [session, kind] of [
+      [open, withStream],
+      [quiet, withoutIt],
+    ] as const) {
+      if (kind === "hibernated") await asleep(session);
+      else {
+        await sleep(1_500);
+        assert.equal(await kindOf(session), kind, session.id);
+      }
+    }
+    gone.abort();
+    await server.stop();
+    await server.removeData();
+  });
+}
+
 test("a DELETE that races a wake wins, and the id is free again", async () => {
   const server = await TestServer.start({ ERA_POOL: "python=1" });
   for (let time = 0; time < 5; time++) {

@@ -41,6 +41,11 @@ export class Incoming {
     return connection;
   }
 
+  /** Whether somebody has a connection. */
+  get isInUse(): boolean {
+    return this.#open.size > 0;
+  }
+
   /** Ends all that are open: the session is not to be reached any more. */
   close(): void {
     for (const connection of this.#open) connection.destroy();
