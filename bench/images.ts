@@ -6,7 +6,7 @@ import { LoadClient, timeEach } from "./load.ts";
 import { besides, startPicklers } from "./persistence.ts";
 import type { Bench, Report } from "./report.ts";
 
-/** Of data, beside the interpreter's own 9 MB. */
+/** Sizes of the data, beside the interpreter's own 9 MB. */
 const SIZES_MB = [0, 10, 100, 500];
 const FLUSH_MS = 300;
 const MIB = 1 << 20;

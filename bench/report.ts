@@ -4,7 +4,9 @@ import { cpus } from "node:os";
 import { type Figures, summarise } from "./statistics.ts";
 
 type Unit = "ms" | "per second" | "MiB" | "KiB" | "bytes" | "count" | "MB/s";
-/** What is to be reached, on a machine whose yardstick is NOMINAL_MS: times and rates are judged scaled by this one's. */
+/**
+ * What is to be reached, on a machine whose yardstick is NOMINAL_MS: times and rates are judged scaled by this one's.
+ */
 type Bar = { p50?: number; p99?: number; most?: number; least?: number };
 type Row = { name: string; unit: Unit; figures: Figures | number; bar?: Bar };
 

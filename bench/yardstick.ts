@@ -1,6 +1,7 @@
 /**
- * How fast this machine is now: the p50 of a JSON POST, by one client on a kept connection, through a bare server, which
- * passes it to a child over pipes and back. Nothing of this project is in it, so times can be told as multiples of it.
+ * How fast this machine is now: the p50 of a JSON POST, by one client on a kept connection, through a bare server,
+ * which passes it to a child over pipes and back. Nothing of this project is in it, so times can be told as multiples
+ * of it.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";

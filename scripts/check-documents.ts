@@ -1,6 +1,6 @@
 /**
- * Documents against the code: the settings table of the README, the codes of docs/errors.md, the tables that are written
- * from fixtures, and every path or link that a document names. Exits with 1 and a line for each difference.
+ * Documents against the code: the table of settings, the codes of docs/errors.md, the tables that are
+ * written from fixtures, and every path or link that a document names. Exits with 1 and a line for each difference.
  * usage: check-documents.ts [--write]     (--write brings the written tables up to date first)
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -33,7 +33,7 @@ function compare(what: string, documented: Set<string>, real: readonly string[])
   for (const name of documented) if (!real.includes(name)) faults.push(`${what}: ${name} does not exist`);
 }
 
-compare("README.md, settings", firstColumn("README.md", /^\| `([A-Z_]+)` \|/gm), SETTING_NAMES);
+compare("docs/settings.md", firstColumn("docs/settings.md", /^\| `([A-Z_]+)` \|/gm), SETTING_NAMES);
 compare(
   "docs/errors.md",
   firstColumn("docs/errors.md", /^\| `([a-z_]+)` \|/gm),

@@ -1,6 +1,6 @@
 /**
- * The frames between server and agent: each has a sender and a reader, and a row in docs/guest-protocol.md. Exits with 1 and a line
- * for each offence.
+ * The frames between server and agent: each has a sender and a reader, and a row in docs/guest-protocol.md. Exits with
+ * 1 and a line for each offence.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -29,7 +29,7 @@ const agentReads = names(
   /^ {12}"(\w+)":/gm,
 );
 
-/** Of each way: what may be said, who says it, who hears it. */
+/** What may be said each way, who says it, who hears it. */
 const WAYS: Record<string, { frames: Set<string>; sent: Set<string>; read: Set<string> }> = {
   "server to agent": {
     frames: new Set([

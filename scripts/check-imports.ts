@@ -1,6 +1,7 @@
 /**
  * The import table of docs/architecture: a file imports only from rooms below its own, every export of src/ is
- * imported somewhere, so that what nobody uses is removed, and no file is too long. Exits with 1 and a line for each offence.
+ * imported somewhere, so that what nobody uses is removed, and no file is too long. Exits with 1 and a line for each
+ * offence.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, relative, resolve } from "node:path";

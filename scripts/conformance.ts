@@ -1,6 +1,7 @@
 /**
  * The documented examples by their ids: which the conformance tests run, in which languages, and what came of it.
- * usage: conformance.ts RESULTS     (as report-tests.ts writes them) prints the table; exits with 1 when an id is missing or failed
+ * usage: conformance.ts RESULTS     (as report-tests.ts writes them) prints the table; exits with 1 when an id is
+ * missing or failed
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

@@ -1,4 +1,7 @@
-/** A reporter of `node --test`: one line of JSON for each test that has ended, as src/cli/test.ts and scripts/conformance.ts read it. */
+/**
+ * A reporter of `node --test`: one line of JSON for each test that has ended, as src/cli/test.ts and
+ * scripts/conformance.ts read it.
+ */
 import type { EventData } from "node:test";
 
 export type TestResult = { name: string; outcome: "passed" | "failed" | "skipped" };

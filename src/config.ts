@@ -1,4 +1,4 @@
-/** Settings: environment variables, read once, checked. The README's table is compared with this list by a test. */
+/** Settings: environment variables, read once, checked. A script compares docs/settings.md with this list. */
 import { existsSync } from "node:fs";
 import { availableParallelism, homedir, totalmem } from "node:os";
 import { join, resolve } from "node:path";
@@ -67,7 +67,7 @@ export type Config = {
     pids: number;
     openFiles: number;
     tmpBytes: number;
-    /** Of saved variables, all kept versions together; a session whose memory is larger may save as much as that. */
+    /** Saved variables, all kept versions together; a session whose memory is larger may save as much as that. */
     stateBytes: number;
     diskBytes: number;
     diskFiles: number;

@@ -1,8 +1,8 @@
 """Start of a sandbox's first process: loads the agent and the kernel's code, then runs the agent. usage: main.py KIND
 [ARGUMENT...], as src/protocol/languages.ts says for each language.
 
-All of it gets a private copy of the builtins, so that a program which replaces `open` or `len` for its session does
-not change how the kernel itself works, and leaves sys.modules again, so that a session may have an `output` module.
+All of it gets a private copy of the builtins: a program that replaces `open` or `len` for its session does not change
+how the kernel itself works. It leaves sys.modules again, so that a session may have an `output` module.
 """
 
 import builtins

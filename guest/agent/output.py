@@ -69,7 +69,7 @@ class OutputPipe:
     lives_with_kernel = False  # it serves all runs of a kernel, and is closed with it
 
     def begin_run(self, limit):
-        """Of a pipe that serves more than one run: what arrives from now on is the next one's."""
+        """A pipe may serve more than one run: what arrives from now on is the next one's."""
         self._room = limit
         self._held = b""
         self.dropped = 0

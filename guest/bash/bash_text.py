@@ -59,12 +59,12 @@ __era_lost() {
   \builtin printf 'lost %s\n' "$1" >&STATUS
 }
 """
-# Of a shell that goes on: the status first, since an answer waits for it. Nothing of it is traced.
+# A shell that goes on says the status first, since an answer waits for it. Nothing of it is traced.
 RUN = r"\builtin . %s; \builtin . %s; { __era_end; } &>/dev/null"
 # Ordered by itself: whoever waits for the status may have to wait, on the same processor, until the shell waits. No
 # function and no file that is sourced is told of all traps.
 REST = r'{ \builtin trap -p >|%s; \builtin trap - DEBUG ERR RETURN; } &>/dev/null; __era_rest "$@"'
-# Of one that ends with its program: nothing follows, so that it ends as a script does.
+# After one that ends with its program nothing follows, so that it ends as a script does.
 RUN_ALONE = r"\builtin . %s; \builtin . %s"
 # It says first in which functions it ends: within one it lists no trap of a watcher.
 ENDED = "ended in "
@@ -97,7 +97,7 @@ def prefix(held):
 
 
 def handlers_in(held):
-    """Of each trap that the session has."""
+    """The text of each trap that the session has."""
     return {name: unquote(text) for text, name in TRAP.findall(held.get("traps", ""))}
 
 

@@ -1,6 +1,7 @@
 /**
- * Bytes back to values: what encoding.mjs wrote. Objects are made first and filled later, so that cycles close; functions
- * and classes are evaluated from their source in the session's global scope. Waits only for modules to be imported again.
+ * Bytes back to values: what encoding.mjs wrote. Objects are made first and filled later, so that cycles close;
+ * functions and classes are evaluated from their source in the session's global scope. Waits only for modules to be
+ * imported again.
  */
 import v8 from "node:v8";
 import { indirectEval } from "./evaluation.mjs";
@@ -196,7 +197,9 @@ function functionFrom(source) {
   return value ?? get ?? set;
 }
 
-/** A class without what its static parts would do when it is made: they have been done, and their values are restored. */
+/**
+ * A class without what its static parts would do when it is made: they have been done, and their values are restored.
+ */
 function classFrom(source, name, parent) {
   const tree = parseScript(`(${source}\n)`);
   const node = tree?.body[0]?.expression;

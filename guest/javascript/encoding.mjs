@@ -1,10 +1,10 @@
 /**
- * Values to bytes: a graph of objects as a table of nodes, so that what is shared stays shared and cycles close. A slot is
- * a primitive, or [node]. Functions and classes go by their source when they depend on top-level names only; what comes
- * from a module goes by the module's name. How each node is rebuilt: decoding.mjs.
+ * Values to bytes: a graph of objects as a table of nodes, so that what is shared stays shared and cycles close. A slot
+ * is a primitive, or [node]. Functions and classes go by their source when they depend on top-level names only; what
+ * comes from a module goes by the module's name. How each node is rebuilt: decoding.mjs.
  *
- * Encoding never waits, so that a value is seen at one moment. What only the engine's inspector knows (a function's scopes,
- * a promise's result) is asked for beforehand: an encoder that misses a fact lists it in `missing`.
+ * Encoding never waits, so that a value is seen at one moment. What only the engine's inspector knows (a function's
+ * scopes, a promise's result) is asked for beforehand: an encoder that misses a fact lists it in `missing`.
  */
 import { Buffer } from "node:buffer";
 import { isBuiltin } from "node:module";
@@ -26,11 +26,14 @@ export class CannotKeep extends Error {}
 export class NeedsFacts extends Error {}
 
 export class Encoder {
-  /** `context`: {intrinsics, origins, facts, sources} of the session. `trustsModules`: as if nothing of theirs had changed. */
+  /**
+   * `context`: {intrinsics, origins, facts, sources} of the session. `trustsModules`: as if nothing of theirs had
+   * changed.
+   */
   constructor(context, trustsModules) {
     this.context = context;
     this.#trustsModules = trustsModules;
-    /** Of the variables that were encoded. */
+    /** The variables that were encoded. */
     this.names = [];
     /** What encode() has answered. */
     this.data = null;

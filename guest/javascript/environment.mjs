@@ -1,4 +1,7 @@
-/** Environment variables: each run begins with the session's own and with what it is given; what a program sets is its own. */
+/**
+ * Environment variables: each run begins with the session's own and with what it is given; what a program sets is its
+ * own.
+ */
 import process from "node:process";
 
 const isDeno = globalThis.Deno !== undefined;

@@ -1,6 +1,6 @@
 /**
- * Evaluates a program in the session's global scope, by the engine's own inspector in REPL mode: top-level let, const and
- * class stay, may be declared again, and await may stand anywhere.
+ * Evaluates a program in the session's global scope, by the engine's own inspector in REPL mode: top-level let, const
+ * and class stay, may be declared again, and await may stand anywhere.
  */
 import inspector from "node:inspector";
 import util from "node:util";
@@ -58,7 +58,7 @@ export class Evaluator {
     if (answer.exceptionDetails === undefined) return { value: await this.valueOf(answer.result) };
     const { exception, lineNumber, columnNumber, stackTrace } = answer.exceptionDetails;
     const thrown = await this.valueOf(exception ?? { type: "undefined" });
-    // Of a program that the engine does not read: it has not run, so its stack is the kernel's own.
+    // The engine does not read the program: it has not run, so its stack is the kernel's own.
     if (thrown instanceof SyntaxError && stackTrace === undefined)
       thrown.stack = `${thrown.name}: ${thrown.message}\n    at ${name}:${lineNumber + 1}:${columnNumber + 1}`;
     return { thrown };

@@ -14,22 +14,24 @@ const FLUSH_MS = 5_000;
 const now = performance.now.bind(performance);
 
 /**
- * The versions that are kept, and which files they need: what nobody needs any more is removed. `keep` says how many there
- * may be, and how many bytes their files may take together.
+ * The versions that are kept, and which files they need: what nobody needs any more is removed. `keep` says how many
+ * there may be, and how many bytes their files may take together.
  */
 export class KeptVersions {
   keep = { versions: 20, bytes: 2 ** 30 };
   /** Names of files that are known to be. */
   onDisk = new Set();
   #files = null;
-  /** Of the files of kept versions, and of all of them together. */
+  /** Sizes of the files of kept versions, and of all of them together. */
   #sizes = new Map();
   #bytes = 0;
   /** The last version that was put on disk; two of them while the newer one is only staged. */
   #flushed = [];
   #flushedAt = now();
 
-  /** Of the versions that an earlier kernel left it is not known which is on disk: until one of its own is, all stay. */
+  /**
+   * Which of an earlier kernel's versions reached the disk is not known: all stay until this kernel has flushed one.
+   */
   get isFlushDue() {
     if (this.#files === null && versionNumbers().length > 0) return true;
     return now() - this.#flushedAt > FLUSH_MS;

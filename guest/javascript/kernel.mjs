@@ -1,6 +1,6 @@
 /**
- * The kernel of node, typescript and deno: executes one program after another in the session's global scope, as the agent
- * asks for them. usage: kernel.mjs LANGUAGE
+ * The kernel of node, typescript and deno: executes one program after another in the session's global scope, as the
+ * agent asks for them. usage: kernel.mjs LANGUAGE
  */
 import { Buffer } from "node:buffer";
 import fs from "node:fs";
@@ -47,7 +47,7 @@ class Kernel {
   #turn = Promise.resolve();
   /** The run in progress: {id, ended} where `ended` settles it, once. */
   #run = null;
-  /** Of the last save, until the agent is told: {saved, timer}. */
+  /** The report of the last save, until the agent is told: {saved, timer}. */
   #report = null;
   /** While handlers of an error that nobody has caught are called: nothing may be thrown there. */
   #isHandling = false;
@@ -259,7 +259,7 @@ class Kernel {
     return { value, isMain: endsInValue && value !== undefined };
   }
 
-  /** Of a program that runs alone: waits until nothing of it is left to happen. */
+  /** For a program that runs alone: waits until nothing of it is left to happen. */
   #drain() {
     return new Promise((resolve) => {
       this.#run.drained = resolve;
@@ -314,7 +314,9 @@ class Kernel {
   }
 }
 
-/** This process is a copy of another one: engines do not let their generator be seeded, so it gives way to the host's. */
+/**
+ * This process is a copy of another one: engines do not let their generator be seeded, so it gives way to the host's.
+ */
 function reseed() {
   const words = new Uint32Array(2);
   Math.random = () => {

@@ -1,6 +1,6 @@
 /**
- * What a program imports and requires: resolved as from a file in the workspace. Workspace modules run again when they are
- * required in a later run, and when any of them has changed; installed packages stay loaded.
+ * What a program imports and requires: resolved as from a file in the workspace. Workspace modules run again when they
+ * are required in a later run, and when any of them has changed; installed packages stay loaded.
  */
 import fs from "node:fs";
 import module, { createRequire } from "node:module";
@@ -29,7 +29,10 @@ const isWorkspaceFile = (file) => file.startsWith(WORKSPACE) && !file.includes("
 
 /** The require of a file in the workspace, and where what it and import gave out comes from. */
 export class Modules {
-  /** Object or function -> {how, specifier, options, path, mark}: what need not be saved, since it can be imported again. */
+  /**
+   * Object or function -> {how, specifier, options, path, mark}: what need not be saved, since it can be imported
+   * again.
+   */
   origins = new WeakMap();
   #base = createRequire(`${WORKSPACE}run.js`);
   #files = new Map();

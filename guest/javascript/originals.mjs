@@ -1,6 +1,6 @@
 /**
- * The built-in objects that saving works with, as they were before any program. A program may replace what is in them (a
- * polyfill, a mock of fs): not while the session is saved.
+ * The built-in objects that saving works with, as they were before any program. A program may replace what is in them
+ * (a polyfill, a mock of fs): not while the session is saved.
  */
 import { Buffer } from "node:buffer";
 import fs from "node:fs";
@@ -46,7 +46,7 @@ const OBJECTS = {
   "SetIterator.prototype": iteratorOf(new Set()),
   "StringIterator.prototype": iteratorOf(""),
 };
-/** Of the platform's modules only what is used: others of their parts are nobody's business. */
+/** Only what is used of the platform's modules: their other parts are nobody's business. */
 /** @type {Record<string, [object, (string | symbol)[]]>} */
 const FUNCTIONS = {
   fs: [fs, ownKeys(fs).filter((name) => typeof name === "string" && name.endsWith("Sync"))],
@@ -111,7 +111,9 @@ export class Originals {
     }
   }
 
-  /** What programs have added to built-ins, as names: it has no saved form. Called with the originals in their places. */
+  /**
+   * What programs have added to built-ins, as names: it has no saved form. Called with the originals in their places.
+   */
   get added() {
     const found = [...this.#toJson];
     for (const [name, object, known] of this.#keys) {

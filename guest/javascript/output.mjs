@@ -1,6 +1,7 @@
 /**
- * Output of a run, and of what earlier runs left behind. What the run in progress writes goes to its descriptor, in order
- * with what its children write there; what a timer or promise of an earlier run writes is sent apart, as late output.
+ * Output of a run, and of what earlier runs left behind. What the run in progress writes goes to its descriptor, in
+ * order with what its children write there; what a timer or promise of an earlier run writes is sent apart, as late
+ * output.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Buffer } from "node:buffer";

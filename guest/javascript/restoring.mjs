@@ -1,4 +1,7 @@
-/** Taking up saved variables: the newest version that can be read, each group of it, and what cannot be had again by name. */
+/**
+ * Taking up saved variables: the newest version that can be read, each group of it, and what cannot be had again by
+ * name.
+ */
 import fs from "node:fs";
 import { Decoder } from "./decoding.mjs";
 import { MAX_REASON } from "./save-report.mjs";
@@ -57,7 +60,9 @@ export class Restorer {
     };
   }
 
-  /** Answers those that could be. All names are there before the first value: a function may be evaluated among them. */
+  /**
+   * Answers those that could be. All names are there before the first value: a function may be evaluated among them.
+   */
   async #restoreGroups(groups, kinds) {
     const names = groups.flatMap((group) => group.names);
     await this.#declare(names, kinds);

@@ -1,4 +1,7 @@
-/** What is told of saved state, in one form: how a save went, and what a new kernel has found (guest/state/save_report.py). */
+/**
+ * What is told of saved state, in one form: how a save went, and what a new kernel has found
+ * (guest/state/save_report.py).
+ */
 
 const MAX_TOLD = 100;
 export const MAX_REASON = 300;

@@ -1,6 +1,7 @@
 /**
  * Saving the variables after each run, between two runs: what the program can have touched, in groups of variables that
- * share objects. The same rules as for Python (guest/python/saving.py); there is no fork, so a save takes its time here.
+ * share objects. The same rules as for Python (guest/python/saving.py); there is no fork, so a save takes its time
+ * here.
  */
 import { Buffer } from "node:buffer";
 import process from "node:process";
@@ -152,7 +153,10 @@ export class Saver {
     }
   }
 
-  /** Answers the header, and whether it is on disk. A snapshot is taken in one go; facts that it needs are asked for, and it is taken again. */
+  /**
+   * Answers the header, and whether it is on disk. A snapshot is taken in one go; facts that it needs are asked for,
+   * and it is taken again.
+   */
   async #write(entry, durable, stage) {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const missing = [];

@@ -1,6 +1,6 @@
 /**
- * Saved state on disk, as guest/state/state_files.py describes it: one file a version, one a large value; each is written
- * beside its name, then renamed. The oldest version's file becomes the next one's.
+ * Saved state on disk, as guest/state/state_files.py describes it: one file a version, one a large value; each is
+ * written beside its name, then renamed. The oldest version's file becomes the next one's.
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
@@ -39,8 +39,8 @@ export class Damaged extends Error {}
 const digestOf = (data) => createHash("sha256").update(data).digest();
 
 /**
- * One by one: below a folder that the host has removed, a `recursive` mkdir tries for ever. None that is there is made: what
- * is thrown then cannot be read where a program has variables with the names of built-ins.
+ * One by one: below a folder that the host has removed, a `recursive` mkdir tries for ever. None that is there is made:
+ * what is thrown then cannot be read where a program has variables with the names of built-ins.
  */
 export function makeFolders() {
   for (const path of [VERSIONS, VALUES]) if (!fs.existsSync(path)) fs.mkdirSync(path, { mode: 0o700 });
@@ -162,7 +162,9 @@ export class Data {
     return place;
   }
 
-  /** A place of an earlier version, good for this one: what lies in too many files, or in the one replaced, is copied. */
+  /**
+   * A place of an earlier version, good for this one: what lies in too many files, or in the one replaced, is copied.
+   */
   carrier(header) {
     const sources = new Set(
       placesOf(header)
@@ -208,8 +210,8 @@ function syncFile(name) {
 }
 
 /**
- * Writes a version's file; with `stage` under the name that the agent changes when the run is answered. With `durable` all
- * that it needs is put on disk, but for the files that are known to be there.
+ * Writes a version's file; with `stage` under the name that the agent changes when the run is answered. With `durable`
+ * all that it needs is put on disk, but for the files that are known to be there.
  */
 export function writeVersion(header, data, { durable, stage, onDisk }) {
   const text = Buffer.from(JSON.stringify(header));

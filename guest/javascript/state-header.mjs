@@ -1,4 +1,7 @@
-/** Whether the header of a version is one that a kernel has written: a guest can write one of its own, with the right digest. */
+/**
+ * Whether the header of a version is one that a kernel has written: a guest can write one of its own, with the right
+ * digest.
+ */
 
 const isText = (value, most) => typeof value === "string" && value.length <= most;
 const isSize = (value) => Number.isSafeInteger(value) && value >= 0;

@@ -1,6 +1,7 @@
 /**
- * A program as the session evaluates it: TypeScript without its types, imports as awaited calls, and top-level declarations
- * such that any name may be declared again in a later run, whatever it was before. Lines stay where they are.
+ * A program as the session evaluates it: TypeScript without its types, imports as awaited calls, and top-level
+ * declarations such that any name may be declared again in a later run, whatever it was before. Lines stay where they
+ * are.
  */
 import { stripTypeScriptTypes } from "node:module";
 import { parse } from "./vendor/acorn.mjs";
@@ -71,8 +72,8 @@ export function changesStatics(source) {
 const CHANGES = /^(?:Assignment|Update)Expression$/;
 
 /**
- * What a function has of the place where it was made, beside variables, and loses when it is made again from its source:
- * an arrow function's `this`, `arguments` and `new.target`, a method's `super`. null when it uses none.
+ * What a function has of the place where it was made, beside variables, and loses when it is made again from its
+ * source: an arrow function's `this`, `arguments` and `new.target`, a method's `super`. null when it uses none.
  */
 export function boundToPlace(source) {
   const canBe =
@@ -131,8 +132,8 @@ export function parseScript(code) {
 }
 
 /**
- * Prepares a program. `kinds` tells, and is told, what each top-level name of the session is: "lexical" (let, const, class)
- * or "global" (var, function, undeclared). Answers {code, endsInValue}.
+ * Prepares a program. `kinds` tells, and is told, what each top-level name of the session is: "lexical" (let, const,
+ * class) or "global" (var, function, undeclared). Answers {code, endsInValue}.
  */
 export function prepare(code, kinds) {
   const tree = parseScript(code);
@@ -222,7 +223,7 @@ function prepareVariables(statement, kinds, edits) {
   if (statement.kind !== kind) edits.replace(start, start + statement.kind.length, kind);
 }
 
-/** Of one declaration, whose names have different kinds: a statement for each. */
+/** Makes a statement for each name of a declaration whose names have different kinds. */
 function splitVariables(statement, kinds, edits) {
   for (const [at, declarator] of statement.declarations.entries()) {
     const isGlobal = namesOf(declarator.id).some((name) => kinds.get(name) === "global");

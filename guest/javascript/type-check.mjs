@@ -1,6 +1,6 @@
 /**
- * Type errors of a program, by the compiler in the image, before it runs. What earlier runs have declared is known: their
- * text stands before the program's, each in a block inside the one before, so that a name may be declared again.
+ * Type errors of a program, by the compiler in the image, before it runs. What earlier runs have declared is known:
+ * their text stands before the program's, each in a block inside the one before, so that a name may be declared again.
  */
 import { spawn } from "node:child_process";
 import fs from "node:fs";
@@ -27,7 +27,10 @@ const OPTIONS = {
   rootDirs: ["/workspace", FOLDER],
   paths: { "*": ["/workspace/node_modules/*", "/root/.node/node_modules/*"] },
 };
-/** Not wrong in a session: a package without types, `var` again with another type, a namespace inside a block, a name imported again. */
+/**
+ * Not wrong in a session: a package without types, `var` again with another type, a namespace inside a block, a name
+ * imported again.
+ */
 const ACCEPTED = new Set(["TS7016", "TS2403", "TS1235", "TS2300", "TS2440"]);
 const IMPORT = /^[ \t]*import\s(?:[^"';]*?\sfrom\s*)?["'][^"'\n]+["'][^;\n]*;?/gm;
 const EXPORT =

@@ -1,6 +1,6 @@
 /**
- * A thread that ends a program which never gives way: told by the agent, it gives the kernel a moment to notice by itself,
- * then terminates what it executes. Node only; in Deno the agent replaces the kernel.
+ * A thread that ends a program which never gives way: told by the agent, it gives the kernel a moment to notice by
+ * itself, then terminates what it executes. Node only; in Deno the agent replaces the kernel.
  */
 import inspector from "node:inspector";
 import net from "node:net";

@@ -46,7 +46,7 @@ class Evaluator:
         return bool(asyncio.all_tasks(self._loop))
 
     def _note_submodules(self, code):
-        """Of names in code only those of modules have dots in them."""
+        """Only names of modules have dots in them."""
         self.submodules.update((name, None) for name in code.co_names if "." in name)
         for constant in code.co_consts:
             if type(constant) is Code:

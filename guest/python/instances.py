@@ -1,7 +1,7 @@
 """How an object of a class of the session is rebuilt where pickle's own way would call what the class wrote, too early.
 
-Pickle makes an object by `__new__`, fills containers by `append` or `__setitem__` before their attributes are there,
-sets what is in slots by `__setattr__`, and hashes the members of a set while they are still empty, where they lead in a
+Pickle makes an object by `__new__`. It fills containers by `append` or `__setitem__` before their attributes are there.
+It sets what is in slots by `__setattr__`. Members of a set are hashed while they are still empty, where they lead in a
 circle.
 """
 
@@ -57,7 +57,7 @@ def _plan_of_own(kind):
 
 
 def _is_of_session(kind):
-    """Of its programs or modules; what a named tuple is made with is not counted as written there."""
+    """Whether it is of its programs or modules; what a named tuple is made with is not counted as written there."""
     is_own = kind.__module__ == "__main__" or file_of(sys.modules.get(kind.__module__)) is not None
     return is_own and "_field_defaults" not in vars(kind)
 
@@ -161,7 +161,7 @@ def vars_of(value):
 
 
 def with_attributes(value, reduced):
-    """Of a class whose base has its own way, which leaves out what the session's class has set on it."""
+    """For a class whose base has its own way, which leaves out what the session's class has set on it."""
     attributes = getattr(value, "__dict__", None)
     if type(reduced) is tuple and reduced[0] is not type(value) and not any(item is type(value) for item in reduced[1]):
         raise CannotKeep("its class would be lost: its base saves it as one of its own")

@@ -270,7 +270,7 @@ class Kernel:
             return {"outcome": "raised", "exit_code": 1, "error": tracebacks.report(error)}
 
     def _end_as_process(self):
-        """Of a program that runs alone: waits for its threads, then calls what it has registered for its end."""
+        """For a program that runs alone: waits for its threads, then calls what it has registered for its end."""
         try:
             self.interruptible = True
             if (threading := sys.modules.get("threading")) is not None:

@@ -257,7 +257,7 @@ def _reduce_event_loop(_pickler, value):
 def _reduce_array(_pickler, value):
     """A view stays one: what it shares with the array below it, or with another view, is shared again."""
     base = value.base
-    # Of a base that only this view holds on to, nobody could tell a copy of the part: two references are ours.
+    # When only this view holds on to its base, nobody could tell a copy of the part: two references are ours.
     if type(base) is not type(value) or base.dtype.hasobject or sys.getrefcount(base) <= 3:
         return NotImplemented
     offset = value.__array_interface__["data"][0] - base.__array_interface__["data"][0]

@@ -12,7 +12,7 @@ from after_import import after_import
 Method = type(after_import.__get__(0))
 _class_dict = type.__dict__["__dict__"].__get__
 GENERATORS = ("random", "numpy.random")
-# Of modules that this process has not imported.
+# State of modules that this process has not imported.
 _waiting = {}  # states of generators
 _waiting_settings = {}
 
@@ -63,7 +63,7 @@ _SET = {
 
 
 def _handlers(kernel):
-    """Of signals, where a variable is the handler or has it as its method: (number, variable, method or None)."""
+    """Handlers of signals that are a variable, or a method of one: (number, variable, method or None)."""
     handlers = [(number, _signal.getsignal(number)) for number in range(1, _signal.NSIG)]
     mine = [(number, handler) for number, handler in handlers if callable(handler)]
     return [(number, *place) for number, handler in mine if (place := _place_of(handler, kernel)) is not None]

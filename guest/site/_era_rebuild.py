@@ -208,7 +208,7 @@ def fill_container(target, state):
 
 
 def fill_parser(target, state):
-    """Of argparse, which knows its mark for nothing by identity."""
+    """For argparse, which knows its mark for nothing by identity."""
     from argparse import SUPPRESS
 
     attributes = state if type(state) is dict else {}

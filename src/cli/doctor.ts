@@ -34,9 +34,9 @@ export async function doctor(config: Config, log: Logger): Promise<number> {
   const image = findImage(config.home, imageName(readRecipe(config.imagePackages)));
   say(image === null ? "missing" : "ok", "image", image?.rootfs ?? "./era image build");
   if (image === null || failed) return 1;
-  const { facilities, imaging, maxLive } = await probe(config, image, log);
+  const { facilities, snapshots, maxLive } = await probe(config, image, log);
   for (const { name, state, detail } of facilities) say(state, name, detail);
-  say(imaging.supported ? "ok" : "without", "imaging", imaging.detail);
+  say(snapshots.supported ? "ok" : "without", "imaging", snapshots.detail);
   const { limits } = config;
   const mib = (bytes: number) => `${bytes >> 20} MiB`;
   say(
@@ -67,13 +67,13 @@ async function probe(
   config: Config,
   image: Image,
   log: Logger,
-): Promise<{ facilities: Facility[]; imaging: SnapshotSupport; maxLive: number }> {
+): Promise<{ facilities: Facility[]; snapshots: SnapshotSupport; maxLive: number }> {
   const dataDir = await mkdtemp(join(tmpdir(), "era-doctor-"));
   await runCommand(["chmod", "711", dataDir], { timeoutMs: 10_000 });
   try {
     await using stack = new AsyncDisposableStack();
     const { host } = await openHost({ config: { ...config, dataDir }, image, log }, stack);
-    return { facilities: await probeHost(host), imaging: host.imaging, maxLive: host.config.maxLive };
+    return { facilities: await probeHost(host), snapshots: host.snapshots, maxLive: host.config.maxLive };
   } finally {
     await removeTree(dataDir);
   }

@@ -36,7 +36,7 @@ async function obtainCriu(config: Config, signal: AbortSignal): Promise<void> {
     await rm(failure, { force: true });
   } catch (error) {
     signal.throwIfAborted();
-    console.error(`${(error as Error).message}\nSessions sleep without process images`);
+    console.error(`${(error as Error).message}\nSessions sleep without snapshots of their processes`);
     await writeFile(failure, "");
   }
 }

@@ -36,7 +36,7 @@ import { SessionRegistry, STOP_PATIENCE_MS } from "../session/registry.ts";
 import type { PlaceStore } from "../store/places.ts";
 import { openSqliteStores } from "../store/sqlite/open.ts";
 import type { Store } from "../store/store.ts";
-import { openImaging } from "./open-imaging.ts";
+import { openSnapshots } from "./open-snapshots.ts";
 
 type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facility[] };
 
@@ -73,12 +73,12 @@ export async function startServer(
   await registry.takeOver(left);
   await pool.fill();
 
-  const { imaging } = host;
+  const { snapshots } = host;
   const maxConnections = planDescriptors(descriptorLimit()).clients;
   const health = {
     version: readVersion(),
     facilities,
-    imaging,
+    snapshots,
     image: image.name,
     pool,
     dataDir: config.dataDir,
@@ -137,8 +137,8 @@ export async function openHost(
     asRoot,
     secret,
   };
-  const bare = { ...parts, imager: null, imaging: { supported: false, detail: "not looked at yet" } };
-  const host = { ...parts, ...(await openImaging(bare, instanceOf(config.dataDir), stack)) };
+  const bare = { ...parts, criu: null, snapshots: { supported: false, detail: "not looked at yet" } };
+  const host = { ...parts, ...(await openSnapshots(bare, instanceOf(config.dataDir), stack)) };
   return { host, store, places, left: left.sandboxes };
 }
 

@@ -43,6 +43,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   frames: script("check-frames"),
   figures: script("figures"),
   documents: script("check-documents"),
+  prose: script("check-prose"),
   unit: { suite: { width: 2, globs: ["src/**/*.test.ts", "test/unit/**/*.test.ts"] } },
   integration: suite("test/integration/**/*.test.ts"),
   e2e: suite("test/e2e/**/*.test.ts"),

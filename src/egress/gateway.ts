@@ -22,7 +22,7 @@ import { publicAddresses, trustedAddresses, Unreachable } from "./resolve.ts";
 type Passage = { door: EgressDoor; record: EgressRecord; startedAt: number };
 
 const IDLE_MS = 10 * 60_000;
-/** Of one session at a time. */
+/** Limits of one session at a time. */
 const MAX_LOOKUPS = 64;
 
 export class EgressGateway implements AsyncDisposable {

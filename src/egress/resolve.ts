@@ -1,4 +1,6 @@
-/** From a host's name to the addresses that are then dialled, and no others: what a name means later does not matter. */
+/**
+ * From a host's name to the addresses that are then dialled, and no others: what a name means later does not matter.
+ */
 import { lookup as lookupBySystem, Resolver } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
 import { isAddress, isPublic, plainAddress } from "../protocol/egress.ts";

@@ -18,8 +18,8 @@ const SLOW_READER_MS = 5;
 const PADDING = Buffer.alloc(64 << 10);
 
 /**
- * Every folder and regular file below a folder that clients can name, in the order in which they are found, as fast as they
- * are taken. A file that changes while it is read is cut or padded to the size it had.
+ * Every folder and regular file below a folder that clients can name, in the order in which they are found, as fast as
+ * they are taken. A file that changes while it is read is cut or padded to the size it had.
  */
 export function packTree(root: string): Readable {
   const archive = pack();

@@ -6,14 +6,14 @@ import { isInTheWay, isMissing, nullIfMissing } from "../lib/missing.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { AppError } from "../protocol/errors.ts";
 import { makeFolder, type Owner, openPlace } from "./open.ts";
-import type { Room } from "./room.ts";
+import type { Quota } from "./quota.ts";
 
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const WRITE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 export type WriteOptions = {
   owner: Owner;
-  room: Room;
+  quota: Quota;
   /** Where a file lies until it is whole: no guest, and no copy of the tree, sees it there. */
   stagingDir: string;
 };
@@ -43,8 +43,8 @@ export async function openFile(root: string, path: string): Promise<OpenFile> {
 }
 
 /**
- * Writes a file whole or not at all: in a folder of the server's own first, on the same file system, then renamed. Answers its
- * size. Rejects with `path_conflict`, or `disk_full` when there is no room.
+ * Writes a file whole or not at all: in a folder of the server's own first, on the same file system, then renamed.
+ * Answers its size. Rejects with `path_conflict`, or `disk_full` when there is no room.
  */
 export async function writeFile(
   root: string,
@@ -54,23 +54,23 @@ export async function writeFile(
 ): Promise<number> {
   await using place = await openPlace(root, path, options);
   if (place === null) throw inTheWay(path);
-  await options.room.take({ files: 1 });
+  await options.quota.take({ files: 1 });
   const staged = `${options.stagingDir}/upload-${randomBase36(12)}`;
   const file = await open(staged, WRITE, options.isExecutable ? 0o755 : 0o644);
   let size = 0;
   try {
     for await (const chunk of chunksOf(content)) {
-      await options.room.take({ bytes: chunk.length });
+      await options.quota.take({ bytes: chunk.length });
       size += chunk.length;
       await file.writeFile(chunk);
     }
     if (options.owner !== null) await file.chown(options.owner.uid, options.owner.uid);
     await rename(staged, place.at).catch(orInTheWay(path));
-    options.room.arrived({ bytes: size, files: 1 });
+    options.quota.arrived({ bytes: size, files: 1 });
     return size;
   } catch (error) {
     await rm(staged, { force: true });
-    options.room.giveBack({ bytes: size, files: 1 });
+    options.quota.giveBack({ bytes: size, files: 1 });
     throw error;
   } finally {
     await file.close();
@@ -99,8 +99,8 @@ export async function move(root: string, from: string, to: string, owner: Owner)
 }
 
 /**
- * Takes a file or folder out of the tree at once, to a path on the same file system that no guest can reach, where it can
- * be removed in peace. Rejects with `file_not_found`.
+ * Takes a file or folder out of the tree at once, to a path on the same file system that no guest can reach, where it
+ * can be removed in peace. Rejects with `file_not_found`.
  */
 export async function takeOut(root: string, path: string, target: string): Promise<void> {
   await using place = await openPlace(root, path);
@@ -110,7 +110,10 @@ export async function takeOut(root: string, path: string, target: string): Promi
   });
 }
 
-/** Bytes of a part of a file, as HTTP's `Range: bytes=…` asks for; null for all, `invalid_range` when there is no such part. */
+/**
+ * Bytes of a part of a file, as HTTP's `Range: bytes=…` asks for; null for all, `invalid_range` when there is no such
+ * part.
+ */
 export function parseRange(
   header: string | undefined,
   sizeBytes: number,

@@ -1,4 +1,6 @@
-/** What trees were like at one moment, down to the last change of each file, in one short text. No guest works in them. */
+/**
+ * What trees were like at one moment, down to the last change of each file, in one short text. No guest works in them.
+ */
 import { createHash, type Hash } from "node:crypto";
 import { lstatSync } from "node:fs";
 import { runCommand } from "../lib/run-command.ts";

@@ -7,7 +7,7 @@ type Listing = {
   /** Regular files in all, or those that match. */
   count: number;
   totalBytes: number;
-  /** Of those that count, files whose path is too long, or no text: they cannot be asked for, and are not listed. */
+  /** Files that count, but whose path is too long, or no text: they cannot be asked for, and are not listed. */
   unnamed: number;
 };
 
@@ -18,7 +18,7 @@ export type ListOptions = {
   search?: string | undefined;
 };
 
-/** Of all listed paths together. */
+/** Limit for all listed paths together. */
 const MAX_LISTED_CHARS = 4 << 20;
 const never = new AbortController().signal;
 

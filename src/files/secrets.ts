@@ -35,8 +35,8 @@ function looksSecret(path: string): boolean {
 }
 
 /**
- * Removes what looks like a secret below a folder that a guest has filled, never through a link. Answers their paths, 100
- * at the most.
+ * Removes what looks like a secret below a folder that a guest has filled, never through a link. Answers their paths,
+ * 100 at the most.
  */
 export async function removeSecrets(root: string): Promise<string[]> {
   const removed: string[] = [];

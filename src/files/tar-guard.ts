@@ -1,6 +1,6 @@
 /**
- * Looks at the headers of a tar stream before anything makes sense of them: a few bytes of an archive can say names of any
- * length for any number of files, and whoever reads them copies each for each file.
+ * Looks at the headers of a tar stream before anything makes sense of them: a few bytes of an archive can say names of
+ * any length for any number of files, and whoever reads them copies each for each file.
  */
 import { Transform, type TransformCallback } from "node:stream";
 

@@ -1,4 +1,6 @@
-/** What trees take up on their disk, counted in one way wherever a quota is judged: blocks and names, folders included. */
+/**
+ * What trees take up on their disk, counted in one way wherever a quota is judged: blocks and names, folders included.
+ */
 import { runCommand } from "../lib/run-command.ts";
 
 /** A folder that is renamed at the wrong moment makes du abort itself; a guest may rename one all the time. */

@@ -1,6 +1,7 @@
 /**
- * Reads a whole tree that a guest may be changing at the same moment, one entry after the other, and never through a link: what
- * is small here, by descriptors (see open.ts); what is large by `find`, which walks by descriptors, too, outside this process.
+ * Reads a whole tree that a guest may be changing at the same moment, one entry after the other, and never through a
+ * link: what is small here, by descriptors (see open.ts); what is large by `find`, which walks by descriptors, too,
+ * outside this process.
  */
 
 import { type FileHandle, lstat } from "node:fs/promises";

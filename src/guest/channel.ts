@@ -189,7 +189,10 @@ export class GuestChannel {
     return header;
   }
 
-  /** Has a session taken up that has moved into this sandbox's folders. Answers what a new sandbox on them would say first. */
+  /**
+   * Has a session taken up that has moved into this sandbox's folders. Answers what a new sandbox on them would say
+   * first.
+   */
   async moveIn(): Promise<HelloFrame> {
     const { header } = await this.#ask({ type: "restore" }, "restored", ANSWER_MS);
     if (header.type !== "restored") throw new BugError("another answer than was waited for");

@@ -1,4 +1,7 @@
-/** Bytes to frames and back: u32 header length, u32 payload length, JSON header, payload (guest/agent/wire.py is the twin). */
+/**
+ * Bytes to frames and back: u32 header length, u32 payload length, JSON header, payload (guest/agent/wire.py is the
+ * twin).
+ */
 import {
   type AgentFrame,
   agentFrame,

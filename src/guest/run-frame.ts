@@ -1,4 +1,7 @@
-/** A program as an agent is asked to run it. A new option is a member of RunFrame, named below with its default, and a line in frameOf(). */
+/**
+ * A program as an agent is asked to run it. A new option is a member of RunFrame, named below with its default, and a
+ * line in frameOf().
+ */
 import type { RunFrame, StreamName } from "../protocol/guest.ts";
 
 export type OnOutput = (stream: StreamName, chunk: Buffer) => void;
@@ -10,7 +13,7 @@ export type GuestProgram = {
   name: string;
   code: string;
   timeoutMs: number;
-  /** Of each stream; what is printed beyond is dropped, and counted. */
+  /** Limit of each stream; what is printed beyond is dropped, and counted. */
   outputBytes: number;
   onOutput: OnOutput;
 } & Partial<ProgramOptions>;

@@ -1,12 +1,12 @@
 /**
- * Bounds the connections of clients, of one address and of all, so that no number of them takes the descriptors that the server
- * works with. Where there is no place for a new one, the one that has been without a request for longest makes way: whoever
- * only holds connections open holds up nobody.
+ * Bounds the connections of clients, of one address and of all, so that no number of them takes the descriptors that
+ * the server works with. Where there is no place for a new one, the one that has been without a request for longest
+ * makes way: whoever only holds connections open holds up nobody.
  */
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
-/** Of all places, what one address may have: a proxy in front of this server is one address. */
+/** The share of all places that one address may have: a proxy in front of this server is one address. */
 const SHARE_OF_ONE = 0.75;
 
 type Entry = { address: string; requests: number };

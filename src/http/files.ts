@@ -13,7 +13,7 @@ import {
   writeFile,
 } from "../files/change.ts";
 import type { ListOptions } from "../files/list.ts";
-import type { Rooms } from "../files/room.ts";
+import type { Quotas } from "../files/quota.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import type { Folder } from "../live/folder.ts";
@@ -27,7 +27,7 @@ import { filesOf, type IdParams, parseId } from "./sessions.ts";
 import { viewFile } from "./views.ts";
 
 type FileParams = { Params: { id: string; "*": string } };
-type FileRoutes = { registry: SessionRegistry; rooms: Rooms };
+type FileRoutes = { registry: SessionRegistry; quotas: Quotas };
 
 const MAX_LISTED = 10_000;
 /** Without a byte of an upload: it holds a session's folder. */
@@ -36,7 +36,7 @@ const UPLOAD = { bodyLimit: Number.MAX_SAFE_INTEGER, config: { isStream: true } 
 
 type FindSession = (id: string) => Promise<Session>;
 
-export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes): void {
+export function addFiles(app: FastifyInstance, { registry, quotas }: FileRoutes): void {
   const find = (id: string) => registry.get(parseId(id));
   addReading(app, find);
   addChanging(app, find);
@@ -44,7 +44,7 @@ export function addFiles(app: FastifyInstance, { registry, rooms }: FileRoutes):
   void app.register(async (uploads) => {
     uploads.removeAllContentTypeParsers();
     uploads.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
-    addUploads(uploads, find, rooms);
+    addUploads(uploads, find, quotas);
   });
 }
 
@@ -102,7 +102,7 @@ function addChanging(app: FastifyInstance, find: FindSession): void {
   });
 }
 
-function addUploads(uploads: FastifyInstance, find: FindSession, rooms: Rooms): void {
+function addUploads(uploads: FastifyInstance, find: FindSession, quotas: Quotas): void {
   const upload = async <T>(
     session: Session,
     request: FastifyRequest,
@@ -111,8 +111,8 @@ function addUploads(uploads: FastifyInstance, find: FindSession, rooms: Rooms): 
     using held = await session.holdMadeFolder();
     const { folder, owner } = held;
     try {
-      const done = await rooms.use(folder.workspace, [folder.home], (room) =>
-        receive(request, (body) => write(body, folder, { owner, room, stagingDir: folder.run })),
+      const done = await quotas.use(folder.workspace, [folder.home], (quota) =>
+        receive(request, (body) => write(body, folder, { owner, quota, stagingDir: folder.run })),
       );
       await session.noteChangedFiles();
       return done;
@@ -143,7 +143,9 @@ function addUploads(uploads: FastifyInstance, find: FindSession, rooms: Rooms): 
 const missing = (path: string) =>
   new AppError("file_not_found", `Cannot find the file ${JSON.stringify(path)}`);
 
-/** Has a body taken in; what is left of one that is refused is read all the same, so that the client hears the answer. */
+/**
+ * Has a body taken in; what is left of one that is refused is read all the same, so that the client hears the answer.
+ */
 async function receive<T>(request: FastifyRequest, take: (body: Readable) => Promise<T>): Promise<T> {
   const body = (request.body ?? request.raw) as Readable;
   request.raw.setTimeout(STALLED_MS, () => request.raw.destroy());

@@ -13,8 +13,8 @@ const HOP_BY_HOP = new Set([
   "upgrade",
 ]);
 /**
- * What a guest's answer may say: of its own content, of who may read it, or to a program of its own. All other names are
- * kept back, since browsers give ever new ones a meaning for the whole origin (`NEL`, `Strict-Transport-Security`,
+ * What a guest's answer may say: of its own content, of who may read it, or to a program of its own. All other names
+ * are kept back, since browsers give ever new ones a meaning for the whole origin (`NEL`, `Strict-Transport-Security`,
  * `Alt-Svc`), and every session shares this origin with the server's API.
  */
 const OF_AN_ANSWER = new Set([
@@ -48,7 +48,7 @@ const OF_AN_ANSWER = new Set([
   "www-authenticate",
 ]);
 const FAMILIES = /^(access-control|content|cross-origin|grpc|ratelimit|x)-/;
-/** Of those families, what speaks of other answers than this one. */
+/** Members of those families that speak of other answers than this one. */
 const OF_THIS_ORIGIN =
   /^(content-security-policy(-report-only)?|x-dns-prefetch-control|x-permitted-cross-domain-policies|x-content-security-policy|x-webkit-csp)$/;
 
@@ -64,8 +64,8 @@ const OF_AN_UPGRADE = /^(connection|upgrade|sec-websocket-[a-z-]+)$/;
 export const isUpgradeHeader = (name: string) => OF_AN_UPGRADE.test(name) || isAnswerHeader(name);
 
 /**
- * A `Set-Cookie` for the addresses under `prefix` alone: all sessions share one origin, and a browser would bring a cookie
- * of one to another. A path of the program's own lies below the prefix, unless it has it already.
+ * A `Set-Cookie` for the addresses under `prefix` alone: all sessions share one origin, and a browser would bring a
+ * cookie of one to another. A path of the program's own lies below the prefix, unless it has it already.
  */
 export function confinedCookie(cookie: string, prefix: string): string {
   const [pair = "", ...attributes] = cookie.split(";");

@@ -8,7 +8,7 @@ import type { Facility } from "../sandbox/probe.ts";
 export type HealthInfo = {
   version: string;
   facilities: readonly Facility[];
-  imaging: SnapshotSupport;
+  snapshots: SnapshotSupport;
   image: string;
   pool: SandboxPool;
   dataDir: string;
@@ -16,7 +16,7 @@ export type HealthInfo = {
 
 export function addHealth(
   app: FastifyInstance,
-  { version, facilities, imaging, image, pool, dataDir }: HealthInfo,
+  { version, facilities, snapshots, image, pool, dataDir }: HealthInfo,
 ): void {
   const isolation = Object.fromEntries(
     facilities.map(({ name, state, detail }) => [name, { state, detail }]),
@@ -33,7 +33,7 @@ export function addHealth(
       image,
       sandboxes: pool.counts,
       isolation,
-      imaging,
+      imaging: snapshots,
     };
   });
 }

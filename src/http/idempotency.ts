@@ -87,7 +87,7 @@ async function neverReserved(): Promise<never> {
   throw new BugError("a key was reserved for a run where there are none");
 }
 
-/** Of what a client sent, byte for byte: what a body means may be nested deeper than anything can walk. */
+/** The hash of what a client sent, byte for byte: what a body means may be nested deeper than anything can walk. */
 function hashOf({ method, url, bodyHash }: FastifyRequest): string {
   return createHash("sha256")
     .update(JSON.stringify([method, url, bodyHash]))

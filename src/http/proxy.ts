@@ -11,8 +11,8 @@ import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { parseInput } from "./body.ts";
 import { confinedCookie, isAnswerHeader, isOfConnection, isUpgradeHeader, SANDBOX } from "./headers.ts";
-import { relay } from "./relay.ts";
 import { type IdParams, parseId } from "./sessions.ts";
+import { answerByStoredCode } from "./stored-answer.ts";
 
 type ProxyParams = { Params: { id: string; port: string; "*"?: string } };
 type ProxyRoutes = { registry: SessionRegistry; apiKey: string | undefined; bodyBytes: number };
@@ -98,10 +98,14 @@ async function serve(
   const connection = await connect();
   if (connection !== null) return forward({ ...target, connection, body: request.raw }, request, reply);
   const headers = withoutKey(request.raw.headers, apiKey);
-  const relayed = await relay(session, request, { path, headers, bodyBytes, connect });
-  if ("connection" in relayed)
-    return forward({ ...target, connection: relayed.connection, body: relayed.requestBody }, request, reply);
-  const { answer } = relayed;
+  const answered = await answerByStoredCode(session, request, { path, headers, bodyBytes, connect });
+  if ("connection" in answered)
+    return forward(
+      { ...target, connection: answered.connection, body: answered.requestBody },
+      request,
+      reply,
+    );
+  const { answer } = answered;
   reply.code(answer.status).headers(answer.headers).header("content-security-policy", SANDBOX);
   return reply.send(answer.body);
 }
@@ -217,7 +221,7 @@ function answer(
   return reply.send(incoming);
 }
 
-/** Of all addresses of a port of a session. */
+/** The beginning of all addresses of a session's port. */
 const prefixOf = (session: Session, port: number) => `/proxy/${session.id}/${port}`;
 
 type Target = { session: Session; port: number; apiKey: string | undefined };
@@ -241,8 +245,8 @@ function headersFor(request: http.IncomingMessage, { session, port, apiKey }: Ta
 }
 
 /**
- * A connection that both ends use as they like once the program has agreed: WebSockets. Until then the program's answer is
- * read as HTTP, since whoever is in front of this server may reuse a connection that was answered in another way.
+ * A connection that both ends use as they like once the program has agreed: WebSockets. Until then the program's answer
+ * is read as HTTP, since whoever is in front of this server may reuse a connection that was answered in another way.
  */
 async function upgrade(
   registry: SessionRegistry,

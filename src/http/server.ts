@@ -1,7 +1,7 @@
 /** The HTTP server: rules for all requests here, one file for each resource beside it. */
 import Fastify, { type FastifyInstance } from "fastify";
 import type { Config } from "../config.ts";
-import { Rooms } from "../files/room.ts";
+import { Quotas } from "../files/quota.ts";
 import type { Logger } from "../log.ts";
 import type { OneShots } from "../runs/one-shot.ts";
 import type { SessionRegistry } from "../session/registry.ts";
@@ -29,7 +29,7 @@ type HttpDependencies = {
   registry: SessionRegistry;
   oneShots: OneShots;
   health: HealthInfo;
-  /** Of clients, at the same time. */
+  /** Clients' connections at the same time. */
   maxConnections: number;
 };
 
@@ -64,7 +64,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addStates(app, registry, idempotency);
   addCode(app, registry);
   const { diskBytes, diskFiles } = config.limits;
-  addFiles(app, { registry, rooms: new Rooms({ bytes: diskBytes, files: diskFiles }) });
+  addFiles(app, { registry, quotas: new Quotas({ bytes: diskBytes, files: diskFiles }) });
   addProxy(app, { registry, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
   addSetup(app, registry);
   addConnections(app, registry, store);

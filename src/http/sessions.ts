@@ -153,10 +153,10 @@ async function viewWithFiles(session: Session, signal: AbortSignal) {
   return { ...viewCounted(session, { files: count, bytes: totalBytes }), files: files.map(viewFile) };
 }
 
-const viewCounted = ({ row, state, imaging }: Session, counts: FileCounts) => ({
+const viewCounted = ({ row, state, snapshotSupport }: Session, counts: FileCounts) => ({
   ...viewSession(row, counts),
   status: state === "frozen" ? "idle" : state, // for a moment, and for nobody to see
-  state: viewState(row, state, imaging),
+  state: viewState(row, state, snapshotSupport),
 });
 
 /** All its files counted, and some of them listed. */

@@ -14,7 +14,7 @@ export function addStates(app: FastifyInstance, registry: SessionRegistry, idemp
     return {
       success: true,
       id: session.id,
-      state: viewState(session.row, session.state, session.imaging),
+      state: viewState(session.row, session.state, session.snapshotSupport),
     };
   });
 
@@ -26,7 +26,7 @@ export function addStates(app: FastifyInstance, registry: SessionRegistry, idemp
       work: async () => {
         const session = await registry.get(id);
         await session.rollback(version);
-        const state = viewState(session.row, session.state, session.imaging);
+        const state = viewState(session.row, session.state, session.snapshotSupport);
         return { status: 200, body: { success: true, id, rolled_back_to: version, state } };
       },
     });

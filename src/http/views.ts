@@ -79,7 +79,7 @@ export function viewState(row: SessionView, state: string, support: SnapshotSupp
     imaging: {
       mode: imaging,
       ...support,
-      /** Of the processes as they went to sleep. */
+      /** The processes as they went to sleep. */
       image:
         snapshot === null
           ? null

@@ -1,7 +1,7 @@
 /**
- * CRIU with all that it stands on, unpacked from Debian's packages into a folder of its own beside the images: it is run by
- * its own loader, so that neither the host nor what guests see has anything of it. Debian 12 and 13 have versions that
- * cannot image a socket on kernels since 6.16, so it is taken from the release after them.
+ * CRIU with all that it stands on, unpacked from Debian's packages into a folder of its own beside the images: it is
+ * run by its own loader, so that neither the host nor what guests see has anything of it. Debian 12 and 13 have
+ * versions that cannot image a socket on kernels since 6.16, so it is taken from the release after them.
  */
 import { existsSync } from "node:fs";
 import { mkdir, rename } from "node:fs/promises";

@@ -1,4 +1,6 @@
-/** Images on disk: `<home>/images/<name>/rootfs`, with image.json written last, so that a folder without it is no image. */
+/**
+ * Images on disk: `<home>/images/<name>/rootfs`, with image.json written last, so that a folder without it is no image.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** Where Debian's packages come from: a setting, else the mirrors that this host's own apt uses, else mmdebstrap's default. */
+/**
+ * Where Debian's packages come from: a setting, else the mirrors that this host's own apt uses, else mmdebstrap's
+ * default.
+ */
 import { runCommand } from "../lib/run-command.ts";
 
 const TIMEOUT_MS = 20_000;

@@ -28,8 +28,8 @@ const VENDORED = {
   "javascript/vendor/acorn.mjs": fileURLToPath(import.meta.resolve("acorn").replace(/[^/]*$/, "acorn.mjs")),
 };
 /**
- * What the JavaScript kernel's modules use of the language. They share their global scope with the session's programs, which
- * may call a variable of theirs Map: each module is given these names for itself, as they are when it starts.
+ * What the JavaScript kernel's modules use of the language. They share their global scope with the session's programs,
+ * which may call a variable of theirs Map: each module is given these names for itself, as they are when it starts.
  */
 const BUILTINS =
   `Array ArrayBuffer Atomics BigInt Boolean DataView Date Deno Error Function Int32Array JSON Map Math Number Object

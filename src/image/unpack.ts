@@ -1,4 +1,6 @@
-/** Debian packages with all that they depend on, unpacked into a folder: nothing of the host is asked for, or changed. */
+/**
+ * Debian packages with all that they depend on, unpacked into a folder: nothing of the host is asked for, or changed.
+ */
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { removeTree } from "../lib/remove-tree.ts";

@@ -19,7 +19,9 @@ export type DescriptorPlan = {
   namespaces: number;
 };
 
-/** A socket of its agent, two that it listens on, its standard error, its namespace, and some for what is done with it. */
+/**
+ * A socket of its agent, two that it listens on, its standard error, its namespace, and some for what is done with it.
+ */
 const PER_SANDBOX = 8;
 /** One towards the program, one towards the internet or a client. */
 const PER_GUEST_CONNECTION = 2;

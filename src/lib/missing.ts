@@ -1,4 +1,6 @@
-/** Failures of the file system that say that nothing, or something else, is at a path; all others are failures to look. */
+/**
+ * Failures of the file system that say that nothing, or something else, is at a path; all others are failures to look.
+ */
 
 // A server that is not root may not look into what a guest has closed to itself.
 const MISSING = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ENXIO", "ENAMETOOLONG", "EACCES"]);

@@ -8,7 +8,8 @@ const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 
 /**
  * Removes a folder that a guest may have filled, or whatever else is at the path: never through a link, however deep or
- * wide. Node's own recursive removal fails on paths longer than PATH_MAX; `rm` walks by descriptors. Nothing there is fine.
+ * wide. Node's own recursive removal fails on paths longer than PATH_MAX; `rm` walks by descriptors. Nothing there is
+ * fine.
  */
 export async function removeTree(path: string): Promise<void> {
   if (await removeShallow(path).catch(() => false)) return;
@@ -19,9 +20,9 @@ export async function removeTree(path: string): Promise<void> {
 }
 
 /**
- * Most folders hold only a few files in known places: those go without starting a process. Each folder is opened without
- * following a link, and what is in it is named by way of its descriptor: whoever still holds a folder of the tree may put
- * links in it meanwhile. False when there is more, or something else, at the path.
+ * Most folders hold only a few files in known places: those go without starting a process. Each folder is opened
+ * without following a link, and what is in it is named by way of its descriptor: whoever still holds a folder of the
+ * tree may put links in it meanwhile. False when there is more, or something else, at the path.
  */
 async function removeShallow(path: string): Promise<boolean> {
   const folder = await open(path, FOLDER).catch((error: NodeJS.ErrnoException) => {

@@ -23,8 +23,8 @@ type CommandOptions = {
 const MAX_OUTPUT_CHARS = 1 << 20;
 
 /**
- * Resolves when the program has ended and its output was read, whatever its status; rejects if it cannot start, or, once it
- * has ended, if there was no input for it.
+ * Resolves when the program has ended and its output was read, whatever its status; rejects if it cannot start, or,
+ * once it has ended, if there was no input for it.
  */
 export async function runCommand(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
   options.signal?.throwIfAborted();

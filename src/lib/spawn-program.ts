@@ -1,4 +1,6 @@
-/** The one way to start a program of the host: a start that fails, for want of descriptors or processes, is a rejection. */
+/**
+ * The one way to start a program of the host: a start that fails, for want of descriptors or processes, is a rejection.
+ */
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
 
 /** Resolves once the program has started, before anything that it does was heard. argv arrays only. */

@@ -35,7 +35,9 @@ const SLACK_FILES = 100;
 const MEASURE_TIMEOUT_MS = 20_000;
 const MEASURE_ONE_TIMEOUT_MS = 5_000;
 const MIB = 1 << 20;
-/** Kernels keep to what they may save. While a version is written the one before it is there, too, and a little of both. */
+/**
+ * Kernels keep to what they may save. While a version is written the one before it is there, too, and a little of both.
+ */
 /** For what one session has deleted and still holds to be found: another one is not to wait for long. */
 const UNLINKED_MS = 300;
 const STATE_TRANSIENT = 2;
@@ -102,7 +104,8 @@ export class DiskMonitor {
     const sessions = [...this.#watched];
     const usages = await this.#measure(sessions);
     const { dev } = await stat(this.#path, { bigint: true });
-    // First by what lies in folders, then with what is deleted and still held, which takes long to find where it is much.
+    // First by what lies in folders, then with what is deleted and still held, which takes long to find where it is
+    // much.
     for (const [at, session] of sessions.entries())
       this.#judge(session, usages[at], isOver(this.#limitsOf(session)));
     for (const [at, session] of sessions.entries()) {

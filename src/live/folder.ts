@@ -70,7 +70,9 @@ export async function prepareFolder(folder: Folder): Promise<void> {
   for (const path of guestFolders(folder)) await chmod(path, 0o700);
 }
 
-/** Removes what looks like a secret from a folder that no process uses; answers the paths, those of the home with `~/`. */
+/**
+ * Removes what looks like a secret from a folder that no process uses; answers the paths, those of the home with `~/`.
+ */
 export async function leaveOutSecrets({ workspace, home }: SessionFolders): Promise<string[]> {
   const inHome = (await removeSecrets(home)).map((path) => `~/${path}`);
   return [...(await removeSecrets(workspace)), ...inHome];

@@ -7,7 +7,7 @@ import type { Places } from "../lib/descriptors.ts";
 import type { RetryLater } from "../lib/retry-later.ts";
 import type { Logger } from "../log.ts";
 import type { CgroupTree } from "../sandbox/cgroup.ts";
-import type { Imager } from "../sandbox/imaging/imager.ts";
+import type { Criu } from "../sandbox/snapshot/criu.ts";
 import type { UidRange } from "../sandbox/uids.ts";
 
 export type SandboxHost = {
@@ -23,13 +23,13 @@ export type SandboxHost = {
   leftovers: RetryLater;
   /** For connections that come out of sandboxes. */
   guestPlaces: Places;
-  /** Makes and restores process images; null where that cannot be done. */
-  imager: Imager | null;
-  imaging: SnapshotSupport;
+  /** Makes and restores snapshots of processes; null where that cannot be done. */
+  criu: Criu | null;
+  snapshots: SnapshotSupport;
   asRoot: boolean;
   /** Known to the servers of this data folder, one after the other, and to nobody else. */
   secret: string;
 };
 
-/** Whether process images can be made and restored here, and how that is known. */
+/** Whether snapshots of processes can be made and restored here, and how that is known. */
 export type SnapshotSupport = { supported: boolean; detail: string };

@@ -1,4 +1,7 @@
-/** How sandboxes come to be and go: what the pool asks of a host. Tests script it; another kind of sandbox implements it. */
+/**
+ * How sandboxes come to be and go: what the pool asks of a host. Tests script it; another kind of sandbox implements
+ * it.
+ */
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import { adoptSandbox } from "./adopt.ts";
 import type { Folder } from "./folder.ts";

@@ -9,7 +9,7 @@ import { removeStraySnapshots } from "./snapshots.ts";
 type LeftBehind = {
   /** Sandboxes that still run, by their sessions. */
   sandboxes: Map<string, Cgroup>;
-  /** Of folders that sessions have. */
+  /** Uids of folders that sessions have. */
   uids: number[];
 };
 
@@ -33,8 +33,9 @@ export async function clearLeftBehind(
 }
 
 /**
- * Ends what holds sessions that were moving into a warm sandbox when the last server ended: what has not arrived was not
- * taken up there either. Answers the folders that the moves began with: sessions go on with them when they are used.
+ * Ends what holds sessions that were moving into a warm sandbox when the last server ended: what has not arrived was
+ * not taken up there either. Answers the folders that the moves began with: sessions go on with them when they are
+ * used.
  */
 async function stopMoves(
   store: PlaceStore,

@@ -28,7 +28,10 @@ export function planFor(
   return planLaunch(policy, { asRoot: host.asRoot, cgroupFolders: cgroup?.folders ?? [] });
 }
 
-/** One for all sandboxes of a data folder, since warm ones start before their session is known; strangers cannot tell it. */
+/**
+ * One for all sandboxes of a data folder, since warm ones start before their session is known; strangers cannot tell
+ * it.
+ */
 function hashSeed(secret: string): number {
   return createHash("sha256").update(`hash seed of ${secret}`).digest().readUInt32LE();
 }

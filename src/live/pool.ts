@@ -31,7 +31,7 @@ type PoolOptions<S> = {
   sizes: ReadonlyMap<Language, number>;
   /** Live sandboxes at once. */
   maxLive: number;
-  /** Of a sandbox that nobody has asked for. */
+  /** The wait for a sandbox that nobody has asked for. */
   limits: Limits;
   log: Logger;
 };
@@ -47,7 +47,9 @@ export type Lease<S = LiveSandbox> = {
 };
 
 const PAUSE_AFTER_FAILURE_MS = 2_000;
-/** Whoever has taken a warm sandbox has its first result first: a start takes all of a core, and a moment of the server. */
+/**
+ * Whoever has taken a warm sandbox has its first result first: a start takes all of a core, and a moment of the server.
+ */
 const REFILL_AFTER_MS = 50;
 const WIDTH = Math.max(2, availableParallelism());
 
@@ -197,7 +199,7 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
     return waiter.promise;
   }
 
-  /** Of the free ones, else that of a warm sandbox, else that of a session which can be put to sleep. */
+  /** A free slot, else that of a warm sandbox, else that of a session which can be put to sleep. */
   async #takeSlot(): Promise<void> {
     while (this.#slots >= this.#options.maxLive) {
       const warm = this.#all.find((pool) => pool.ready.size > 0)?.takeReady() ?? null;

@@ -1,12 +1,16 @@
 /**
- * What serves a sandbox from outside while it lives: the way to the internet, the watch over its disk. Whoever holds a sandbox
- * attaches a list of them, and disposes of one thing. A new service is a file beside this one and a line in that list.
+ * What serves a sandbox from outside while it lives: the way to the internet, the watch over its disk. Whoever holds a
+ * sandbox attaches a list of them, and disposes of one thing. A new service is a file beside this one and a line in
+ * that list.
  */
 import type { LiveSandbox } from "./live-sandbox.ts";
 
 /** A service at work for one sandbox. Disposing of it may be repeated. */
 export type AttachedService = AsyncDisposable & {
-  /** Lets go of all that must not be there while the sandbox stands still; `thaw` takes it up again, for the same sandbox. */
+  /**
+   * Lets go of all that must not be there while the sandbox stands still; `thaw` takes it up again, for the same
+   * sandbox.
+   */
   freeze(): Promise<void>;
   thaw(live: LiveSandbox): Promise<void>;
 };

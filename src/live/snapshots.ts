@@ -1,13 +1,13 @@
 /**
- * Snapshots of processes: taking one, whether it can be resumed, and what becomes of it. A snapshot goes with the files as
- * they were and is used at most once; the saved state is there beside it, for all that can be saved.
+ * Snapshots of processes: taking one, whether it can be resumed, and what becomes of it. A snapshot goes with the files
+ * as they were and is used at most once; the saved state is there beside it, for all that can be saved.
  */
 import { cp, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fingerprint } from "../files/fingerprint.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { shortageIn } from "../lib/shortage.ts";
-import { flushImage, type Imager, removeImage } from "../sandbox/imaging/imager.ts";
+import { type Criu, flushSnapshotFolder, removeSnapshotFolder } from "../sandbox/snapshot/criu.ts";
 import type { Snapshot } from "../store/places.ts";
 import type { Folder } from "./folder.ts";
 import type { SandboxHost } from "./host.ts";
@@ -24,37 +24,39 @@ export async function newSnapshot(host: SandboxHost): Promise<{ name: string; fo
 }
 
 /** What a snapshot must have been taken on to be used by this server. */
-export const hostKey = ({ image, runtime }: SandboxHost, imager: Imager) =>
-  imager.hostKey({ rootfs: image.rootfs, guestDir: runtime.dir });
+export const hostKey = ({ image, runtime }: SandboxHost, criu: Criu) =>
+  criu.hostKey({ rootfs: image.rootfs, guestDir: runtime.dir });
 
 /** What is to be kept of a sandbox's processes, and under which number of the variables. */
 type SnapshotOptions = {
   version: number;
-  /** Of the program, besides its processes: what goes on is not told again before its next run. */
+  /** What the program has besides its processes: what goes on is not told again before its next run. */
   threads: number;
   /**
-   * Called when all stands still; answers the fingerprint of the files that the snapshot is to be resumed on, its own or a
-   * copy of them. Those that it removes must be there until the snapshot `isDone`.
+   * Called when all stands still; answers the fingerprint of the files that the snapshot is to be resumed on, its own
+   * or a copy of them. Those that it removes must be there until the snapshot `isDone`.
    */
   prepareFiles: (isDone: Promise<unknown>) => Promise<string>;
   /** Has the sandbox stand still. */
   freeze: () => Promise<void>;
 };
 
-/** Has a sandbox stand still, and takes a snapshot of its processes. Rejects, with nothing of it left, when that fails. */
+/**
+ * Has a sandbox stand still, and takes a snapshot of its processes. Rejects, with nothing of it left, when that fails.
+ */
 export async function takeSnapshot(
   host: SandboxHost,
   live: LiveSandbox,
   { version, threads, prepareFiles, freeze }: SnapshotOptions,
 ): Promise<Snapshot> {
-  const { imager } = host;
+  const { criu } = host;
   const { cgroup } = live.sandbox;
-  if (imager === null || cgroup === null) throw new Error("process images are not supported here");
+  if (criu === null || cgroup === null) throw new Error("snapshots of processes are not supported here");
   const { name, folder } = await newSnapshot(host);
   const policy = policyFor(host, live.folder, defaultLimits(host.config));
   let startedAt = 0;
   const still = Promise.withResolvers<void>();
-  const dumped = imager.dump(policy, cgroup, folder, async () => {
+  const dumped = criu.dump(policy, cgroup, folder, async () => {
     startedAt = performance.now();
     await freeze();
     still.resolve();
@@ -70,7 +72,7 @@ export async function takeSnapshot(
       tookMs: Math.round(performance.now() - startedAt),
       version,
       files,
-      host: hostKey(host, imager),
+      host: hostKey(host, criu),
       key: live.folder.key,
       uid: live.folder.uid,
       threads,
@@ -78,7 +80,7 @@ export async function takeSnapshot(
       isUsed: false,
     };
   } catch (error) {
-    await removeImage(folder);
+    await removeSnapshotFolder(folder);
     throw error;
   }
 }
@@ -91,11 +93,11 @@ async function allOf<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B
 
 /** Why a snapshot cannot be resumed now, whatever the files are like; null when nothing is against it. */
 export async function reasonAgainst(host: SandboxHost, snapshot: Snapshot): Promise<string | null> {
-  if (host.imager === null) return "this host cannot restore process images";
+  if (host.criu === null) return "this host cannot restore snapshots of processes";
   if (snapshot.unflushedBoot !== null && snapshot.unflushedBoot !== (await bootId()))
     return "the machine stopped before it was on disk";
   if (snapshot.isUsed) return "the server ended while it was made or restored";
-  if (snapshot.host !== hostKey(host, host.imager))
+  if (snapshot.host !== hostKey(host, host.criu))
     return "the kernel, the processor, or what the sandbox stands on has changed";
   return null;
 }
@@ -109,7 +111,7 @@ export async function reasonInFiles(snapshot: Snapshot, folder: Folder): Promise
   return files === snapshot.files ? null : "files were changed while the session slept";
 }
 
-/** Of all files that programs of a session use. */
+/** A fingerprint of all files that programs of a session use. */
 export const fingerprintOf = ({ workspace, home }: Folder): Promise<string> => fingerprint([workspace, home]);
 
 /** For a copy of a session that sleeps; null when its snapshot is of no use to the session itself. */
@@ -127,26 +129,27 @@ export async function copySnapshot(
     const files = await fingerprintOf(copy);
     return { ...snapshot, name, files, unflushedBoot: await bootId() };
   } catch (error) {
-    await removeImage(folder);
+    await removeSnapshotFolder(folder);
     throw error;
   }
 }
 
 /** After that it outlives the machine's own end. */
 export const flushSnapshot = (host: SandboxHost, snapshot: Snapshot): Promise<void> =>
-  flushImage(snapshotFolder(host, snapshot));
+  flushSnapshotFolder(snapshotFolder(host, snapshot));
 
-/** Of this run of the machine. */
+/** The id of this run of the machine. */
 export const bootId = async () => (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
 
 export const snapshotFolder = (host: SandboxHost, { name }: Snapshot) =>
   join(snapshotsDir(host.config.dataDir), name);
 
 export const removeSnapshot = (host: SandboxHost, snapshot: Snapshot): Promise<void> =>
-  removeImage(snapshotFolder(host, snapshot));
+  removeSnapshotFolder(snapshotFolder(host, snapshot));
 
 /** Removes snapshots that no session has: those that a killed server was making. */
 export async function removeStraySnapshots(dataDir: string, owned: ReadonlySet<string>): Promise<void> {
   const names = await readdir(snapshotsDir(dataDir)).catch(() => []);
-  for (const name of names) if (!owned.has(name)) await removeImage(join(snapshotsDir(dataDir), name));
+  for (const name of names)
+    if (!owned.has(name)) await removeSnapshotFolder(join(snapshotsDir(dataDir), name));
 }

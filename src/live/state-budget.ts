@@ -1,4 +1,6 @@
-/** What the saved state of a session may take. It is apart from the quota of its files: whoever deletes none keeps both. */
+/**
+ * What the saved state of a session may take. It is apart from the quota of its files: whoever deletes none keeps both.
+ */
 import type { Config } from "../config.ts";
 import type { Keep } from "../protocol/guest.ts";
 import type { SessionSettings } from "../store/store.ts";

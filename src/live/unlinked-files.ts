@@ -1,6 +1,7 @@
 /**
  * Files that a guest has deleted and still holds: they take up disk, and no walk through its folders finds them. Found
- * through the open descriptors and the mappings of its processes. Everything read here is the kernel's word, not the guest's.
+ * through the open descriptors and the mappings of its processes. Everything read here is the kernel's word, not the
+ * guest's.
  */
 import type { BigIntStats } from "node:fs";
 import { readdir, readFile, readlink, stat } from "node:fs/promises";

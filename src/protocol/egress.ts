@@ -1,7 +1,9 @@
 /** What a session may reach of the internet, and the pure questions that are asked of that. */
 import ipaddr from "ipaddr.js";
 
-/** All of the internet, none of it, or named hosts: `api.example.org`, `*.example.net` (any name below), `host:8443`. */
+/**
+ * All of the internet, none of it, or named hosts: `api.example.org`, `*.example.net` (any name below), `host:8443`.
+ */
 export type EgressRule = boolean | { allow: string[] };
 
 export type Destination = { host: string; port: number };
@@ -62,7 +64,7 @@ export function normalizeHost(text: string): string | null {
 export const plainAddress = (address: string) =>
   ipaddr.isValid(address) ? ipaddr.process(address).toString() : address;
 
-/** Of a cloud's platform, although they are in a public range: what they tell is for the machine's owner. */
+/** Addresses of a cloud's platform, although they are in a public range: what they tell is for the machine's owner. */
 const PLATFORM_ADDRESSES: ReadonlySet<string> = new Set(["168.63.129.16"]);
 
 export const isAddress = (host: string) => ipaddr.isValid(host);

@@ -63,7 +63,7 @@ const held = {
   restored: restored.nullable(),
   /** Runs that have ended and that no server has said to have recorded. */
   unrecorded: z.array(runId).max(10_000),
-  /** Of the last run. */
+  /** The version of the last run. */
   version,
 };
 const hello = z.strictObject({
@@ -93,7 +93,7 @@ const late = z.strictObject({ type: z.literal("late"), run: runId, stream });
 const end = z.strictObject({
   type: z.literal("end"),
   run: runId,
-  /** Of the variables afterwards: a shell command leaves them at the version before. */
+  /** The version of the variables afterwards: a shell command leaves them at the version before. */
   version,
   outcome: z.enum(["ok", "raised", "exited", "signalled", "lost"]),
   cause: z.enum(["timed_out", "interrupted"]).nullable(),

@@ -1,4 +1,7 @@
-/** Everything that differs from one language to the next, but for what its kernel does: a language is a row here, and a kernel in guest/. */
+/**
+ * Everything that differs from one language to the next, but for what its kernel does: a language is a row here, and a
+ * kernel in guest/.
+ */
 import { AppError } from "./errors.ts";
 
 type LanguageEntry = {
@@ -14,7 +17,7 @@ type LanguageEntry = {
 };
 
 const JAVASCRIPT = "/opt/era/javascript/kernel.mjs";
-/** Of a sandbox's memory; the rest is for what an engine keeps outside of its heap. */
+/** The heap's share of a sandbox's memory; the rest is for what an engine keeps outside of its heap. */
 const HEAP_SHARE = 0.7;
 const heapOption = (memoryMib: number) =>
   `--max-old-space-size=${Math.max(32, Math.floor(memoryMib * HEAP_SHARE))}`;

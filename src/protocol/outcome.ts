@@ -29,7 +29,7 @@ export type Outcome = {
 /** What a run took. A field more is a line here, one where it is measured (runs/execute.ts), one in viewUsage(). */
 export type RunUsage = {
   elapsedUs: number;
-  /** Of all processes of its sandbox while it ran; null where the host does not count it. */
+  /** Processor time of all processes of its sandbox while it ran; null where the host does not count it. */
   cpuTimeUs: number | null;
   /** What the sandbox held at most meanwhile, as its limit counts it; null where the host does not tell. */
   memoryPeakBytes: number | null;

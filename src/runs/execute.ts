@@ -1,4 +1,6 @@
-/** The one way to run a program in a live sandbox: for sessions, for programs that run alone, for the steps of a setup. */
+/**
+ * The one way to run a program in a live sandbox: for sessions, for programs that run alone, for the steps of a setup.
+ */
 import type { GuestEnd } from "../guest/channel.ts";
 import type { GuestProgram } from "../guest/run-frame.ts";
 import type { LiveSandbox } from "../live/live-sandbox.ts";

@@ -1,7 +1,7 @@
 /**
  * What one run prints, in order. The guest is read into it at its own pace; readers take from it by place, which is the
- * number of characters before it: the same however the output came in parts, so also when it is heard again. A slow, late or
- * returning reader holds up nothing. Bounded by the run's output limit.
+ * number of characters before it: the same however the output came in parts, so also when it is heard again. A slow,
+ * late or returning reader holds up nothing. Bounded by the run's output limit.
  */
 import type { OutputEvent } from "../store/store.ts";
 

@@ -31,7 +31,7 @@ type RunEnd = {
   /** What the agent said; null when its line was lost. */
   end: GuestEnd | null;
   output: RunRow["output"];
-  /** Of its session, after it. */
+  /** The session's state after it. */
   state: RunState;
   endedAt: string;
 };

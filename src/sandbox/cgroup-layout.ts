@@ -8,7 +8,9 @@ export type Controller = (typeof CONTROLLERS)[number];
 export type Tree = Controller | "cpuacct";
 const V1_TREES: readonly Tree[] = [...CONTROLLERS, "cpuacct"];
 
-/** v1: our own group in the tree of each controller. v2: the top of the one tree as mounted, and our own group in it. */
+/**
+ * v1: our own group in the tree of each controller. v2: the top of the one tree as mounted, and our own group in it.
+ */
 type CgroupLayout =
   | { version: 1; folders: Partial<Record<Tree, string>> }
   | { version: 2; top: string; own: string };

@@ -24,7 +24,7 @@ import type { Limits } from "./policy.ts";
 type Trees = Partial<Record<Tree, string>>;
 
 const CPU_PERIOD_US = 100_000;
-/** Of a sandbox's memory, what its sockets may hold besides. */
+/** What a sandbox's sockets may hold besides, as a share of its memory. */
 const SOCKET_SHARE = 1 / 16;
 const REMOVE_ATTEMPTS = 200;
 const OOM_FILE = { 1: "memory.oom_control", 2: "memory.events" };
@@ -67,10 +67,10 @@ export type CgroupTree = {
   dispose(): void;
 };
 
-export type Meter = Disposable & {
+type Meter = Disposable & {
   /**
-   * Since it was made: processor time of all processes, in microseconds; and what was in use at most, in bytes. Null where the
-   * host does not count it.
+   * Since it was made: processor time of all processes, in microseconds; and what was in use at most, in bytes. Null
+   * where the host does not count it.
    */
   read(): { cpuTimeUs: number | null; memoryPeakBytes: number | null };
 };

@@ -1,4 +1,6 @@
-/** The first step of a sandbox's command line: limits of its processes, and its cgroups, taken on by launch.sh. Pure. */
+/**
+ * The first step of a sandbox's command line: limits of its processes, and its cgroups, taken on by launch.sh. Pure.
+ */
 import { fileURLToPath } from "node:url";
 import type { Limits } from "./policy.ts";
 

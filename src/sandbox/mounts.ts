@@ -11,8 +11,8 @@ export const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
 const KERNEL_SETTINGS = "/proc/sys";
 
 /**
- * What of the host's files a guest sees, beside the image: where it sees it, and what it is. /dev and /run hold nothing but
- * places for what is mounted in them: a restored sandbox has a folder of the host there.
+ * What of the host's files a guest sees, beside the image: where it sees it, and what it is. /dev and /run hold nothing
+ * but places for what is mounted in them: a restored sandbox has a folder of the host there.
  */
 export function hostBinds(policy: SandboxPolicy): Map<string, string> {
   const { folders, guestDir, skeleton, caBundle } = policy;
@@ -33,8 +33,8 @@ export function hostBinds(policy: SandboxPolicy): Map<string, string> {
 }
 
 /**
- * What lies over the agent's entries in /proc: it runs as the guest's own user, and while it is imaged the kernel would let
- * others of that user open its memory and descriptors.
+ * What lies over the agent's entries in /proc: it runs as the guest's own user, and while it is imaged the kernel would
+ * let others of that user open its memory and descriptors.
  */
 function agentCovers({ skeleton }: SandboxPolicy): Map<string, string> {
   const names = ["mem", ...AGENT_FOLDERS];

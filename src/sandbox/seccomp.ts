@@ -33,7 +33,8 @@ const SOCKETS = `socketpair bind connect listen accept accept4 getsockname getpe
   sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg`;
 const MISC = "getrandom";
 
-// Not on any list, so that programs fall back to threads: io_setup takes of a number of events that all of the host shares.
+// Not on any list, so that programs fall back to threads: io_setup takes of a number of events that all of the host
+// shares.
 
 /** Refused by name: what opens namespaces, other processes, the kernel or the host. */
 const DENIED = `ptrace process_vm_readv process_vm_writev pidfd_getfd kcmp process_madvise process_mrelease mount umount2

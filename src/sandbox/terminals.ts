@@ -1,6 +1,6 @@
 /**
- * How many pseudo-terminals one sandbox may have. The kernel has a number of them for all of the host, and bubblewrap mounts
- * their file system without a limit of its own: the server sets it before anything of a guest runs.
+ * How many pseudo-terminals one sandbox may have. The kernel has a number of them for all of the host, and bubblewrap
+ * mounts their file system without a limit of its own: the server sets it before anything of a guest runs.
  */
 import { runCommand } from "../lib/run-command.ts";
 import type { Cgroup } from "./cgroup.ts";

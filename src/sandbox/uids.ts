@@ -6,7 +6,7 @@ import type { FileHandle } from "node:fs/promises";
 import { openUserNamespace } from "./user.ts";
 
 const RANGE = 1_000_000;
-/** Of the namespaces that are kept open for later, those of uids that are free. */
+/** The share of uids that are free among the namespaces that are kept open for later. */
 const IDLE_SHARE = 0.2;
 
 export class UidRange {
@@ -16,7 +16,7 @@ export class UidRange {
   readonly #used: Set<number>;
   readonly #idle = new Map<number, FileHandle>();
   readonly #open = new Map<number, FileHandle>();
-  /** Of uids whose sessions sleep, in the order in which they went to sleep. */
+  /** Namespaces of uids whose sessions sleep, in the order in which they went to sleep. */
   readonly #resting = new Map<number, FileHandle>();
   #next: number;
 
@@ -58,7 +58,10 @@ export class UidRange {
     return handle.fd;
   }
 
-  /** The uid has no process left, but still owns a folder: the namespaces of those that rested last are kept for a while. */
+  /**
+   * The uid has no process left, but still owns a folder: the namespaces of those that rested last are kept for a
+   * while.
+   */
   async rest(uid: number): Promise<void> {
     const handle = this.#open.get(uid);
     if (handle === undefined) return;

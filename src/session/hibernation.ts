@@ -1,6 +1,6 @@
 /**
- * Which sessions go to sleep, and when: those without a run for long enough, and the least recently used ones when slots
- * or the host's memory run short. What still works in the background keeps its session awake.
+ * Which sessions go to sleep, and when: those without a run for long enough, and the least recently used ones when
+ * slots or the host's memory run short. What still works in the background keeps its session awake.
  */
 import { readFileSync } from "node:fs";
 import type { Logger } from "../log.ts";

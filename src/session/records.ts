@@ -1,6 +1,6 @@
 /**
- * What is known of one session, in records with one writer each. Only what changed is written, and the writes of a session
- * reach the store one after the other, in the order in which they were asked for.
+ * What is known of one session, in records with one writer each. Only what changed is written, and the writes of a
+ * session reach the store one after the other, in the order in which they were asked for.
  */
 import { SerialQueue } from "../lib/serial-queue.ts";
 import type { FolderPlace, PlaceStore, SessionPlace, Snapshot } from "../store/places.ts";

@@ -1,6 +1,6 @@
 /**
- * The sessions of this server by id. Each id has at most one Session object while anybody uses it, or while it has a sandbox
- * or work; a session that sleeps is a row of the store. Creating, claiming and deleting one id take turns.
+ * The sessions of this server by id. Each id has at most one Session object while anybody uses it, or while it has a
+ * sandbox or work; a session that sleeps is a row of the store. Creating, claiming and deleting one id take turns.
  */
 import { randomBase36 } from "../lib/random-id.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
@@ -26,7 +26,9 @@ import { SessionRecords, type SessionView } from "./records.ts";
 import { NO_PROGRESS } from "./saved/progress.ts";
 import { Session, type SessionDependencies } from "./session.ts";
 
-/** What a client may choose of a new session; without an id it gets one, and what is null or not given has a default. */
+/**
+ * What a client may choose of a new session; without an id it gets one, and what is null or not given has a default.
+ */
 export type CreateRequest = { id: string | null } & Pick<
   SessionSettings,
   | "language"
@@ -44,7 +46,7 @@ type DuplicateRequest = {
   id: string | null;
   /** Merged over the source's. */
   data: JsonObject | null;
-  /** Of the variables; null means as they are. */
+  /** The version of the variables; null means as they are. */
   version: number | null;
 };
 
@@ -55,7 +57,7 @@ export const STOP_PATIENCE_MS = 5_000;
 
 export class SessionRegistry {
   readonly #deps: SessionDependencies;
-  /** Of each session that somebody uses: gone from here when nobody does. */
+  /** Each session that somebody uses: gone from here when nobody does. */
   readonly #sessions = new Map<string, WeakRef<Session>>();
   readonly #loading = new Map<string, Promise<Session | null>>();
   readonly #turns = new Map<string, SerialQueue>();

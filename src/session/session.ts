@@ -1,6 +1,7 @@
 /**
- * One session: its records, its sandbox if it has one, and the queue in which runs, sleep, rollback, copies and deletion take
- * turns. It exists as an object while somebody uses it, or while it has a sandbox or work: see registry.ts.
+ * One session: its records, its sandbox if it has one, and the queue in which runs, sleep, rollback, copies and
+ * deletion take turns. It exists as an object while somebody uses it, or while it has a sandbox or work: see
+ * registry.ts.
  */
 import type { Socket } from "node:net";
 import { SerialQueue } from "../lib/serial-queue.ts";
@@ -64,7 +65,10 @@ export class Session {
   #flushing = Promise.resolve(); // the last snapshot, on its way to the disk
   readonly #open: OpenRuns;
 
-  /** `lastNumber` is that of the session's last recorded run, 0 when there is none; `open` were left by an earlier server. */
+  /**
+   * `lastNumber` is that of the session's last recorded run, 0 when there is none; `open` were left by an earlier
+   * server.
+   */
   constructor(
     records: SessionRecords,
     { lastNumber, open }: { lastNumber: number; open: RunRow[] },
@@ -132,8 +136,8 @@ export class Session {
     return this.#sandbox.state.kind;
   }
 
-  get imaging(): SnapshotSupport {
-    return this.#deps.host.imaging;
+  get snapshotSupport(): SnapshotSupport {
+    return this.#deps.host.snapshots;
   }
 
   get isDeleted(): boolean {
@@ -294,7 +298,9 @@ export class Session {
     await this.#runStore.settled();
   }
 
-  /** Refuses runs that wait or come, and interrupts the one in progress after a while; then saves and ends the sandbox. */
+  /**
+   * Refuses runs that wait or come, and interrupts the one in progress after a while; then saves and ends the sandbox.
+   */
   async shutDown(patienceMs: number): Promise<void> {
     this.#admission.endForShutdown();
     const impatient = setTimeout(() => {

@@ -1,6 +1,9 @@
-/** Facts of this host: where a session's folder lies here, and which processes of it are kept here. No other host has use for them. */
+/**
+ * Facts of this host: where a session's folder lies here, and which processes of it are kept here. No other host has
+ * use for them.
+ */
 
-/** Of a session's folder: its name and whose it is. */
+/** A session's folder: its name and whose it is. */
 export type FolderPlace = {
   key: string;
   uid: number;
@@ -9,7 +12,7 @@ export type FolderPlace = {
 };
 
 export type Snapshot = {
-  /** Of its folder, in the server's folder of images. */
+  /** The name of its folder, in the server's folder of snapshots. */
   name: string;
   bytes: number;
   /** Whether its processes have connections with each other. */
@@ -18,15 +21,15 @@ export type Snapshot = {
   empty: readonly string[];
   /** Milliseconds for which the processes stood still. */
   tookMs: number;
-  /** Of the variables, whose saved state has all of them that can be saved. */
+  /** The version of the variables, whose saved state has all of them that can be saved. */
   version: number;
   /** What it must meet again: the session's files as they were, and the same host. */
   files: string;
   host: string;
-  /** Of the folder on which it was taken. */
+  /** The folder on which it was taken. */
   key: string;
   uid: number;
-  /** Of the program, besides its processes: what goes on is not told again before its next run. */
+  /** What the program has besides its processes: what goes on is not told again before its next run. */
   threads: number;
   /** Boot of this machine in which it was made, until it is on disk. */
   unflushedBoot: string | null;

@@ -1,4 +1,6 @@
-/** What outlives the server, besides the session folders. One implementation in sqlite/; a second one can be a server. */
+/**
+ * What outlives the server, besides the session folders. One implementation in sqlite/; a second one can be a server.
+ */
 
 import type { EgressRecord, EgressRule } from "../protocol/egress.ts";
 import type { NotKept, SaveMode, StateListing } from "../protocol/guest.ts";
@@ -85,7 +87,7 @@ export type StoredCode = { code: string; description: string; updatedAt: string 
 
 export type Durability = SaveMode;
 
-/** Of a session's variables. Versions are numbers of runs. */
+/** The state of a session's variables. Versions are numbers of runs. */
 export type SavedState = {
   /** The version that the variables are at: behind the session's own after a run that was rolled back. */
   content: number;
@@ -112,7 +114,9 @@ export type RunState = {
   rolled_back: RolledBack | null;
   /** Why the variables could not be saved last time. */
   save_failure?: string;
-  /** Why what only a process image has is gone: the names in not_kept, and what went on in the background. */
+  /**
+   * Why what only a snapshot of its processes has is gone: the names in not_kept, and what went on in the background.
+   */
   image_lost?: string;
   not_kept: NotKept;
 };
@@ -163,8 +167,8 @@ export type Page<T> = { items: T[]; cursor: string | null };
 export type PageRequest = { limit: number; cursor: string | null };
 
 /**
- * The store cannot be reached, or not now; what was asked of it may or may not have happened. Answered as 503; nothing is lost by
- * trying again.
+ * The store cannot be reached, or not now; what was asked of it may or may not have happened. Answered as 503; nothing
+ * is lost by trying again.
  */
 export class StoreUnavailable extends Error {
   override readonly name = "StoreUnavailable";
@@ -195,7 +199,9 @@ export interface Store extends AsyncDisposable {
   insertRun(run: RunRow): Promise<void>;
   /** Before a run with a key is given to its sandbox: a retry must find it from now on. */
   reserveAnswer(scope: string, key: string, answer: ReservedAnswer, durable: boolean): Promise<void>;
-  /** The end of a run, recorded or not yet, and what it did to its session, in one transaction; with `durable`, on disk. */
+  /**
+   * The end of a run, recorded or not yet, and what it did to its session, in one transaction; with `durable`, on disk.
+   */
   finishRun(run: RunRow, effect: RunEffect | null, durable?: boolean): Promise<void>;
   appendLateOutput(runId: string, text: string, maxChars: number): Promise<void>;
   findRun(runId: string): Promise<RunRow | null>;

@@ -1,4 +1,6 @@
-/** The examples of the languages guide, and those of other guides that are not about Python: L, E3, D2, D3, D11, M1, X. */
+/**
+ * The examples of the languages guide, and those of other guides that are not about Python: L, E3, D2, D3, D11, M1, X.
+ */
 import assert from "node:assert/strict";
 import type { Client, SessionClient } from "../support/client.ts";
 import { BREAKS_ONLY, conformance, ONCE } from "./rounds.ts";

@@ -1,6 +1,6 @@
 /**
- * The documented examples run against one started server: twice over the same data folder, with other session ids; where
- * asked for, also with a hibernation before each run, and with the server killed before each run.
+ * The documented examples run against one started server: twice over the same data folder, with other session ids;
+ * where asked for, also with a hibernation before each run, and with the server killed before each run.
  */
 import { after, before, describe, test } from "node:test";
 import type { Client } from "../support/client.ts";

@@ -1,6 +1,6 @@
 /**
- * Killed at random moments of imaging and restoring, under load: what is found afterwards is the live sandbox, the image or
- * the saved state, never none and never two, and nothing that was acknowledged is lost.
+ * Killed at random moments of imaging and restoring, under load: what is found afterwards is the live sandbox, the
+ * image or the saved state, never none and never two, and nothing that was acknowledged is lost.
  */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

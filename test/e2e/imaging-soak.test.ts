@@ -1,4 +1,7 @@
-/** Sleeping and waking by image again and again, with a state that grows: nothing lost, nothing left, no slower at the end. */
+/**
+ * Sleeping and waking by image again and again, with a state that grows: nothing lost, nothing left, no slower at the
+ * end.
+ */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

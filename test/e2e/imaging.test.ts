@@ -1,4 +1,6 @@
-/** What no pickler can keep goes on after sleep, twice in a row, and in a copy; and what happens when that cannot be. */
+/**
+ * What no pickler can keep goes on after sleep, twice in a row, and in a copy; and what happens when that cannot be.
+ */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

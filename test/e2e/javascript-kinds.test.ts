@@ -1,4 +1,7 @@
-/** Each kind of JavaScript value, made in one run, is itself after a hibernation, can be changed, and is so after another. */
+/**
+ * Each kind of JavaScript value, made in one run, is itself after a hibernation, can be changed, and is so after
+ * another.
+ */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { JAVASCRIPT_KINDS } from "../fixtures/javascript-kinds/index.ts";

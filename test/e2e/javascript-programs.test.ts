@@ -1,4 +1,6 @@
-/** What programs in JavaScript may do to the language and to their kernel, and what their session holds all the same. */
+/**
+ * What programs in JavaScript may do to the language and to their kernel, and what their session holds all the same.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -1,4 +1,6 @@
-/** Programs of Python whose second part, after sleep, does what it would in one process: each in a session of its own. */
+/**
+ * Programs of Python whose second part, after sleep, does what it would in one process: each in a session of its own.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { oneServer } from "../support/one-server.ts";

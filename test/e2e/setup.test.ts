@@ -1,4 +1,6 @@
-/** Packages of a session: installed before its first run, from real indexes, kept through sleep, restarts and copies. */
+/**
+ * Packages of a session: installed before its first run, from real indexes, kept through sleep, restarts and copies.
+ */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";

@@ -1,4 +1,6 @@
-/** Trees of a size and shape that a guest chooses: listed, searched and packed within bounds, whatever their names are. */
+/**
+ * Trees of a size and shape that a guest chooses: listed, searched and packed within bounds, whatever their names are.
+ */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * The way to the internet, against servers that stand for it: in network and mount namespaces that this test makes, with
- * public, private and metadata addresses on their loopback interface, and name servers of their own.
+ * The way to the internet, against servers that stand for it: in network and mount namespaces that this test makes,
+ * with public, private and metadata addresses on their loopback interface, and name servers of their own.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

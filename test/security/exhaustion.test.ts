@@ -1,4 +1,6 @@
-/** A guest that takes all it can get: it is held to its limits, the host and other sessions go on, and it can go on too. */
+/**
+ * A guest that takes all it can get: it is held to its limits, the host and other sessions go on, and it can go on too.
+ */
 import assert from "node:assert/strict";
 import { statfsSync } from "node:fs";
 import { afterEach, test } from "node:test";

@@ -1,4 +1,7 @@
-/** A server that is short of what the host gives it: it lives, says so, and goes on; nobody else's fault becomes its own. */
+/**
+ * A server that is short of what the host gives it: it lives, says so, and goes on; nobody else's fault becomes its
+ * own.
+ */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";

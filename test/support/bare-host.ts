@@ -1,4 +1,7 @@
-/** What sessions need of a host, for tests that start no sandbox: a data folder of its own, the test's own user, real stores. */
+/**
+ * What sessions need of a host, for tests that start no sandbox: a data folder of its own, the test's own user, real
+ * stores.
+ */
 import { mkdirSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -36,8 +39,8 @@ export function openBareHost(
     egress: new EgressGateway([], guestPlaces, log),
     leftovers: new RetryLater(1_000),
     guestPlaces,
-    imager: null,
-    imaging: { supported: false, detail: "a test" },
+    criu: null,
+    snapshots: { supported: false, detail: "a test" },
     asRoot: false,
     secret: "secret",
   };

@@ -1,6 +1,7 @@
 /**
- * Load whose every effect can be accounted for, on a server that is killed again and again: each operation has a number,
- * leaves it in a counter, a list, a dictionary and a file, and is tried with one key until its answer is certain.
+ * Load whose every effect can be accounted for, on a server that is killed again and again: each operation has a
+ * number, leaves it in a counter, a list, a dictionary and a file, and is tried with one key until its answer is
+ * certain.
  */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -78,7 +79,9 @@ export class KillLoad {
     this.#server = server;
   }
 
-  /** All rounds: load, kill, start again, settle what was uncertain, compare. Answers the last server, still running. */
+  /**
+   * All rounds: load, kill, start again, settle what was uncertain, compare. Answers the last server, still running.
+   */
   static async run(options: Options): Promise<{ server: TestServer; account: Account }> {
     const load = new KillLoad(options, await TestServer.start(options.settings));
     await load.#prepare();

@@ -1,4 +1,7 @@
-/** Loaded before a JavaScript kernel: it works in folders of a test, whose names are in its environment, not in a sandbox's. */
+/**
+ * Loaded before a JavaScript kernel: it works in folders of a test, whose names are in its environment, not in a
+ * sandbox's.
+ */
 import { registerHooks } from "node:module";
 
 const { ERA_TEST_FOLDER: folder } = process.env;

@@ -1,4 +1,6 @@
-/** The server as a black box: started on a data folder of its own, ended, and looked after for what it leaves behind. */
+/**
+ * The server as a black box: started on a data folder of its own, ended, and looked after for what it leaves behind.
+ */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";

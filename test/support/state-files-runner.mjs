@@ -1,4 +1,7 @@
-/** Does with guest/javascript's state files, on a folder of the test's, what it is asked: lines of JSON in, lines of JSON out. */
+/**
+ * Does with guest/javascript's state files, on a folder of the test's, what it is asked: lines of JSON in, lines of
+ * JSON out.
+ */
 import { registerHooks } from "node:module";
 import { createInterface } from "node:readline";
 

@@ -1,6 +1,6 @@
 /**
- * `era up` over a store that really waits: each call takes up to ERA_TEST_WAIT_MS, so that those of different sessions are
- * answered in any order. Those of one session are in order only if the server sees to it.
+ * `era up` over a store that really waits: each call takes up to ERA_TEST_WAIT_MS, so that those of different sessions
+ * are answered in any order. Those of one session are in order only if the server sees to it.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { obtainImage } from "../../src/cli/image.ts";

@@ -1,6 +1,6 @@
 /**
- * The files of saved state have two implementations, in Python and in JavaScript: both read, refuse and keep the same. What is
- * read may have been written by a guest, with the right digests.
+ * The files of saved state have two implementations, in Python and in JavaScript: both read, refuse and keep the same.
+ * What is read may have been written by a guest, with the right digests.
  */
 import assert from "node:assert/strict";
 import { type ChildProcessByStdio, spawn } from "node:child_process";

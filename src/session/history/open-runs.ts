@@ -46,8 +46,8 @@ export class OpenRuns {
   }
 
   /**
-   * In the session's turn, when its agent is on the line: afterwards none is open. Rejects when a run cannot be heard to its
-   * end; all others are settled even then.
+   * In the session's turn, when its agent is on the line: afterwards none is open. Rejects when a run cannot be heard
+   * to its end; all others are settled even then.
    */
   async settle(live: LiveSandbox, listener: Listener): Promise<void> {
     const open = this.#open.splice(0);

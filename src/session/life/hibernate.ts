@@ -23,7 +23,10 @@ export type Sleeper = {
   store: Store;
 };
 
-/** Saves all and ends the sandbox; its snapshot, if any, is on disk a little later. Rejects with `save_failed`, still live. */
+/**
+ * Saves all and ends the sandbox; its snapshot, if any, is on disk a little later. Rejects with `save_failed`, still
+ * live.
+ */
 export async function hibernate(sleeper: Sleeper): Promise<{ flushed: Promise<void> }> {
   const { records, sandbox, folder, host } = sleeper;
   const isSaved = await saveAll(sleeper);

@@ -1,6 +1,7 @@
 /**
  * Connections from outside to what listens in a session. One that sleeps with its processes is woken by them; one whose
- * processes stand still, while they are imaged or copied, is waited for. However many come, they wait for one turn.
+ * processes stand still, while they are put into a snapshot or copied, is waited for. However many come, they wait for
+ * one turn.
  */
 import type { Socket } from "node:net";
 import type { SessionRecords } from "../records.ts";

@@ -1,6 +1,6 @@
 /**
- * A session with its sandbox: woken when it is needed, asked what it has, given programs to run. All of it happens in the
- * session's turn, but for the news of what was lost.
+ * A session with its sandbox: woken when it is needed, asked what it has, given programs to run. All of it happens in
+ * the session's turn, but for the news of what was lost.
  */
 import type { GuestEnd } from "../../guest/channel.ts";
 import type { Folder } from "../../live/folder.ts";
@@ -30,7 +30,7 @@ type HeardExecution = { end: GuestEnd; outcome: Outcome; usage: RunUsage };
 export class LiveSession {
   readonly #parts: Parts;
   readonly #toldData = new ToldData();
-  /** Of the kernel that holds the variables. */
+  /** The epoch of the kernel that holds the variables. */
   #epoch = 0;
   /** What became of the last kernel, until that was told. */
   #lossReason: string | null = null;
@@ -47,7 +47,7 @@ export class LiveSession {
     return this.#lossReason !== null;
   }
 
-  /** Of the next run. */
+  /** The number of the next run. */
   takeNumber(): number {
     return this.#nextNumber++;
   }

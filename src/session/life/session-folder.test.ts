@@ -1,4 +1,7 @@
-/** Where a session's folder is, through moves that end, that are cut off at each step, and that somebody is in the way of. */
+/**
+ * Where a session's folder is, through moves that end, that are cut off at each step, and that somebody is in the way
+ * of.
+ */
 import assert from "node:assert/strict";
 import {
   existsSync,

@@ -2,8 +2,8 @@
  * The folder of one session: made when it is first needed, and left for that of a warm sandbox when the session wakes.
  * Whoever works in it by its path holds it meanwhile, so that it stays where it is.
  *
- * A move is written down, on disk, before the first file moves: whoever finds it half done goes on with it before anything
- * else uses either folder. It ends when the new folder is on disk and the old one is gone, with its uid.
+ * A move is written down, on disk, before the first file moves: whoever finds it half done goes on with it before
+ * anything else uses either folder. It ends when the new folder is on disk and the old one is gone, with its uid.
  */
 import type { Owner } from "../../files/open.ts";
 import { removeTree } from "../../lib/remove-tree.ts";
@@ -96,7 +96,9 @@ export class SessionFolder {
     return (this.#host.cgroups?.open(folder.key).isEmpty() ?? true) && isMovable(folder);
   }
 
-  /** Moves all of it into another, new folder. When it rejects the session may have either folder, and files in each. */
+  /**
+   * Moves all of it into another, new folder. When it rejects the session may have either folder, and files in each.
+   */
   async moveTo(target: Folder): Promise<void> {
     this.#hasArrived = false; // from now on nobody begins to work in it
     await this.#moves.add(() => this.#moveTo(target));

@@ -1,6 +1,6 @@
 /**
- * A session's hold on a sandbox, while it has one: started, adopted, served, ended. Its moves are in state.ts; all of them
- * happen in the session's turn, but for the news that a sandbox has ended by itself.
+ * A session's hold on a sandbox, while it has one: started, adopted, served, ended. Its moves are in state.ts; all of
+ * them happen in the session's turn, but for the news that a sandbox has ended by itself.
  */
 import { adoptSandbox } from "../../live/adopt.ts";
 import type { DiskMonitor } from "../../live/disk-monitor.ts";
@@ -37,7 +37,9 @@ type SandboxEvents = {
   onSaved: (report: SavedFrame) => void;
   /** A program has asked something of the internet. */
   onEgress: (record: EgressRecord) => void;
-  /** Called once when the sandbox is lost, or must be ended, between runs. During a run the run's own promise tells it. */
+  /**
+   * Called once when the sandbox is lost, or must be ended, between runs. During a run the run's own promise tells it.
+   */
   onLost: (reason: string, live: LiveSandbox) => void;
   /** Its processes are gone; what was collected of its output must be stored. */
   onEnd: () => void;
@@ -46,7 +48,9 @@ type SandboxEvents = {
 type Dependencies = { host: SandboxHost; pool: SandboxPool; disk: DiskMonitor };
 
 const MIB = 1 << 20;
-/** Processes of a sandbox in which nothing of the program runs: bubblewrap, the agent, the kernel, and bash's own shell. */
+/**
+ * Processes of a sandbox in which nothing of the program runs: bubblewrap, the agent, the kernel, and bash's own shell.
+ */
 const ownProcesses = ({ isResumed }: LiveSandbox, language: Language) =>
   (isResumed ? 2 : 3) + languageEntry(language).helpers;
 
@@ -95,8 +99,8 @@ export class Tenancy {
   }
 
   /**
-   * A new sandbox with a folder of its own; for a session that has one, its processes as they were kept, a warm sandbox to
-   * move into, or a new one on its folder.
+   * A new sandbox with a folder of its own; for a session that has one, its processes as they were kept, a warm sandbox
+   * to move into, or a new one on its folder.
    */
   async start(): Promise<LiveSandbox> {
     return this.#obtain(async () => {
@@ -192,15 +196,15 @@ export class Tenancy {
   /** Whether its processes are to be kept: as it was asked, or because the saved state alone would lose something. */
   get wantsSnapshot(): boolean {
     const { imaging } = this.#records.settings;
-    if (this.#deps.host.imager === null || imaging === "never") return false;
+    if (this.#deps.host.criu === null || imaging === "never") return false;
     return (
       imaging === "always" || this.hasBackgroundWork || this.#records.progress.now.saved.notKept.length > 0
     );
   }
 
   /**
-   * Takes a snapshot of its processes, which stand still from then on; for `prepareFiles` see takeSnapshot(). Answers why, when
-   * that fails: the sandbox is of no more use then.
+   * Takes a snapshot of its processes, which stand still from then on; for `prepareFiles` see takeSnapshot(). Answers
+   * why, when that fails: the sandbox is of no more use then.
    */
   async takeSnapshot(
     prepareFiles: (isDone: Promise<unknown>) => Promise<string>,
@@ -223,7 +227,9 @@ export class Tenancy {
     }
   }
 
-  /** Has a sandbox that stood still go on; rejects, with nothing of it left, when it does not. One that did not goes on. */
+  /**
+   * Has a sandbox that stood still go on; rejects, with nothing of it left, when it does not. One that did not goes on.
+   */
   async goOn(): Promise<void> {
     const { lease } = this.#held();
     const { sandbox, folder, channel } = lease.live;
@@ -373,8 +379,8 @@ export class Tenancy {
   }
 
   /**
-   * The first reading over quota between runs is tolerated: a save that does not fit also fills the disk for a moment. Only
-   * further growth ends the sandbox.
+   * The first reading over quota between runs is tolerated: a save that does not fit also fills the disk for a moment.
+   * Only further growth ends the sandbox.
    */
   #onDiskExceeded(live: LiveSandbox, message: string, isNew: boolean): void {
     if (this.live !== live) return;

@@ -3,7 +3,7 @@ import { isShallow } from "../../lib/json-depth.ts";
 import { AppError } from "../../protocol/errors.ts";
 import type { JsonObject } from "../../store/store.ts";
 
-/** Of the object as JSON; the agent reads no larger file (guest/agent/workspace.py). */
+/** The size of the object as JSON; the agent reads no larger file (guest/agent/workspace.py). */
 const MAX_DATA_CHARS = 2 << 20;
 /** Indentation can multiply the size of deep data by its depth: only what is small is made to read well. */
 const MAX_INDENTED_CHARS = 16 << 10;

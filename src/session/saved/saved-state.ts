@@ -63,6 +63,6 @@ export function noteEnd(saved: SavedState, end: EndFrame, outcome: Outcome, know
     return;
   }
   if (end.restored !== null || known.lossReason !== null) noteRestored(saved, end.restored, known.lossReason);
-  // Of runs that are heard again, later ones may be in what was restored.
+  // When runs are heard again, later ones may be in what was restored.
   saved.content = isReplay ? Math.max(saved.content, end.version) : end.version;
 }

@@ -27,8 +27,8 @@ export async function findListing(
 }
 
 /**
- * Makes a kept version current, under a new number, in the session's turn. Answers the epoch of the kernel that holds it.
- * Rejects with `version_not_kept`.
+ * Makes a kept version current, under a new number, in the session's turn. Answers the epoch of the kernel that holds
+ * it. Rejects with `version_not_kept`.
  */
 export async function rollBack(
   live: LiveSandbox,

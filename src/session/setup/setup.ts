@@ -19,7 +19,7 @@ type Dependencies = { host: SandboxHost };
 const STEP_TIMEOUT_MS = 300_000;
 const MAX_PROGRESS_LINES = 200;
 const MAX_LINE = 1_000;
-/** Of what a failed step printed. */
+/** The limit of what is told of a failed step's output. */
 const MAX_TAIL = 16_384;
 
 type StepEnd = { failure: string | null; stdout: string; stderr: string };

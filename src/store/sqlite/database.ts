@@ -1,4 +1,6 @@
-/** One SQLite file in WAL mode, held by one server at a time: statements, transactions, and inserts that wait for one. */
+/**
+ * One SQLite file in WAL mode, held by one server at a time: statements, transactions, and inserts that wait for one.
+ */
 import { chmodSync, closeSync, openSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { fillReserve } from "./reserve.ts";
@@ -25,7 +27,8 @@ export class Database implements Disposable {
 
   /** Opens or creates the file. Throws when another server holds it. */
   constructor(path: string) {
-    // Programs, their output and data are in it: nobody else on the host may read it, nor its log, which takes its mode.
+    // Programs, their output and data are in it: nobody else on the host may read it, nor its log, which takes its
+    // mode.
     closeSync(openSync(path, "a", 0o600));
     chmodSync(path, 0o600);
     this.#database = new DatabaseSync(path);
@@ -49,8 +52,8 @@ export class Database implements Disposable {
   }
 
   /**
-   * Has an insert join the next transaction, or one of its own a moment later. Most runs end before that: then their end is
-   * all that is written. A server that is killed in between loses the record of a run that nobody was told of.
+   * Has an insert join the next transaction, or one of its own a moment later. Most runs end before that: then their
+   * end is all that is written. A server that is killed in between loses the record of a run that nobody was told of.
    */
   defer(runId: string, insert: () => void): void {
     this.#deferred.set(runId, insert);

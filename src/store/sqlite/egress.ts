@@ -22,7 +22,7 @@ export function egressTables(database: Database): Pick<Store, "addEgress" | "lis
   return {
     addEgress: async (sessionId, records, keep) => {
       database.transaction(() => {
-        // Of a session that is being deleted nothing may come after it.
+        // Nothing may be written of a session after its deletion.
         if (database.sql("SELECT 1 FROM sessions WHERE id = ?").get(sessionId) === undefined) return;
         for (const record of records) add(sessionId, record);
         database.sql(OLDEST).run(sessionId, keep);

@@ -1,6 +1,6 @@
 /**
- * Room that the database keeps for itself: free pages in its file, and a log that is long enough already. Where the disk is full,
- * runs are still recorded and sessions deleted in it.
+ * Room that the database keeps for itself: free pages in its file, and a log that is long enough already. Where the
+ * disk is full, runs are still recorded and sessions deleted in it.
  */
 import { statfsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";

@@ -34,7 +34,7 @@ export function writeProgress(database: Database, id: string, text: string): voi
 }
 
 export function writeData(database: Database, id: string, text: string): void {
-  // Of a session that is being deleted nothing may come after it.
+  // Nothing may be written of a session after its deletion.
   const sql = `INSERT INTO session_data SELECT id, ?2 FROM sessions WHERE id = ?1
     ON CONFLICT (session_id) DO UPDATE SET data = excluded.data`;
   database.sql(sql).run(id, text);

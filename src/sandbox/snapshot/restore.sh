@@ -1,6 +1,6 @@
 #!/bin/sh
-# Restores processes by COMMAND, which is CRIU, and does what it leaves undone, before anything of the guest runs; PID_FILE
-# is where CRIU says which process is their first. usage: restore.sh PID_FILE COMMAND...
+# Restores processes by COMMAND, which is CRIU, and does what it leaves undone, before anything of the guest runs.
+# PID_FILE is where CRIU says which process is their first. usage: restore.sh PID_FILE COMMAND...
 # ERA_OPEN: the command of open.sh, with its arguments.
 set -eu
 pid_file=$1

@@ -15,10 +15,10 @@ const LOADERS: Readonly<Record<string, readonly [loader: string, libraries: stri
   x64: ["usr/lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu"],
   arm64: ["usr/lib/ld-linux-aarch64.so.1", "usr/lib/aarch64-linux-gnu"],
 };
-/** Open files of a program without a name: kept in the image up to this size, in bytes. */
+/** Open files of a program without a name: kept in the snapshot up to this size, in bytes. */
 const GHOST_LIMIT = 1 << 30;
 const LOG = "criu.log";
-/** Of what root can do, all that CRIU needs: it reads and makes processes, their ids, mounts, files and sockets. */
+/** All that CRIU needs of what root can do: it reads and makes processes, their ids, mounts, files and sockets. */
 const CAPABILITIES = [
   ...["chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"],
   ...["net_admin", "sys_chroot", "sys_ptrace", "sys_admin", "sys_resource", "checkpoint_restore"],
@@ -30,8 +30,8 @@ const COMMON = [
 ];
 
 /**
- * Images the processes of a sandbox, which go on as they were; `pid` is the host's number of its first process. Waits for
- * the line of `emptyAtDump`.
+ * Images the processes of a sandbox, which go on as they were; `pid` is the host's number of its first process. Waits
+ * for the line of `emptyAtDump`.
  */
 export function planDump(
   criu: CriuPlace,
@@ -52,8 +52,8 @@ export const emptyAtDump = (empty: readonly string[]) => `${empty.flatMap(extern
 
 const externalAtDump = (target: string) => ["--external", `mnt[${target}]:${keyOf(target)}`];
 
-/** What is to be known of an image to restore it. */
-export type ImageFacts = {
+/** What is to be known of a snapshot to restore it. */
+export type SnapshotFacts = {
   /** Whether its processes have connections with each other. */
   hasConnections: boolean;
   /** Memory file systems that held nothing. */
@@ -61,13 +61,13 @@ export type ImageFacts = {
 };
 
 /**
- * Makes the processes again, in the cgroups of the sandbox, on the folders of `policy`, as the host uid `owner`. Waits for
- * an empty line.
+ * Makes the processes again, in the cgroups of the sandbox, on the folders of `policy`, as the host uid `owner`. Waits
+ * for an empty line.
  */
 export function planRestore(
   criu: CriuPlace,
   policy: SandboxPolicy,
-  { folder, hasConnections, empty, owner }: ImageFacts & { folder: string; owner: number },
+  { folder, hasConnections, empty, owner }: SnapshotFacts & { folder: string; owner: number },
   cgroupFolders: readonly string[],
 ): string[] {
   const options = `size=${policy.limits.tmpBytes},mode=1777,uid=${owner},gid=${owner},nosuid,nodev`;
@@ -97,8 +97,8 @@ export function criuEnvironment(criu: CriuPlace): Record<string, string> {
 type Mount = readonly string[];
 
 /**
- * Ends with the server, has few rights, and mounts that nobody else sees: CRIU's own folder in the place of /run, and the
- * image's root, which is to be a mount, as CRIU asks of a new root.
+ * Ends with the server, has few rights, and mounts that nobody else sees: CRIU's own folder in the place of /run, and
+ * the image's root, which is to be a mount, as CRIU asks of a new root.
  */
 function alone(
   criu: CriuPlace,

@@ -1,6 +1,7 @@
 /**
- * Process images: all processes of a sandbox written to a folder, and made again from it, by CRIU. The folder belongs to
- * the server alone. What an image holds runs only where it fits: on the kernel, the processor and the image that it was made on.
+ * Snapshots: all processes of a sandbox written to a folder, and made again from it, by CRIU. The folder belongs to
+ * the server alone. What a snapshot holds runs only where it fits: on the kernel, the processor and the image that it
+ * was made on.
  */
 import { mkdir, open, readdir, readFile, stat, statfs, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus, release } from "node:os";
@@ -17,20 +18,20 @@ import {
   type CriuPlace,
   criuEnvironment,
   emptyAtDump,
-  type ImageFacts,
   planDump,
   planRestore,
+  type SnapshotFacts,
 } from "./plan.ts";
 
-/** Of all that is done for one image, the wait for its line included. */
+/** The limit of all that is done for one snapshot, the wait for its turn included. */
 const TIMEOUT_MS = 240_000;
 const MIN_FREE_BYTES = 2 * 2 ** 30;
 const LOG = "criu.log";
 
-/** An image, and the host uid whose processes it holds. */
-type Source = ImageFacts & { folder: string; uid: number };
+/** A snapshot, and the host uid whose processes it holds. */
+type Source = SnapshotFacts & { folder: string; uid: number };
 
-export class Imager {
+export class Criu {
   readonly #criu: CriuPlace;
   /** Each takes a core, and many at once would only slow each other. */
   readonly #gate = new Gate(Math.max(2, availableParallelism()));
@@ -40,18 +41,19 @@ export class Imager {
   }
 
   /**
-   * Writes the image of a sandbox into a new folder; answers its size. `freeze` has its processes stand still: it is called
-   * when all is ready for that.
+   * Writes a snapshot of a sandbox into a new folder; answers its size. `freeze` has its processes stand still: it is
+   * called when all is ready for that.
    */
   dump(
     policy: SandboxPolicy,
     cgroup: Cgroup,
     folder: string,
     freeze: () => Promise<void>,
-  ): Promise<ImageFacts & { bytes: number }> {
+  ): Promise<SnapshotFacts & { bytes: number }> {
     return this.#gate.run(async () => {
       await refuseIfFull(dirname(folder));
-      // Inside of a folder of root's alone. The processes that CRIU makes again pass through this one before they have rights.
+      // Inside of a folder of root's alone. The processes that CRIU makes again pass through this one before they have
+      // rights.
       await mkdir(folder, { mode: 0o711 });
       const pid = await firstProcess(cgroup);
       const ready = Promise.withResolvers<void>();
@@ -63,8 +65,9 @@ export class Imager {
   }
 
   /**
-   * Makes the processes of an image again; they stand still until their agent has a line. Before the first of them is made,
-   * `admit` is called and waited for. Rejects, with nothing of them left, when that does, or when it cannot be done.
+   * Makes the processes of a snapshot again; they stand still until their agent has a line. Before the first of them is
+   * made, `admit` is called and waited for. Rejects, with nothing of them left, when that does, or when it cannot be
+   * done.
    */
   restore(
     policy: SandboxPolicy,
@@ -113,14 +116,14 @@ export class Imager {
     throw new Error(`CRIU ended with ${code ?? "a signal"}: ${reasonIn(log) || stderr.trim().slice(-300)}`);
   }
 
-  /** What an image must have been made on to be used here. */
+  /** What a snapshot must have been made on to be used here. */
   hostKey({ rootfs, guestDir }: Pick<SandboxPolicy, "rootfs" | "guestDir">): string {
     return [release(), process.arch, cpus()[0]?.model ?? "", this.#criu.root, rootfs, guestDir].join("|");
   }
 }
 
-/** Has an image survive a loss of power. */
-export async function flushImage(folder: string): Promise<void> {
+/** Has a snapshot survive a loss of power. */
+export async function flushSnapshotFolder(folder: string): Promise<void> {
   for (const name of [...(await readdir(folder)), "."]) {
     await using file = await open(join(folder, name));
     await file.sync();
@@ -133,7 +136,7 @@ async function refuseIfFull(folder: string): Promise<void> {
   if (bavail * bsize < MIN_FREE_BYTES) throw new Error("the disk is nearly full");
 }
 
-export const removeImage = (folder: string): Promise<void> => removeTree(folder);
+export const removeSnapshotFolder = (folder: string): Promise<void> => removeTree(folder);
 
 /** They are mount points: no guest can have put a link in their place. */
 async function emptyMounts(pid: number): Promise<string[]> {
@@ -159,12 +162,12 @@ async function hasConnections(pid: number): Promise<boolean> {
 }
 
 /**
- * The one place where an image names its owner on the host is the map of its user namespace: two entries, in protocol
+ * The one place where a snapshot names its owner on the host is the map of its user namespace: two entries, in protocol
  * buffers' numbers of seven bits a byte. Uids of the range take five bytes each, so one takes the place of another.
  */
 async function changeOwner(folder: string, from: number, to: number): Promise<void> {
   const name = (await readdir(folder)).find((file) => /^userns-\d+\.img$/.test(file));
-  if (name === undefined) throw new Error("an image without a user namespace");
+  if (name === undefined) throw new Error("a snapshot without a user namespace");
   const content = await readFile(join(folder, name));
   const [before, after] = [encodeNumber(from), encodeNumber(to)];
   let found = 0;
@@ -173,7 +176,7 @@ async function changeOwner(folder: string, from: number, to: number): Promise<vo
     found += 1;
   }
   if (found !== 2 || before.length !== after.length)
-    throw new Error("an image whose user namespace is not known");
+    throw new Error("a snapshot whose user namespace is not known");
   await writeFile(join(folder, name), content);
 }
 

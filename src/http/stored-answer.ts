@@ -1,4 +1,6 @@
-/** A request to a session in which nothing listens: its stored code runs once, told of the request in its environment. */
+/**
+ * A request to a session in which nothing listens: its stored code runs once, told of the request in its environment.
+ */
 import type { IncomingHttpHeaders } from "node:http";
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,9 +12,9 @@ import { isAnswerHeader } from "./headers.ts";
 
 type Answer = { status: number; headers: Record<string, string>; body: string };
 /** What the program printed; or a connection, when it has begun to listen, and answers by itself. */
-type Relayed = ({ answer: Answer } | { connection: Socket }) & { requestBody: Buffer };
+type StoredAnswer = ({ answer: Answer } | { connection: Socket }) & { requestBody: Buffer };
 
-type RelayOptions = {
+type StoredAnswerOptions = {
   path: string;
   headers: IncomingHttpHeaders;
   bodyBytes: number;
@@ -27,11 +29,11 @@ const MAX_VARIABLE_BYTES = 120 << 10;
 const HEADER_NAME = /^[A-Za-z0-9-]{1,100}$/;
 const REFUSED_HEADERS = new Set(["content-length", "set-cookie"]);
 
-export async function relay(
+export async function answerByStoredCode(
   session: Session,
   request: FastifyRequest,
-  { path, headers, bodyBytes, connect }: RelayOptions,
-): Promise<Relayed> {
+  { path, headers, bodyBytes, connect }: StoredAnswerOptions,
+): Promise<StoredAnswer> {
   const { code } = session.row;
   if (code === null)
     throw new AppError("no_code", `Cannot answer: nothing listens in '${session.id}', and no code is stored`);
@@ -62,7 +64,7 @@ export async function relay(
 }
 
 /** Looks for a program that listens while its run goes on, as servers do, and once more when it has ended. */
-async function listening(run: Run, connect: RelayOptions["connect"]): Promise<Socket | null> {
+async function listening(run: Run, connect: StoredAnswerOptions["connect"]): Promise<Socket | null> {
   let hasEnded = false;
   const end = () => {
     hasEnded = true;

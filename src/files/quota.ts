@@ -6,7 +6,7 @@ const MEASURE_MS = 20_000;
 
 type Limits = { bytes: number; files: number };
 
-export class Room {
+export class Quota {
   readonly #measure: () => Promise<Limits>;
   #left: Limits;
   /** Taken for files that are being written, and not in the tree yet. */
@@ -18,8 +18,8 @@ export class Room {
     this.#measure = measure;
   }
 
-  static async of(measure: () => Promise<Limits>): Promise<Room> {
-    return new Room(await measure(), measure);
+  static async of(measure: () => Promise<Limits>): Promise<Quota> {
+    return new Quota(await measure(), measure);
   }
 
   /** Rejects with `disk_full` when there is no room for it, also not what was freed meanwhile. */
@@ -54,21 +54,21 @@ export class Room {
   }
 }
 
-export class Rooms {
+export class Quotas {
   readonly #limits: Limits;
-  readonly #open = new Map<string, { room: Promise<Room>; users: number }>();
+  readonly #open = new Map<string, { quota: Promise<Quota>; users: number }>();
 
   constructor(limits: Limits) {
     this.#limits = limits;
   }
 
-  /** The room of a tree, which counts with others `beside` it, for as long as somebody writes into it. */
-  async use<T>(root: string, beside: readonly string[], write: (room: Room) => Promise<T>): Promise<T> {
-    const entry = this.#open.get(root) ?? { room: Room.of(() => this.#left([root, ...beside])), users: 0 };
+  /** The quota of a tree, which counts with others `beside` it, for as long as somebody writes into it. */
+  async use<T>(root: string, beside: readonly string[], write: (quota: Quota) => Promise<T>): Promise<T> {
+    const entry = this.#open.get(root) ?? { quota: Quota.of(() => this.#left([root, ...beside])), users: 0 };
     this.#open.set(root, entry);
     entry.users += 1;
     try {
-      return await write(await entry.room);
+      return await write(await entry.quota);
     } finally {
       entry.users -= 1;
       if (entry.users === 0) this.#open.delete(root);
