@@ -28,8 +28,8 @@ PYTHON_PARTS = (
 # Loaded when a session first has something to save: one-shot runs never do.
 PERSISTENCE = (
     PYTHON,
-    "description settings surroundings open_files running_threads by_name reductions instances pickling grouping "
-    "saving restoring",
+    "description unkept interpreter_settings logging_settings settings surroundings open_files running_threads by_name "
+    "reductions instances pickling grouping saving restoring",
 )
 
 

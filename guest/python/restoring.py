@@ -10,7 +10,7 @@ import posix
 import sys
 import time
 
-import settings
+import interpreter_settings
 import state_files
 import state_values
 import state_versions
@@ -223,7 +223,7 @@ class Restored:
 
     def _load_module(self, name):
         module = self.modules[name]
-        filters = settings.filters()
+        filters = interpreter_settings.filters()
         try:
             __import__(module)
             self.namespace.setdefault(name, sys.modules[module])
@@ -231,7 +231,7 @@ class Restored:
             self._lose(name, "module", error)
         self.modules.pop(name, None)
         self._load_submodules(module)
-        settings.keep_filters(filters)
+        interpreter_settings.keep_filters(filters)
 
     def _load_submodules(self, module):
         """What `import a.b` has added to `a`."""

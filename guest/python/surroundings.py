@@ -6,6 +6,7 @@ import _signal
 import posix
 import sys
 
+import interpreter_settings
 import settings
 from after_import import after_import
 
@@ -119,7 +120,7 @@ def _put_generator(name, module):
 
 def _restore_settings(states, restored):
     if "sys" in states:
-        settings.put_interpreter(states["sys"])
+        interpreter_settings.put_interpreter(states["sys"])
     _waiting_settings.update({name: state for name, state in states.items() if name in settings.LIBRARIES})
     for name in list(_waiting_settings):
         after_import(name, lambda module, name=name: _put_settings(name, module, restored))
