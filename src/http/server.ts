@@ -61,7 +61,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addHealth(app, deps.health);
   addExecute(app, deps.oneShots, idempotency);
   addSessions(app, { registry, idempotency, config });
-  addStates(app, registry, idempotency);
+  addStates(app, { registry, idempotency, config });
   addCode(app, registry);
   const { diskBytes, diskFiles } = config.limits;
   addFiles(app, { registry, quotas: new Quotas({ bytes: diskBytes, files: diskFiles }) });

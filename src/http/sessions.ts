@@ -12,17 +12,25 @@ import type { SessionSummary } from "../store/store.ts";
 import { parseInput } from "./body.ts";
 import { goneSignal } from "./gone.ts";
 import type { Idempotency } from "./idempotency.ts";
-import { type FileCounts, viewFile, viewSession, viewSessionRow, viewState } from "./views.ts";
+import {
+  type FileCounts,
+  viewFile,
+  viewLimits,
+  viewSession,
+  viewSessionRow,
+  viewState,
+  viewUse,
+} from "./views.ts";
 
 const DEFAULT_LIMIT = 1000;
 const MAX_LISTED_FILES = 1000;
 
-type SessionRoutes = { registry: SessionRegistry; idempotency: Idempotency; config: Config };
+export type SessionRoutes = { registry: SessionRegistry; idempotency: Idempotency; config: Config };
 export type IdParams = { Params: { id: string } };
 
 export function addSessions(app: FastifyInstance, routes: SessionRoutes): void {
   addCollection(app, routes);
-  addOne(app, routes.registry);
+  addOne(app, routes);
 }
 
 function addCollection(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {
@@ -64,7 +72,7 @@ function addCollection(app: FastifyInstance, { registry, idempotency, config }: 
   });
 }
 
-function addOne(app: FastifyInstance, registry: SessionRegistry): void {
+function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void {
   app.get<IdParams>("/api/sessions/:id", async (request, reply) =>
     viewWithFiles(await registry.get(parseId(request.params.id)), goneSignal(reply)),
   );
@@ -73,6 +81,7 @@ function addOne(app: FastifyInstance, registry: SessionRegistry): void {
     const session = await registry.get(parseId(request.params.id));
     const change = parsePatch(request.body);
     await session.update({
+      ...parseResources(change, config),
       ...(change.default_timeout === undefined ? {} : { defaultTimeout: change.default_timeout }),
       ...(change.allowInternetAccess === undefined
         ? {}
@@ -106,6 +115,21 @@ export function parseId(text: string): string {
   );
 }
 
+type ResourceBody = { memory_mib?: number | null | undefined; cpu_count?: number | null | undefined };
+
+/** Those that are given; null is as the server has it. */
+export function parseResources(
+  { memory_mib: memoryMib, cpu_count: cpuCount }: ResourceBody,
+  { maxMemoryMib, maxCpus }: Config,
+): Partial<Pick<CreateRequest, "memoryMib" | "cpuCount">> {
+  refuseOverHost("memory_mib", memoryMib, maxMemoryMib);
+  refuseOverHost("cpu_count", cpuCount, maxCpus);
+  return {
+    ...(memoryMib === undefined ? {} : { memoryMib }),
+    ...(cpuCount === undefined ? {} : { cpuCount }),
+  };
+}
+
 function refuseOverHost(name: string, value: number | null | undefined, most: number): void {
   if ((value ?? 0) > most)
     throw new AppError("invalid_request", `Cannot use '${name}' ${value}: at most ${most} on this host`);
@@ -113,9 +137,10 @@ function refuseOverHost(name: string, value: number | null | undefined, most: nu
 
 function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRequest {
   const id = body.session_id ?? body.id;
-  refuseOverHost("memory_mib", body.memory_mib, config.maxMemoryMib);
-  refuseOverHost("cpu_count", body.cpu_count, config.maxCpus);
   return {
+    memoryMib: null,
+    cpuCount: null,
+    ...parseResources(body, config),
     id: id === undefined ? null : parseId(id),
     language: parseLanguage(body.language),
     persistent: body.persistent ?? DEFAULTS.persistent,
@@ -124,8 +149,6 @@ function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRe
     allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,
     allowPublicAccess: body.allowPublicAccess ?? DEFAULTS.allowPublicAccess,
     defaultTimeout: body.default_timeout || null,
-    memoryMib: body.memory_mib ?? null,
-    cpuCount: body.cpu_count ?? null,
     durability: body.durability ?? DEFAULTS.durability,
     imaging: body.imaging ?? DEFAULTS.imaging,
     setup: body.setup ?? null,
@@ -153,8 +176,10 @@ async function viewWithFiles(session: Session, signal: AbortSignal) {
   return { ...viewCounted(session, { files: count, bytes: totalBytes }), files: files.map(viewFile) };
 }
 
-const viewCounted = ({ row, state, snapshotSupport }: Session, counts: FileCounts) => ({
+const viewCounted = ({ row, state, snapshotSupport, limits, memoryBytes }: Session, counts: FileCounts) => ({
   ...viewSession(row, counts),
+  limits: viewLimits(row, limits),
+  usage: viewUse(row, counts, memoryBytes),
   status: state === "frozen" ? "idle" : state, // for a moment, and for nobody to see
   state: viewState(row, state, snapshotSupport),
 });

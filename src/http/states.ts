@@ -1,13 +1,11 @@
 /** What becomes of a session's variables: …/hibernate, …/rollback, …/duplicate, and a look at what is saved. */
 import type { FastifyInstance } from "fastify";
 import { duplicateBody, rollbackBody } from "../protocol/http.ts";
-import type { SessionRegistry } from "../session/registry.ts";
 import { parseInput } from "./body.ts";
-import type { Idempotency } from "./idempotency.ts";
-import { type IdParams, parseId, view } from "./sessions.ts";
+import { type IdParams, parseId, parseResources, type SessionRoutes, view } from "./sessions.ts";
 import { viewState, viewVersion } from "./views.ts";
 
-export function addStates(app: FastifyInstance, registry: SessionRegistry, idempotency: Idempotency): void {
+export function addStates(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {
   app.post<IdParams>("/api/sessions/:id/hibernate", async (request) => {
     const session = await registry.get(parseId(request.params.id));
     await session.hibernate();
@@ -43,6 +41,7 @@ export function addStates(app: FastifyInstance, registry: SessionRegistry, idemp
           id: newId === undefined ? null : parseId(newId),
           data: body.data ?? null,
           version: body.version ?? null,
+          resources: parseResources(body, config),
         });
         return { status: 201, body: { ...(await view(copy)), source_session_id: id } };
       },

@@ -6,9 +6,12 @@ import type { SnapshotSupport } from "../live/host.ts";
 import type { StateListing } from "../protocol/guest.ts";
 import { NO_USAGE, type RunUsage } from "../protocol/outcome.ts";
 import type { OneShotResult } from "../runs/one-shot.ts";
-import type { RunResult } from "../runs/request.ts";
+import { DEFAULT_TIMEOUT_MS, type RunResult } from "../runs/request.ts";
 import type { SessionView } from "../session/records.ts";
+import type { SessionLimits } from "../session/session.ts";
 import type { Dropped, JsonObject, OutputEvent, RunRow, SessionSummary, SetupRow } from "../store/store.ts";
+
+const MIB = 1 << 20;
 
 export type FileCounts = { files: number; bytes: number };
 
@@ -47,6 +50,30 @@ export function viewSession(row: SessionView, counts: FileCounts) {
     ...(row.defaultTimeout === null ? {} : { default_timeout: row.defaultTimeout }),
     ...(row.memoryMib === null ? {} : { memory_mib: row.memoryMib }),
     ...(row.cpuCount === null ? {} : { cpu_count: row.cpuCount }),
+  };
+}
+
+/** What a session may use: its own where it has some, else the server's. */
+export function viewLimits({ defaultTimeout }: SessionView, limits: SessionLimits) {
+  const mib = (bytes: number) => Math.floor(bytes / MIB);
+  return {
+    timeout: defaultTimeout ?? DEFAULT_TIMEOUT_MS / 1000,
+    memory_mib: mib(limits.memoryBytes),
+    cpu_count: limits.cpus,
+    processes: limits.pids,
+    disk_mib: mib(limits.fileBytes),
+    state_mib: mib(limits.stateBytes),
+  };
+}
+
+/** What it uses. Memory is what its programs hold now: null while it sleeps, or where the host does not count it. */
+export function viewUse({ saved, snapshot }: SessionView, files: FileCounts, memoryBytes: number | null) {
+  return {
+    memory_bytes: memoryBytes,
+    files_bytes: files.bytes,
+    files: files.files,
+    variables_bytes: saved.bytes,
+    snapshot_bytes: snapshot?.bytes ?? 0,
   };
 }
 

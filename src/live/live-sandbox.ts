@@ -19,6 +19,8 @@ export type LiveSandbox = {
   /** Whether its processes are those of an image. */
   isResumed: boolean;
   setLimits(limits: Limits): void;
+  /** What its programs hold in memory now, in bytes; null where the host does not count it. */
+  memoryBytes(): number | null;
   /** Says when it is lost, or has ended by itself; whoever holds the sandbox now is told, and nobody else. */
   onLost(listener: (reason: Error) => void): void;
   /** Processes that the host's kernel has ended for lack of memory since this was last asked. */
@@ -49,6 +51,7 @@ export function makeLive(
     hello,
     isResumed: false,
     setLimits: (limits) => sandbox.cgroup?.setLimits(limits),
+    memoryBytes: () => sandbox.cgroup?.memoryBytes() ?? null,
     onLost: (listener) => channel.listen({ onLost: listener }),
     takeOomKills: () => {
       const before = oomKills;

@@ -10,11 +10,21 @@ import { stateBytesOf } from "./state-budget.ts";
 
 const MIB = 1 << 20;
 
+/** What a session may choose; null is as the server has it. */
+type Resources = { memoryMib: number | null; cpuCount: number | null };
+
 export function defaultLimits(config: Config): Limits {
   const { memoryBytes, cpus, pids, openFiles, tmpBytes, diskBytes } = config.limits;
   // Set before it is known which session a warm sandbox is for.
   const stateFileBytes = stateBytesOf(config, config.maxMemoryMib * MIB);
   return { memoryBytes, cpus, pids, openFiles, tmpBytes, fileBytes: diskBytes, stateFileBytes };
+}
+
+/** Those of a session: its own where it has some. */
+export function limitsOf({ memoryMib, cpuCount }: Resources, config: Config): Limits {
+  const defaults = defaultLimits(config);
+  const memoryBytes = memoryMib === null ? defaults.memoryBytes : memoryMib * MIB;
+  return { ...defaults, memoryBytes, cpus: cpuCount ?? defaults.cpus };
 }
 
 /** The launch plan of a sandbox of this server. */

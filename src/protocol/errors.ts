@@ -61,6 +61,16 @@ export const ERROR_CATALOGUE = {
   session_deleted: { status: 410, retryable: false },
   body_too_large: { status: 413, retryable: false },
   invalid_range: { status: 416, retryable: false },
+  memory_in_use: {
+    status: 409,
+    retryable: true,
+    hint: "Delete variables or end programs of the session first, or choose a larger 'memory_mib'",
+  },
+  memory_too_small: {
+    status: 507,
+    retryable: false,
+    hint: "PATCH the session with a larger 'memory_mib'; it sleeps, and is whole",
+  },
   queue_full: { status: 429, retryable: true, hint: "Wait for runs of this session to end" },
   internal: { status: 500, retryable: false, hint: "The request id finds the cause in the server's log" },
   sandbox_failed: { status: 503, retryable: true },

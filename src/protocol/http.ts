@@ -150,6 +150,9 @@ function isPlainText(text: string): boolean {
   return text.isWellFormed() && !text.includes("\0");
 }
 
+/** Null: as the server has it. */
+const resources = { memory_mib: z.int().min(64).nullish(), cpu_count: z.number().min(0.1).nullish() };
+
 export const createBody = z.object({
   language: z.string(),
   session_id: z.string().optional(),
@@ -160,8 +163,7 @@ export const createBody = z.object({
   allowInternetAccess: internetAccess.optional(),
   allowPublicAccess: z.boolean().optional(),
   default_timeout: timeout.nullish(),
-  memory_mib: z.int().min(64).nullish(),
-  cpu_count: z.number().min(0.1).nullish(),
+  ...resources,
   durability: durability.optional(),
   imaging: imaging.optional(),
   setup: setup.optional(),
@@ -169,6 +171,7 @@ export const createBody = z.object({
 
 export const patchBody = z.object({
   default_timeout: z.number().positive().max(MAX_TIMEOUT_S).optional(),
+  ...resources,
   allowInternetAccess: internetAccess.optional(),
   allowPublicAccess: z.boolean().optional(),
   metadata: jsonObject("metadata").optional(),
@@ -201,6 +204,7 @@ export const duplicateBody = z.object({
   id: z.string().optional(),
   data: jsonObject("data").optional(),
   version: versionNumber.optional(),
+  ...resources,
 });
 
 export const runBody = z.object({

@@ -59,5 +59,10 @@ export function judge(
   timeoutMs: number,
   overDiskQuota: string | null,
 ): Outcome {
-  return resolveOutcome(frame, { timeoutMs, ranOutOfMemory: () => live.takeOomKills() > 0, overDiskQuota });
+  return resolveOutcome(frame, {
+    timeoutMs,
+    ranOutOfMemory: () => live.takeOomKills() > 0,
+    memoryLimitBytes: () => live.sandbox.cgroup?.memoryLimitBytes() ?? null,
+    overDiskQuota,
+  });
 }

@@ -25,6 +25,7 @@ const end = (fields: Partial<End>): End => ({
 const known = (fields = {}) => ({
   timeoutMs: 1000,
   ranOutOfMemory: () => false,
+  memoryLimitBytes: () => 64 << 20,
   overDiskQuota: null,
   ...fields,
 });
@@ -47,4 +48,10 @@ test("the first cause of death wins", () => {
     const outcome = resolveOutcome(end(frame), known(knowledge));
     assert.deepEqual([outcome.kind, outcome.exitCode], [kind, exitCode]);
   }
+});
+
+test("a run that needed too much memory is told how much it may use, and what to do", () => {
+  const killed = { outcome: "signalled", signal: 9, exit_code: 137 } as const;
+  const { error } = resolveOutcome(end(killed), known({ ranOutOfMemory: () => true }));
+  assert.match(error?.message ?? "", /64 MiB.*memory_mib/);
 });

@@ -12,11 +12,14 @@ type ServerKnowledge = {
   timeoutMs: number;
   /** Whether the cgroup counted an out-of-memory kill; asked only of a run whose kernel was killed. */
   ranOutOfMemory: () => boolean;
+  /** What its sandbox may use, in bytes; null where nothing limits it. */
+  memoryLimitBytes: () => number | null;
   /** The server had the run stopped because the session was over its disk quota. */
   overDiskQuota: string | null;
 };
 
 const SIGKILL = 9;
+const MIB = 1 << 20;
 
 const failure = (name: string, message: string): RunError => ({ name, message, traceback: "" });
 
@@ -36,7 +39,9 @@ export function resolveOutcome(end: EndFrame, known: ServerKnowledge): Outcome {
   }
   const killed = end.outcome === "lost" || end.signal === SIGKILL;
   if (killed && known.ranOutOfMemory()) {
-    const message = "The run used more memory than its session may have";
+    const limit = known.memoryLimitBytes();
+    const allowed = limit === null ? "there is" : `the ${Math.floor(limit / MIB)} MiB that it may use`;
+    const message = `The run needed more memory than ${allowed}: PATCH the session with a larger 'memory_mib', or raise ERA_MEMORY_MIB`;
     return { kind: "out_of_memory", exitCode: EXIT_KILLED, error: failure("OutOfMemory", message) };
   }
   if (end.outcome === "signalled") {

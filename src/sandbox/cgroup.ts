@@ -27,6 +27,7 @@ const CPU_PERIOD_US = 100_000;
 /** What a sandbox's sockets may hold besides, as a share of its memory. */
 const SOCKET_SHARE = 1 / 16;
 const REMOVE_ATTEMPTS = 200;
+const LIMIT_FILE = { 1: "memory.limit_in_bytes", 2: "memory.max" };
 const OOM_FILE = { 1: "memory.oom_control", 2: "memory.events" };
 const CPU_USAGE = /^usage_usec (\d+)$/m;
 const OOM_KILLS = /^oom_kill (\d+)$/m;
@@ -82,6 +83,10 @@ export type Cgroup = {
   oomKills(): number;
   /** What is used here from now on. */
   measure(): Meter;
+  /** What programs hold in memory now, in bytes, without what the kernel can take back; null where nobody counts it. */
+  memoryBytes(): number | null;
+  /** In bytes; null where there is none. */
+  memoryLimitBytes(): number | null;
   setLimits(limits: Limits): void;
   /** Host pids of what runs here. */
   pids(): number[];
@@ -165,6 +170,8 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
     folders,
     oomKills: () => (memory ? readOomKills(join(memory, OOM_FILE[version])) : 0),
     measure: () => measure(trees, version, name),
+    memoryLimitBytes: () => (memory ? readMemoryLimit(join(memory, LIMIT_FILE[version])) : null),
+    memoryBytes: () => (memory ? readMemoryBytes(join(memory, "memory.stat"), version) : null),
     setLimits: (limits) => {
       for (const [controller, file, value] of planCgroup(version, limits)) {
         const root = trees[controller];
@@ -213,6 +220,26 @@ function measure(trees: Trees, version: 1 | 2, name: string): Meter {
       descriptor = null;
     },
   };
+}
+
+function readMemoryBytes(file: string, version: 1 | 2): number | null {
+  try {
+    const text = readFileSync(file, "utf8");
+    const parts = version === 1 ? ["total_rss", "total_shmem"] : ["anon", "shmem"];
+    const sizes = parts.map((part) => Number(new RegExp(`^${part} (\\d+)$`, "m").exec(text)?.[1] ?? 0));
+    return sizes.reduce((sum, size) => sum + size, 0);
+  } catch {
+    return null; // the group is gone
+  }
+}
+
+function readMemoryLimit(file: string): number | null {
+  try {
+    const limit = Number(readFileSync(file, "utf8"));
+    return Number.isNaN(limit) ? null : limit; // "max"
+  } catch {
+    return null; // the group is gone
+  }
 }
 
 function readNumber(descriptor: number): number | null {

@@ -132,7 +132,7 @@ test("a server that stops begins nothing new", async () => {
   await assert.rejects(it.registry.create(asked("y")), code("shutting_down"));
   await assert.rejects(it.registry.getOrCreate("z", "python"), code("shutting_down"));
   await assert.rejects(
-    it.registry.duplicate("x", { id: "w", data: null, version: null }),
+    it.registry.duplicate("x", { id: "w", data: null, version: null, resources: {} }),
     code("shutting_down"),
   );
 });

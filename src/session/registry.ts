@@ -48,6 +48,8 @@ type DuplicateRequest = {
   data: JsonObject | null;
   /** The version of the variables; null means as they are. */
   version: number | null;
+  /** Resources that it shall have; those not given are the source's. */
+  resources: Partial<Pick<SessionSettings, "memoryMib" | "cpuCount">>;
 };
 
 const DELETE_BATCH = 100;
@@ -163,7 +165,7 @@ export class SessionRegistry {
     const id = request.id ?? `${sourceId}-copy-${Date.now()}`;
     return this.#inTurn(id, async () => {
       if ((await this.find(id)) !== null) throw exists(id);
-      const session = await this.#copy(source, id, request.data);
+      const session = await this.#copy(source, id, request);
       try {
         if (request.version !== null) await session.rollback(request.version);
         return session;
@@ -174,7 +176,7 @@ export class SessionRegistry {
     });
   }
 
-  async #copy(source: Session, id: string, data: JsonObject | null): Promise<Session> {
+  async #copy(source: Session, id: string, { data, resources }: DuplicateRequest): Promise<Session> {
     const { host } = this.#deps;
     let folder: Folder | null = null;
     let leftOut: string[] = [];
@@ -188,7 +190,7 @@ export class SessionRegistry {
       });
       snapshot = copy.snapshot;
       const place = { folder: folder === null ? null : placeOf(folder), snapshot };
-      return await this.#insert({ ...copyOf(copy.row, id, data), leftOut }, place);
+      return await this.#insert({ ...copyOf(copy.row, id, data), ...resources, leftOut }, place);
     } catch (error) {
       if (snapshot !== null) await removeSnapshot(host, snapshot);
       if (folder !== null) await removeFolder(host, folder);

@@ -8,14 +8,17 @@ import { SerialQueue } from "../lib/serial-queue.ts";
 import type { DiskMonitor } from "../live/disk-monitor.ts";
 import type { Folder } from "../live/folder.ts";
 import type { SandboxHost, SnapshotSupport } from "../live/host.ts";
+import { limitsOf } from "../live/plan-sandbox.ts";
 import type { SandboxPool } from "../live/pool.ts";
 import { removeSnapshot } from "../live/snapshots.ts";
+import { keepOf } from "../live/state-budget.ts";
 import type { StateListing } from "../protocol/guest.ts";
 import { OutputLog } from "../runs/output-log.ts";
 import { durabilityOf } from "../runs/plan.ts";
 import type { Run, RunRequest } from "../runs/request.ts";
 import { queuedRun } from "../runs/run-row.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
+import type { Limits } from "../sandbox/policy.ts";
 import type { PlaceStore } from "../store/places.ts";
 import type { RunRow, SessionSettings, Store, StoredCode } from "../store/store.ts";
 import { CurrentRuns } from "./history/current-runs.ts";
@@ -27,6 +30,7 @@ import { Admission } from "./life/admission.ts";
 import { copyAwake, hibernate, type Sleeper } from "./life/hibernate.ts";
 import { Incoming } from "./life/incoming.ts";
 import { LiveSession } from "./life/live-session.ts";
+import { refuseLessMemory } from "./life/memory.ts";
 import { type HeldFolder, SessionFolder } from "./life/session-folder.ts";
 import type { SessionState } from "./life/state.ts";
 import { Tenancy } from "./life/tenancy.ts";
@@ -45,6 +49,8 @@ export type SessionDependencies = {
 
 /** Keeps a session as an object while it has work or a sandbox. */
 type Residents = { add(session: Session): unknown; delete(session: Session): unknown };
+
+export type SessionLimits = Limits & { stateBytes: number };
 
 export class Session {
   readonly #deps: SessionDependencies;
@@ -160,6 +166,8 @@ export class Session {
 
   /** Changes settings: limits at once, all else with the next run. */
   async update(change: Partial<SessionSettings>): Promise<void> {
+    const { settings } = this.#records;
+    refuseLessMemory(this.#sandbox.live, limitsOf({ ...settings, ...change }, this.#deps.host.config));
     const stored = this.#records.changeSettings(change);
     this.#sandbox.update();
     if (!this.#records.settings.allowPublicAccess) this.#incoming.close();
@@ -217,6 +225,17 @@ export class Session {
     if (this.currentRun !== runId) return false;
     this.#sandbox.live?.channel.interrupt(runId);
     return true;
+  }
+
+  /** What it may use; `stateBytes` is for saved variables. */
+  get limits(): SessionLimits {
+    const { settings } = this.#records;
+    return { ...this.#sandbox.limits, stateBytes: keepOf(settings, this.#deps.host.config).bytes };
+  }
+
+  /** What its programs hold in memory now, in bytes; null while it sleeps, or where the host does not count it. */
+  get memoryBytes(): number | null {
+    return this.#sandbox.live?.memoryBytes() ?? null;
   }
 
   /** Its folder, to work in; null when it has none yet. Whoever holds it lets it go. */

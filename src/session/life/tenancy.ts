@@ -9,7 +9,7 @@ import { EgressService } from "../../live/egress-service.ts";
 import type { Folder } from "../../live/folder.ts";
 import type { SandboxHost } from "../../live/host.ts";
 import type { LiveSandbox } from "../../live/live-sandbox.ts";
-import { defaultLimits } from "../../live/plan-sandbox.ts";
+import { limitsOf } from "../../live/plan-sandbox.ts";
 import type { Lease, SandboxPool } from "../../live/pool.ts";
 import { AttachedServices } from "../../live/services.ts";
 import {
@@ -28,6 +28,7 @@ import type { Cgroup } from "../../sandbox/cgroup.ts";
 import type { Limits } from "../../sandbox/policy.ts";
 import type { Snapshot } from "../../store/places.ts";
 import type { SessionRecords } from "../records.ts";
+import { refuseTooSmall } from "./memory.ts";
 import type { SessionFolder } from "./session-folder.ts";
 import { move, type SessionState } from "./state.ts";
 
@@ -47,7 +48,6 @@ type SandboxEvents = {
 
 type Dependencies = { host: SandboxHost; pool: SandboxPool; disk: DiskMonitor };
 
-const MIB = 1 << 20;
 /**
  * Processes of a sandbox in which nothing of the program runs: bubblewrap, the agent, the kernel, and bash's own shell.
  */
@@ -105,6 +105,7 @@ export class Tenancy {
   async start(): Promise<LiveSandbox> {
     return this.#obtain(async () => {
       if (this.#folder.current === null) return this.#deps.pool.take(this.#language, this.#limits);
+      refuseTooSmall(this.#records.progress.now.saved.bytes, this.limits);
       await this.#folder.finishMove();
       return (await this.#resume()) ?? (await this.#wakeWarm()) ?? this.#wakeCold();
     });
@@ -117,13 +118,11 @@ export class Tenancy {
   /** Null when they are the server's own. */
   get #limits(): Limits | null {
     const { memoryMib, cpuCount } = this.#records.settings;
-    if (memoryMib === null && cpuCount === null) return null;
-    const defaults = defaultLimits(this.#deps.host.config);
-    return {
-      ...defaults,
-      memoryBytes: memoryMib === null ? defaults.memoryBytes : memoryMib * MIB,
-      cpus: cpuCount ?? defaults.cpus,
-    };
+    return memoryMib === null && cpuCount === null ? null : this.limits;
+  }
+
+  get limits(): Limits {
+    return limitsOf(this.#records.settings, this.#deps.host.config);
   }
 
   /** Null when there is no snapshot, or it cannot be used: then it is gone, and the next run says why. */
@@ -161,7 +160,7 @@ export class Tenancy {
     try {
       return await pool.resume({
         folder,
-        limits: this.#limits ?? defaultLimits(host.config),
+        limits: this.limits,
         snapshot: { ...snapshot, folder: snapshotFolder(host, snapshot) },
         admit,
       });
@@ -295,8 +294,7 @@ export class Tenancy {
 
   /** Takes over changed settings, at once. */
   update(): void {
-    const limits = this.#limits;
-    if (limits !== null) this.live?.setLimits(limits);
+    this.live?.setLimits(this.limits);
     this.#allow();
   }
 

@@ -1,0 +1,85 @@
+/** Memory and processors of a session: seen, changed while it lives or sleeps, and never taken below its use. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { oneServer } from "../support/one-server.ts";
+import { until } from "../support/server.ts";
+
+const MIB = 1 << 20;
+const it = oneServer({ ERA_POOL: "python=1,node=1" });
+const hibernate = (path: string) => it.client.expect(200, "POST", `${path}/hibernate`);
+
+test("a session tells what it may use, and what it uses", async () => {
+  const session = await it.client.create("seen", { memory_mib: 300, cpu_count: 0.5 });
+  const asleep = await session.get();
+  assert.deepEqual(asleep.limits, {
+    timeout: 30,
+    memory_mib: 300,
+    cpu_count: 0.5,
+    processes: 128,
+    disk_mib: 1024,
+    state_mib: 1024,
+  });
+  assert.deepEqual([asleep.usage.memory_bytes, asleep.usage.variables_bytes], [null, 0]);
+  await session.prints("", "big = bytearray(100 << 20); open('f', 'wb').write(bytes(1 << 20)) and None");
+  const { usage } = await session.get();
+  assert.ok(usage.memory_bytes > 100 * MIB && usage.memory_bytes < 200 * MIB, String(usage.memory_bytes));
+  assert.deepEqual([usage.files, usage.files_bytes], [1, MIB]);
+  await hibernate(session.path);
+  assert.ok((await session.get()).usage.variables_bytes >= 100 * MIB);
+});
+
+test("more memory holds at once, without a restart of the interpreter", async () => {
+  const session = await it.client.create("more", { memory_mib: 200 });
+  await session.prints("", "import os; pid = os.getpid(); thread_made = object()");
+  const { outcome, error } = await session.run("bytearray(250 << 20)");
+  assert.equal(outcome, "out_of_memory");
+  assert.match(error.message, /more memory than the 200 MiB that it may use: PATCH/);
+  await session.prints("", "import os; pid = os.getpid(); marker = lambda: 1");
+  const { metadata } = await it.client.expect(200, "PATCH", session.path, { memory_mib: 600 });
+  assert.equal(metadata.limits.memory_mib, 600);
+  await session.prints("262144000 True\n", "b = bytearray(250 << 20); print(len(b), os.getpid() == pid)");
+  await hibernate(session.path);
+  await session.prints("262144000\n", "print(len(b))");
+});
+
+test("less memory than its programs hold is refused, and changes nothing; enough is taken", async () => {
+  const session = await it.client.create("less", { memory_mib: 600 });
+  await session.prints("", "b = bytearray(300 << 20)");
+  const refused = await it.client.call("PATCH", session.path, { memory_mib: 200 });
+  assert.deepEqual([refused.status, refused.body.code], [409, "memory_in_use"]);
+  assert.match(refused.body.error, /hold 3\d\d MiB/);
+  assert.equal((await session.get()).limits.memory_mib, 600);
+  await session.prints("314572800\n", "print(len(b)); del b");
+  const lower = () => it.client.call("PATCH", session.path, { memory_mib: 200 });
+  await until("what was deleted is free", async () => (await lower()).status === 200);
+  assert.equal((await session.run("bytearray(250 << 20)")).outcome, "out_of_memory");
+  assert.equal((await it.client.call("PATCH", session.path, { memory_mib: 1 << 24 })).status, 400);
+});
+
+test("variables that do not fit keep the session asleep and whole, until it has the memory that it names", async () => {
+  const session = await it.client.create("sleeper", { memory_mib: 600 });
+  await session.prints("", "b = bytearray(b'x') * (300 << 20); small = 7");
+  await hibernate(session.path);
+  await it.client.expect(200, "PATCH", session.path, { memory_mib: 128 });
+  const { status, body } = await it.client.call("POST", `${session.path}/run`, { code: "small" });
+  assert.deepEqual([status, body.code, body.needed_memory_mib >= 300], [507, "memory_too_small", true]);
+  assert.equal((await session.get()).state.kind, "hibernated");
+  const copy = await it.client.expect(201, "POST", `${session.path}/duplicate`, { memory_mib: 800 });
+  await it.client.session(copy.id).prints("314572800 7\n", "print(len(b), small)");
+  await it.client.expect(200, "PATCH", session.path, { memory_mib: body.needed_memory_mib });
+  await session.prints("7\n", "print(small)");
+  await it.client.expect(200, "PATCH", session.path, { memory_mib: null });
+  assert.equal((await session.get()).limits.memory_mib, 512);
+  await session.prints("314572800\n", "print(len(b))");
+});
+
+test("processors are changed for a program that runs", async () => {
+  const session = await it.client.create("cpus", { cpu_count: 0.2 });
+  await session.prints("", "import time");
+  const code =
+    "t = time.process_time(); w = time.time()\nwhile time.time() - w < 1: pass\nprint(time.process_time() - t)";
+  const slow = Number((await session.run(code)).stdout);
+  await it.client.expect(200, "PATCH", session.path, { cpu_count: 1 });
+  const quick = Number((await session.run(code)).stdout);
+  assert.ok(slow < 0.45 && quick > 0.6, `${slow} and ${quick} s of processor in a second`);
+});
