@@ -14,6 +14,7 @@ import { markOf } from "./modules.mjs";
 import { boundToPlace, changesStatics, wordsOf } from "./syntax.mjs";
 
 const { types } = util;
+const { hasOwn } = Object;
 const nameOfTyped = Object.getOwnPropertyDescriptor(
   Object.getPrototypeOf(Uint8Array.prototype),
   Symbol.toStringTag,
@@ -312,9 +313,11 @@ export class Encoder {
   }
 
   #property(name, descriptor) {
-    const { enumerable, configurable, writable = false } = descriptor;
+    const { enumerable, configurable } = descriptor;
+    const isData = hasOwn(descriptor, "value"); // not by `in`: a program may have added to what all objects inherit
+    const writable = isData && descriptor.writable;
     const flags = Number(enumerable) | (Number(configurable) << 1) | (Number(writable) << 2);
-    if ("get" in descriptor) return [name, this.#slot(descriptor.get), flags | 8, this.#slot(descriptor.set)];
+    if (!isData) return [name, this.#slot(descriptor.get), flags | 8, this.#slot(descriptor.set)];
     const slot = this.#slot(descriptor.value);
     return flags === 7 ? [name, slot] : [name, slot, flags];
   }

@@ -159,6 +159,7 @@ export class Modules {
   }
 }
 
+const { hasOwn } = Object;
 const isObject = (value) => (typeof value === "object" && value !== null) || typeof value === "function";
 
 /** What a module gives out, as [value, names that lead to it]; the first that leads to an object counts. */
@@ -178,7 +179,7 @@ function* exportsOf(value) {
 function* dataOf(object) {
   for (const name of Object.keys(object).slice(0, MAX_NOTED)) {
     const descriptor = Object.getOwnPropertyDescriptor(object, name);
-    if ("value" in descriptor) yield [name, descriptor.value];
+    if (hasOwn(descriptor, "value")) yield [name, descriptor.value];
   }
 }
 

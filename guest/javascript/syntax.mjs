@@ -316,7 +316,8 @@ export function* walk(root, closes = () => false) {
     const node = pending.pop();
     yield node;
     if (node !== root && closes(node)) continue;
-    pending.push(...Object.values(node).flat().filter(isNode));
+    // One by one: a list may have more items than a call may have arguments.
+    for (const child of Object.values(node).flat()) if (isNode(child)) pending.push(child);
   }
 }
 

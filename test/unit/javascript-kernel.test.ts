@@ -56,3 +56,26 @@ test("what cannot be kept is named, alone", async () => {
     ["held"],
   );
 });
+
+test("a program with a list of a million items runs", async () => {
+  await using kernel = new KernelRunner();
+  await kernel.start();
+  const { end, results } = await kernel.run(`const all = [${"1,".repeat(1_000_000)}]; all.length`, {
+    save: "none",
+  });
+  assert.deepEqual([end.outcome, results[0]?.text], ["ok", "1000000"]);
+});
+
+for (const added of ["undefined", "5", "function () { return 1 }"])
+  test(`what a program adds to all objects, as get = ${added}, changes nothing of what is saved`, async () => {
+    await using kernel = new KernelRunner();
+    await kernel.start();
+    await kernel.run(
+      `Object.defineProperty(Object.prototype, "get", { value: ${added}, configurable: true }); 0`,
+    );
+    const { end } = await kernel.run("var q = { a: 1 }; let z = [1, 2]");
+    assert.equal((end.saved as { failed: string | null }).failed, null);
+    await kernel.kill();
+    await kernel.start();
+    assert.equal((await kernel.run("[q.a, z]")).results[0]?.text, "[ 1, [ 1, 2 ] ]");
+  });
