@@ -34,6 +34,7 @@ const environment = z.object({
   ERA_KEEP_RUNS: integer(1, 100_000).default(200),
   ERA_KEEP_VERSIONS: integer(1, 100).default(20),
   ERA_IDLE_SECONDS: z.coerce.number().min(0.1).max(31_536_000).default(300),
+  ERA_SLOT_WAIT_SECONDS: z.coerce.number().min(0).max(3600).default(10),
   ERA_ACTIVITY: z.string().default("programs,streams"),
   ERA_ORPHAN_SECONDS: z.coerce.number().min(0).max(86_400).default(60),
   ERA_AUTO_CREATE: flag.default(true),
@@ -79,6 +80,8 @@ export type Config = {
   bodyBytes: number;
   queueLength: number;
   maxLive: number;
+  /** How long a request may wait for a slot. */
+  slotWaitMs: number;
   keepRuns: number;
   keepVersions: number;
   /** Idle time after which a session hibernates. */
@@ -139,6 +142,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     bodyBytes: settings.ERA_BODY_MIB * MIB,
     queueLength: settings.ERA_QUEUE,
     maxLive: settings.ERA_MAX_LIVE ?? defaultMaxLive(),
+    slotWaitMs: settings.ERA_SLOT_WAIT_SECONDS * 1000,
     keepRuns: settings.ERA_KEEP_RUNS,
     keepVersions: settings.ERA_KEEP_VERSIONS,
     idleMs: settings.ERA_IDLE_SECONDS * 1000,

@@ -63,7 +63,9 @@ export async function startServer(
   );
   const { pool: sizes, maxLive } = host.config;
   const limits = defaultLimits(host.config);
-  const pool = stack.use(new SandboxPool({ launcher: hostLauncher(host), sizes, maxLive, limits, log }));
+  const launcher = hostLauncher(host);
+  const { slotWaitMs: patienceMs } = config;
+  const pool = stack.use(new SandboxPool({ launcher, sizes, maxLive, limits, patienceMs, log }));
   const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
   const { outputBytes } = config;
   const oneShots = stack.use(new OneShots({ pool, disk, egress: host.egress, outputBytes, onError }));

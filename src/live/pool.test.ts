@@ -86,9 +86,9 @@ class ScriptedLauncher implements Launcher<Scripted> {
   destroy = (sandbox: Scripted) => sandbox.end();
 }
 
-function poolOf(maxLive: number, sizes: [Language, number][] = []) {
+function poolOf(maxLive: number, sizes: [Language, number][] = [], patienceMs = 0) {
   const launcher = new ScriptedLauncher();
-  const pool = new SandboxPool({ launcher, sizes: new Map(sizes), maxLive, limits: LIMITS, log });
+  const pool = new SandboxPool({ launcher, sizes: new Map(sizes), maxLive, limits: LIMITS, patienceMs, log });
   return { launcher, pool };
 }
 
@@ -107,6 +107,44 @@ test("a warm sandbox is handed out once, and another one takes its place a momen
   await pool[Symbol.asyncDispose]();
   assert.ok(launcher.started.every(({ ended }) => ended));
   assert.equal(pool.counts.live, 2, "the pool's own are not given back: the server is at its end");
+});
+
+test("whoever finds no slot waits for one, in the order of coming, as long as it has patience", async () => {
+  const { pool } = poolOf(2, [], 5_000);
+  const leases = await Promise.all([1, 2].map(() => pool.take("python", null)));
+  const order: string[] = [];
+  const waiting = ["first", "second"].map(async (name) => {
+    const lease = await pool.take("node", null);
+    order.push(name);
+    return lease;
+  });
+  await sleep(5);
+  assert.deepEqual(order, []);
+  await leases[0]?.end(REASON);
+  const first = await waiting[0];
+  await leases[1]?.end(REASON);
+  const second = await waiting[1];
+  assert.deepEqual([order, pool.counts.live], [["first", "second"], 2]);
+  for (const lease of [first, second]) await lease?.end(REASON);
+});
+
+test("a session that is idle a moment later makes way for who waits; patience ends", async () => {
+  const { pool } = poolOf(1, [], 600);
+  const lease = await pool.take("python", null);
+  let canSpare = false;
+  pool.reclaim = async () => {
+    if (canSpare) await lease.end(REASON);
+    return canSpare;
+  };
+  const waiting = pool.take("python", null);
+  await sleep(50);
+  canSpare = true;
+  const second = await waiting;
+  canSpare = false;
+  const startedAt = performance.now();
+  await assert.rejects(pool.take("python", null), { code: "no_slot" });
+  assert.ok(performance.now() - startedAt >= 590);
+  await second.end(REASON);
 });
 
 test("there are never more than the slots, and whoever finds none is told at once", async () => {

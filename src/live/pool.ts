@@ -31,8 +31,10 @@ type PoolOptions<S> = {
   sizes: ReadonlyMap<Language, number>;
   /** Live sandboxes at once. */
   maxLive: number;
-  /** The wait for a sandbox that nobody has asked for. */
+  /** Limits of a sandbox that nobody has asked for. */
   limits: Limits;
+  /** How long a request may wait for a slot. */
+  patienceMs: number;
   log: Logger;
 };
 
@@ -51,6 +53,9 @@ const PAUSE_AFTER_FAILURE_MS = 2_000;
  * Whoever has taken a warm sandbox has its first result first: a start takes all of a core, and a moment of the server.
  */
 const REFILL_AFTER_MS = 50;
+/** Requests that wait for a slot; more are refused at once. */
+const MAX_WAITING = 256;
+const LOOK_AGAIN_MS = 200;
 const WIDTH = Math.max(2, availableParallelism());
 
 export class SandboxPool<S extends Pooled = LiveSandbox> {
@@ -62,6 +67,8 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
   /** In use: one for each live or ending sandbox, plus the larger of starts in progress and callers waiting. */
   #slots = 0;
   #closed = false;
+  /** Those who wait for a slot, in the order in which they came. */
+  readonly #waiting = new Set<() => void>();
   /** Frees a slot by putting a session to sleep; false when none can be spared. */
   reclaim: () => Promise<boolean> = async () => false;
 
@@ -201,15 +208,32 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
 
   /** A free slot, else that of a warm sandbox, else that of a session which can be put to sleep. */
   async #takeSlot(): Promise<void> {
+    const deadline = performance.now() + this.#options.patienceMs;
     while (this.#slots >= this.#options.maxLive) {
       const warm = this.#all.find((pool) => pool.ready.size > 0)?.takeReady() ?? null;
       // Its slot is the caller's from now on; if it cannot be ended, it goes on to count.
       if (warm !== null) return this.#launcher.destroy(warm, new Error("its slot was needed"));
       if (await this.reclaim()) continue;
-      if (!this.#all.some((pool) => pool.hasSpareLaunch)) throw this.#noSlot();
-      await Promise.race(this.#background);
+      if (this.#all.some((pool) => pool.hasSpareLaunch)) await Promise.race(this.#background);
+      else await this.#slotSoon(deadline);
+      this.#refuseIfClosed();
     }
     this.#slots += 1;
+  }
+
+  /** Waits for a slot that is given back, or for a moment, since a session may be idle by then. Rejects at the deadline. */
+  async #slotSoon(deadline: number): Promise<void> {
+    const leftMs = deadline - performance.now();
+    if (leftMs <= 0 || this.#waiting.size >= MAX_WAITING) throw this.#noSlot();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const moment = setTimeout(resolve, Math.min(LOOK_AGAIN_MS, leftMs));
+    this.#waiting.add(resolve);
+    try {
+      await promise;
+    } finally {
+      clearTimeout(moment);
+      this.#waiting.delete(resolve);
+    }
   }
 
   #noSlot(): AppError {
@@ -224,7 +248,9 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
       } finally {
         if (!given) this.#slots -= 1;
         given = true;
-        this.#launchAll();
+        const [first] = this.#waiting;
+        first?.();
+        if (first === undefined) this.#launchAll();
       }
     };
     const lease: Lease<S> = {

@@ -11,6 +11,7 @@ const NEVER = 3_600_000;
 class Scripted {
   readonly id: string;
   idleMs: number | null;
+  spareableMs: number | null = null;
   isDeleted = false;
   isSaved = true;
   asked = 0;
@@ -26,6 +27,7 @@ class Scripted {
     this.asked += 1;
     await this.save();
     this.idleMs = null;
+    this.spareableMs = null;
   }
 }
 
@@ -46,6 +48,22 @@ test("the session that has been idle for longest makes way; none that is busy, o
   assert.equal(await hibernation.reclaim(), true);
   assert.deepEqual(asked(sessions), ["a", "b"]);
   assert.equal(await hibernation.reclaim(), false, "nobody is left to be spared");
+});
+
+test("one whose programs go on makes way when no other can, and not at once after its last run", async () => {
+  const [idle, young, old] = [
+    new Scripted("idle", 5),
+    new Scripted("young", null),
+    new Scripted("old", null),
+  ];
+  young.spareableMs = 100;
+  old.spareableMs = 60_000;
+  await using hibernation = new Hibernation(() => [young, old, idle], NEVER, log);
+  assert.equal(await hibernation.reclaim(), true);
+  assert.deepEqual(asked([young, old, idle]), ["idle"]);
+  assert.equal(await hibernation.reclaim(), true);
+  assert.deepEqual(asked([young, old, idle]), ["old", "idle"]);
+  assert.equal(await hibernation.reclaim(), false);
 });
 
 test("when all that could be spared is on its way, the next that has gone leaves its slot", async () => {

@@ -10,15 +10,20 @@ type Sleeper = {
   id: string;
   /** Milliseconds without a run or a request for one; null while something goes on. */
   idleMs: number | null;
+  /** The same, of one whose programs go on between runs and can be kept; null when it cannot be spared. */
+  spareableMs: number | null;
   isDeleted: boolean;
   isSaved: boolean;
-  hibernate(): Promise<void>;
+  /** With `keepsPrograms` rejects when those cannot be kept. */
+  hibernate(how: { keepsPrograms: boolean }): Promise<void>;
 };
 
 const LOOK_EVERY_MS = 500;
 /** Sessions put to sleep at once by their idle time. */
 const WIDTH = 2;
 const LOW_MEMORY = 0.05;
+/** A session whose programs go on is not spared at once: whoever has begun them is about to use them. */
+const SPARED_AFTER_MS = 2_000;
 /** One whose save failed is not tried again at once. */
 const RETRY_MS = 60_000;
 
@@ -38,10 +43,15 @@ export class Hibernation {
     this.#timer.unref();
   }
 
-  /** Puts the least recently used session that is idle to sleep. False when there is none to be spared. */
+  /**
+   * Puts the least recently used session that is idle to sleep, else one whose programs go on between runs, with those.
+   * False when there is none to be spared.
+   */
   async reclaim(): Promise<boolean> {
     // One whose variables could not be saved goes on with them.
-    const longest = this.#idle().find((session) => session.isSaved);
+    const longest =
+      this.#byAge(({ idleMs }) => idleMs).find((session) => session.isSaved) ??
+      this.#byAge(spareableLongEnough).find((session) => session.isSaved);
     if (longest !== undefined) return (await this.#sleep(longest)) || this.reclaim();
     // All that could be spared is on its way already: the next that has gone leaves its slot.
     if (this.#inProgress.size > 0) return Promise.race(this.#inProgress.values());
@@ -53,11 +63,11 @@ export class Hibernation {
     await Promise.all(this.#inProgress.values());
   }
 
-  /** Idle sessions, the least recently used first. */
-  #idle(): Sleeper[] {
+  /** Those that have an age, the least recently used first. */
+  #byAge(ageOf: (session: Sleeper) => number | null): Sleeper[] {
     const found: { session: Sleeper; idleMs: number }[] = [];
     for (const session of this.#sessions()) {
-      const { idleMs } = session;
+      const idleMs = ageOf(session);
       const failedAt = this.#failedAt.get(session);
       const tried = failedAt !== undefined && performance.now() - failedAt < RETRY_MS;
       if (idleMs !== null && !tried && !this.#inProgress.has(session)) found.push({ session, idleMs });
@@ -78,13 +88,15 @@ export class Hibernation {
     const room = WIDTH - this.#inProgress.size;
     if (room <= 0) return;
     const short = isMemoryLow();
-    const due = this.#idle().filter((session) => short || (session.idleMs ?? 0) >= this.#idleMs);
+    const due = this.#byAge(({ idleMs }) => idleMs).filter(
+      (session) => short || (session.idleMs ?? 0) >= this.#idleMs,
+    );
     for (const session of due.slice(0, room)) void this.#sleep(session);
   }
 
   #sleep(session: Sleeper): Promise<boolean> {
     const sleeping = session
-      .hibernate()
+      .hibernate({ keepsPrograms: true })
       .then(() => true)
       .catch((error: unknown) => {
         if (session.isDeleted) return true;
@@ -96,6 +108,10 @@ export class Hibernation {
     this.#inProgress.set(session, sleeping);
     return sleeping;
   }
+}
+
+function spareableLongEnough({ spareableMs }: Sleeper): number | null {
+  return spareableMs !== null && spareableMs >= SPARED_AFTER_MS ? spareableMs : null;
 }
 
 function isMemoryLow(): boolean {

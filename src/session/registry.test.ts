@@ -31,7 +31,14 @@ function openRegistry(settings: Record<string, string> = {}, dataDir?: string) {
   const bare = openBareHost(settings, dataDir);
   const { host } = bare;
   const limits = defaultLimits(host.config);
-  const pool = new SandboxPool({ launcher: LAUNCHER, sizes: new Map(), maxLive: 2, limits, log: host.log });
+  const pool = new SandboxPool({
+    launcher: LAUNCHER,
+    sizes: new Map(),
+    maxLive: 2,
+    limits,
+    patienceMs: 0,
+    log: host.log,
+  });
   const { diskBytes, diskFiles } = host.config.limits;
   const disk = new DiskMonitor(host.config.dataDir, { bytes: diskBytes, files: diskFiles }, host.log);
   const registry = new SessionRegistry({ ...bare, pool, disk });

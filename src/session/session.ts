@@ -118,7 +118,10 @@ export class Session {
     this.#live = new LiveSession(parts, lastNumber);
     records.onOwnershipLost = (reason) => this.#abandon(reason);
     this.setup = new Setup(records, this.#sandbox, deps);
-    this.#incoming = new Incoming(records, this.#sandbox, () => this.#inTurn(() => this.#live.resume()));
+    this.#incoming = new Incoming(records, this.#sandbox, {
+      wake: () => this.#inTurn(() => this.#live.resume()),
+      onClosed: () => this.runs.touch(),
+    });
   }
 
   /** Installs what is to be installed, before any run that is asked for from now on. */
@@ -161,6 +164,13 @@ export class Session {
     const { activity } = this.#deps.host.config;
     if (activity.has("programs") && this.#sandbox.hasBackgroundWork) return null;
     if (activity.has("streams") && this.#incoming.isInUse) return null;
+    return this.runs.idleMs;
+  }
+
+  /** As idleMs, of a session whose programs may go on: a snapshot keeps them. Null where none can be made. */
+  get spareableMs(): number | null {
+    const canKeep = this.#deps.host.criu !== null && this.#records.settings.imaging !== "never";
+    if (!canKeep || this.state !== "idle" || this.#queue.length > 0 || this.#incoming.isInUse) return null;
     return this.runs.idleMs;
   }
 
@@ -264,11 +274,14 @@ export class Session {
     return this.#sandbox.currentRun;
   }
 
-  /** Saves everything and ends the sandbox; the next run wakes the session. Rejects with `save_failed`, still live. */
-  async hibernate(): Promise<void> {
+  /**
+   * Saves everything and ends the sandbox; the next run wakes the session. Rejects with `save_failed`, still live; with
+   * `keepsPrograms` also when what goes on in it cannot be kept.
+   */
+  async hibernate({ keepsPrograms = false } = {}): Promise<void> {
     await this.#inTurn(async () => {
       this.#admission.check();
-      await this.#sleep();
+      await this.#sleep(keepsPrograms);
     });
   }
 
@@ -326,7 +339,7 @@ export class Session {
       if (this.currentRun !== null) this.interrupt(this.currentRun);
     }, patienceMs);
     await this.#inTurn(async () => {
-      await this.#sleep().catch((error: unknown) => {
+      await this.#sleep(false).catch((error: unknown) => {
         this.#deps.host.log.warn({ err: error, session: this.id }, "variables could not be saved");
       });
       await this.#live.end("the server stopped");
@@ -386,9 +399,9 @@ export class Session {
   }
 
   /** Saves all and ends the sandbox, if there is one. Rejects with `save_failed`, still live. */
-  async #sleep(): Promise<void> {
+  async #sleep(keepsPrograms: boolean): Promise<void> {
     if (this.#sandbox.live === null) return;
-    const asleep = await hibernate(this.#sleeper);
+    const asleep = await hibernate(this.#sleeper, { keepsPrograms });
     this.#flushing = asleep.flushed;
   }
 }

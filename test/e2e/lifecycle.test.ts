@@ -185,6 +185,27 @@ test("SIGTERM does not wait for connections on which nothing is asked, or not al
   await server.removeData();
 });
 
+test("SIGTERM does not wait for a client that keeps its connection after its answer", async () => {
+  const server = await TestServer.start();
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const { hostname, port } = new URL(server.url);
+  const asked = http.request({ agent, hostname, port, method: "POST", path: "/api/sessions/s/run" });
+  asked.end(JSON.stringify({ code: "import time; time.sleep(1); print('done')" }));
+  await until(
+    "it runs",
+    async () => (await server.client.call("GET", "/api/sessions/s")).body.status === "running",
+  );
+  const startedAt = performance.now();
+  const stopping = server.stop();
+  const [response] = (await once(asked, "response")) as [http.IncomingMessage];
+  const body = JSON.parse(Buffer.concat(await response.toArray()).toString());
+  assert.equal(body.stdout, "done\n");
+  await stopping;
+  assert.ok(performance.now() - startedAt < 5_000, `${performance.now() - startedAt} ms`);
+  agent.destroy();
+  await server.removeData();
+});
+
 test("a deletion while the sandbox starts does not wait for the run", async () => {
   const server = await TestServer.start({ ERA_POOL: "python=0" });
   for (const delayMs of [0, 5, 20]) {
@@ -242,23 +263,41 @@ test("a burst larger than the pool succeeds, and the pool is refilled", async ()
   await server.removeData();
 });
 
-test("when no slot is free a run is refused with 503, and runs when one is", async () => {
-  const server = await TestServer.start({ ERA_MAX_LIVE: "2", ERA_POOL: "python=1" });
+test("when no slot is free a run waits for one, then is refused with 503, and runs when one is", async () => {
+  const server = await TestServer.start({
+    ERA_MAX_LIVE: "2",
+    ERA_POOL: "python=1",
+    ERA_SLOT_WAIT_SECONDS: "1",
+  });
   for (const id of ["a", "b"]) {
-    const busy = server.client.session(id);
+    const busy = await server.client.create(id, { imaging: "never" });
     await busy.run("import subprocess\nsleeper = subprocess.Popen(['sleep', '1000'])");
   }
+  const startedAt = performance.now();
   const refused = await server.client.call("POST", "/api/sessions/c/run", { code: "print(1)" });
   assert.deepEqual(
     [refused.status, refused.body.code, refused.headers.get("retry-after")],
     [503, "no_slot", "1"],
   );
-  assert.equal(
-    (await server.client.call("POST", "/api/execute", { code: "1", language: "python" })).status,
-    503,
-  );
+  assert.ok(performance.now() - startedAt >= 1_000);
+  const alone = server.client.call("POST", "/api/execute", { code: "1", language: "python" });
+  const waiting = server.client.session("c").prints("1\n", "print(1)");
   await server.client.session("a").delete();
-  await server.client.session("c").prints("1\n", "print(1)");
+  await waiting;
+  assert.equal((await alone).status, 200);
+  await server.stop();
+  await server.removeData();
+});
+
+test("when slots are short, sessions whose programs go on sleep with them, and go on when they are used", async () => {
+  const server = await TestServer.start({ ERA_MAX_LIVE: "2", ERA_POOL: "python=0" });
+  const sessions = ["a", "b", "c", "d"].map((id) => server.client.session(id));
+  const counts =
+    "import itertools, subprocess, sys\nit = subprocess.Popen([sys.executable, '-c', 'import time\\nwhile True: time.sleep(1)'])";
+  for (const session of sessions) await session.prints("", counts);
+  const [first] = sessions;
+  await first?.prints("None True\n", "print(it.poll(), it.pid > 1)");
+  assert.equal((await server.client.expect(200, "GET", "/health")).sandboxes.live <= 2, true);
   await server.stop();
   await server.removeData();
 });

@@ -6,6 +6,7 @@ import { type Folder, leaveOutSecrets } from "../../live/folder.ts";
 import type { SandboxHost } from "../../live/host.ts";
 import { copySnapshot, fingerprintOf, flushSnapshot, removeSnapshot } from "../../live/snapshots.ts";
 import { keepOf } from "../../live/state-budget.ts";
+import { AppError } from "../../protocol/errors.ts";
 import type { Snapshot } from "../../store/places.ts";
 import type { Store } from "../../store/store.ts";
 import type { RunStore } from "../history/run-store.ts";
@@ -25,9 +26,12 @@ export type Sleeper = {
 
 /**
  * Saves all and ends the sandbox; its snapshot, if any, is on disk a little later. Rejects with `save_failed`, still
- * live.
+ * live; with `keepsPrograms` also when what goes on in it cannot be kept.
  */
-export async function hibernate(sleeper: Sleeper): Promise<{ flushed: Promise<void> }> {
+export async function hibernate(
+  sleeper: Sleeper,
+  { keepsPrograms }: { keepsPrograms: boolean },
+): Promise<{ flushed: Promise<void> }> {
   const { records, sandbox, folder, host } = sleeper;
   const isSaved = await saveAll(sleeper);
   records.progress.fallsAsleep();
@@ -41,6 +45,10 @@ export async function hibernate(sleeper: Sleeper): Promise<{ flushed: Promise<vo
     isSaved && current !== null && sandbox.wantsSnapshot
       ? await snapshotOf(sleeper, current, leaveOut)
       : null;
+  if (snapshot === null && keepsPrograms && sandbox.hasBackgroundWork) {
+    await sandbox.goOn();
+    throw new AppError("save_failed", "Cannot put the session to sleep: its programs cannot be kept");
+  }
   // Known before the sandbox goes: whoever is killed in between leaves either, and never both.
   if (snapshot !== null) await storeSnapshot(sleeper, snapshot);
   await sandbox.end(new Error("its session sleeps"));

@@ -11,11 +11,20 @@ export class Incoming {
   readonly #records: SessionRecords;
   readonly #sandbox: Tenancy;
   readonly #wake: () => Promise<void>;
+  readonly #onClosed: () => void;
   readonly #open = new Set<Socket>();
   #waking: Promise<void> | null = null;
 
-  /** `wake` takes a turn of the session, and has its processes there when it has a snapshot of them. */
-  constructor(records: SessionRecords, sandbox: Tenancy, wake: () => Promise<void>) {
+  /**
+   * `wake` takes a turn of the session, and has its processes there when it has a snapshot of them. `onClosed` is called
+   * when a connection has ended.
+   */
+  constructor(
+    records: SessionRecords,
+    sandbox: Tenancy,
+    { wake, onClosed }: { wake: () => Promise<void>; onClosed: () => void },
+  ) {
+    this.#onClosed = onClosed;
     this.#records = records;
     this.#sandbox = sandbox;
     this.#wake = wake;
@@ -37,7 +46,10 @@ export class Incoming {
     const connection = (await this.#sandbox.live?.ports.connect(port)) ?? null;
     if (connection === null) return null;
     this.#open.add(connection);
-    connection.once("close", () => this.#open.delete(connection));
+    connection.once("close", () => {
+      this.#open.delete(connection);
+      this.#onClosed();
+    });
     if (!this.#records.settings.allowPublicAccess) connection.destroy(); // closed to others while this one was on its way
     return connection;
   }
