@@ -6,6 +6,9 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.backend_bases import FigureManagerBase, _Backend
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+# Bound now: what programs make of the name later is theirs.
+_display = vars(builtins)["display"]
+
 
 @_Backend.export
 class _BackendEra(_Backend):
@@ -15,5 +18,5 @@ class _BackendEra(_Backend):
     @staticmethod
     def show(*_args, **_kwargs):
         for manager in Gcf.get_all_fig_managers():
-            vars(builtins)["display"](manager.canvas.figure)
+            _display(manager.canvas.figure)
         Gcf.destroy_all()

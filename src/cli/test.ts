@@ -1,6 +1,6 @@
 /** `era test [NAME...]`: every check of the project, or those named, in an order that fails early. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -98,7 +98,7 @@ async function faultsOfSuite(
   ];
   const argv = [process.execPath, ...NODE_FLAGS, `--test-concurrency=${width}`, ...reporters, ...globs];
   const code = await runScript(argv, env);
-  const results = readFileSync(path, "utf8").split("\n").filter(Boolean);
+  const results = existsSync(path) ? readFileSync(path, "utf8").split("\n").filter(Boolean) : [];
   const outcomes = results.map((line) => (JSON.parse(line) as TestResult).outcome);
   const faults: string[] = [];
   if (code !== 0 || outcomes.includes("failed")) faults.push(name);

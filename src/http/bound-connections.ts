@@ -61,6 +61,7 @@ export function boundConnections(server: Server, max: number): () => void {
       const entry = open.get(request.socket);
       if (entry === undefined) return;
       entry.requests -= 1;
+      if (isStopping && entry.requests === 0) request.socket.destroySoon();
       open.delete(request.socket);
       open.set(request.socket, entry);
     });

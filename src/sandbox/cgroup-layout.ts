@@ -46,7 +46,8 @@ export function findCgroupLayout(selfCgroup: string, mountinfo: string): CgroupL
     if (type !== "cgroup") continue;
     for (const tree of V1_TREES) if (options.includes(tree)) folders[tree] = at(own.get(tree) ?? "/");
   }
-  return Object.keys(folders).length > 0 ? { version: 1, folders } : unified;
+  const isLimited = CONTROLLERS.some((controller) => folders[controller] !== undefined);
+  return isLimited ? { version: 1, folders } : unified;
 }
 
 /** The folder below which each controller can be used; a controller that cannot is left out. */

@@ -25,6 +25,14 @@ test("a hybrid host is used by its v1 controllers", () => {
   });
 });
 
+test("a tree that only counts processor time does not make a v2 host one of v1", () => {
+  const mounts = `
+30 1 0:1 / /sys/fs/cgroup/cpuacct rw - cgroup cgroup rw,cpuacct
+31 1 0:2 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw`;
+  const layout = findCgroupLayout("5:cpuacct:/\n0::/x\n", mounts);
+  assert.deepEqual(layout, { version: 2, top: "/sys/fs/cgroup/unified", own: "/sys/fs/cgroup/unified/x" });
+});
+
 test("a v2 host is used by its one tree, also from inside a container that sees a part of it", () => {
   const mounts = "30 1 0:1 /outer /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
   assert.deepEqual(findCgroupLayout("0::/outer/inner\n", mounts), {
