@@ -176,10 +176,10 @@ async function viewWithFiles(session: Session, signal: AbortSignal) {
   return { ...viewCounted(session, { files: count, bytes: totalBytes }), files: files.map(viewFile) };
 }
 
-const viewCounted = ({ row, state, snapshotSupport, limits, memoryBytes }: Session, counts: FileCounts) => ({
+const viewCounted = ({ row, state, snapshotSupport, resources }: Session, counts: FileCounts) => ({
   ...viewSession(row, counts),
-  limits: viewLimits(row, limits),
-  usage: viewUse(row, counts, memoryBytes),
+  limits: viewLimits(row, resources.limits),
+  usage: viewUse(row, counts, resources.memoryBytes),
   status: state === "frozen" ? "idle" : state, // for a moment, and for nobody to see
   state: viewState(row, state, snapshotSupport),
 });

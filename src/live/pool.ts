@@ -221,7 +221,7 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
     this.#slots += 1;
   }
 
-  /** Waits for a slot that is given back, or for a moment, since a session may be idle by then. Rejects at the deadline. */
+  /** Waits for a slot, or for a moment, since a session may be idle by then. Rejects at the deadline. */
   async #slotSoon(deadline: number): Promise<void> {
     const leftMs = deadline - performance.now();
     if (leftMs <= 0 || this.#waiting.size >= MAX_WAITING) throw this.#noSlot();

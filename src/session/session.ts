@@ -8,7 +8,6 @@ import { SerialQueue } from "../lib/serial-queue.ts";
 import type { DiskMonitor } from "../live/disk-monitor.ts";
 import type { Folder } from "../live/folder.ts";
 import type { SandboxHost, SnapshotSupport } from "../live/host.ts";
-import { limitsOf } from "../live/plan-sandbox.ts";
 import type { SandboxPool } from "../live/pool.ts";
 import { removeSnapshot } from "../live/snapshots.ts";
 import { keepOf } from "../live/state-budget.ts";
@@ -26,6 +25,7 @@ import { EgressLog } from "./history/egress-log.ts";
 import { LateOutput } from "./history/late-output.ts";
 import { OpenRuns } from "./history/open-runs.ts";
 import { RunStore } from "./history/run-store.ts";
+import { type Activity, idleMs, spareableMs } from "./life/activity.ts";
 import { Admission } from "./life/admission.ts";
 import { copyAwake, hibernate, type Sleeper } from "./life/hibernate.ts";
 import { Incoming } from "./life/incoming.ts";
@@ -50,6 +50,7 @@ export type SessionDependencies = {
 /** Keeps a session as an object while it has work or a sandbox. */
 type Residents = { add(session: Session): unknown; delete(session: Session): unknown };
 
+/** `stateBytes`: for saved variables. */
 export type SessionLimits = Limits & { stateBytes: number };
 
 export class Session {
@@ -68,6 +69,7 @@ export class Session {
   readonly #runStore: RunStore;
   readonly runs = new CurrentRuns();
   readonly #incoming: Incoming;
+  readonly #activity: Activity;
   #flushing = Promise.resolve(); // the last snapshot, on its way to the disk
   readonly #open: OpenRuns;
 
@@ -122,6 +124,7 @@ export class Session {
       wake: () => this.#inTurn(() => this.#live.resume()),
       onClosed: () => this.runs.touch(),
     });
+    this.#activity = { ...this.#sleeper, queue: this.#queue, incoming: this.#incoming, current: this.runs };
   }
 
   /** Installs what is to be installed, before any run that is asked for from now on. */
@@ -158,26 +161,18 @@ export class Session {
     return this.#records.progress.now.saved.failure === null;
   }
 
-  /** Milliseconds without a run or a request for one; null while something goes on that counts as activity. */
+  /** See activity.ts. */
   get idleMs(): number | null {
-    if (this.state !== "idle" || this.#queue.length > 0) return null;
-    const { activity } = this.#deps.host.config;
-    if (activity.has("programs") && this.#sandbox.hasBackgroundWork) return null;
-    if (activity.has("streams") && this.#incoming.isInUse) return null;
-    return this.runs.idleMs;
+    return idleMs(this.#activity);
   }
 
-  /** As idleMs, of a session whose programs may go on: a snapshot keeps them. Null where none can be made. */
   get spareableMs(): number | null {
-    const canKeep = this.#deps.host.criu !== null && this.#records.settings.imaging !== "never";
-    if (!canKeep || this.state !== "idle" || this.#queue.length > 0 || this.#incoming.isInUse) return null;
-    return this.runs.idleMs;
+    return spareableMs(this.#activity);
   }
 
   /** Changes settings: limits at once, all else with the next run. */
   async update(change: Partial<SessionSettings>): Promise<void> {
-    const { settings } = this.#records;
-    refuseLessMemory(this.#sandbox.live, limitsOf({ ...settings, ...change }, this.#deps.host.config));
+    refuseLessMemory(this.#sandbox.live, this.#sandbox.limitsWith(change));
     const stored = this.#records.changeSettings(change);
     this.#sandbox.update();
     if (!this.#records.settings.allowPublicAccess) this.#incoming.close();
@@ -237,15 +232,11 @@ export class Session {
     return true;
   }
 
-  /** What it may use; `stateBytes` is for saved variables. */
-  get limits(): SessionLimits {
-    const { settings } = this.#records;
-    return { ...this.#sandbox.limits, stateBytes: keepOf(settings, this.#deps.host.config).bytes };
-  }
-
-  /** What its programs hold in memory now, in bytes; null while it sleeps, or where the host does not count it. */
-  get memoryBytes(): number | null {
-    return this.#sandbox.live?.memoryBytes() ?? null;
+  /** What it may use, and what its programs hold in memory now: null while it sleeps, or where nobody counts it. */
+  get resources(): { limits: SessionLimits; memoryBytes: number | null } {
+    const { bytes } = keepOf(this.#records.settings, this.#deps.host.config);
+    const limits = { ...this.#sandbox.limitsWith(), stateBytes: bytes };
+    return { limits, memoryBytes: this.#sandbox.live?.memoryBytes() ?? null };
   }
 
   /** Its folder, to work in; null when it has none yet. Whoever holds it lets it go. */

@@ -16,8 +16,8 @@ export class Incoming {
   #waking: Promise<void> | null = null;
 
   /**
-   * `wake` takes a turn of the session, and has its processes there when it has a snapshot of them. `onClosed` is called
-   * when a connection has ended.
+   * `wake` takes a turn of the session, and has its processes there when it has a snapshot of them. `onClosed` is
+   * called when a connection has ended.
    */
   constructor(
     records: SessionRecords,

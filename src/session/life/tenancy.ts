@@ -27,6 +27,7 @@ import { type Language, languageEntry } from "../../protocol/languages.ts";
 import type { Cgroup } from "../../sandbox/cgroup.ts";
 import type { Limits } from "../../sandbox/policy.ts";
 import type { Snapshot } from "../../store/places.ts";
+import type { SessionSettings } from "../../store/store.ts";
 import type { SessionRecords } from "../records.ts";
 import { refuseTooSmall } from "./memory.ts";
 import type { SessionFolder } from "./session-folder.ts";
@@ -105,7 +106,7 @@ export class Tenancy {
   async start(): Promise<LiveSandbox> {
     return this.#obtain(async () => {
       if (this.#folder.current === null) return this.#deps.pool.take(this.#language, this.#limits);
-      refuseTooSmall(this.#records.progress.now.saved.bytes, this.limits);
+      refuseTooSmall(this.#records.progress.now.saved.bytes, this.limitsWith());
       await this.#folder.finishMove();
       return (await this.#resume()) ?? (await this.#wakeWarm()) ?? this.#wakeCold();
     });
@@ -118,11 +119,11 @@ export class Tenancy {
   /** Null when they are the server's own. */
   get #limits(): Limits | null {
     const { memoryMib, cpuCount } = this.#records.settings;
-    return memoryMib === null && cpuCount === null ? null : this.limits;
+    return memoryMib === null && cpuCount === null ? null : this.limitsWith();
   }
 
-  get limits(): Limits {
-    return limitsOf(this.#records.settings, this.#deps.host.config);
+  limitsWith(change: Partial<SessionSettings> = {}): Limits {
+    return limitsOf({ ...this.#records.settings, ...change }, this.#deps.host.config);
   }
 
   /** Null when there is no snapshot, or it cannot be used: then it is gone, and the next run says why. */
@@ -160,7 +161,7 @@ export class Tenancy {
     try {
       return await pool.resume({
         folder,
-        limits: this.limits,
+        limits: this.limitsWith(),
         snapshot: { ...snapshot, folder: snapshotFolder(host, snapshot) },
         admit,
       });
@@ -294,7 +295,7 @@ export class Tenancy {
 
   /** Takes over changed settings, at once. */
   update(): void {
-    this.live?.setLimits(this.limits);
+    this.live?.setLimits(this.limitsWith());
     this.#allow();
   }
 
