@@ -27,7 +27,8 @@ export async function execute(
   try {
     const ending = live.channel.run(program);
     live.takeOomKills(); // what was ended between runs is not this one's, which is only on its way now
-    using meter = live.sandbox.cgroup?.measure();
+    const meter = live.sandbox.cgroup?.meter();
+    meter?.begin();
     const end = await ending;
     return {
       outcome: judge(live, end, program.timeoutMs, overDiskQuota()),

@@ -29,6 +29,9 @@ const SOCKET_SHARE = 1 / 16;
 const REMOVE_ATTEMPTS = 200;
 const LIMIT_FILE = { 1: "memory.limit_in_bytes", 2: "memory.max" };
 const OOM_FILE = { 1: "memory.oom_control", 2: "memory.events" };
+const PEAK_FILE = { 1: "memory.max_usage_in_bytes", 2: "memory.peak" };
+/** Read into, and looked at before anything else is. */
+const METER_BYTES = Buffer.alloc(4096);
 const CPU_USAGE = /^usage_usec (\d+)$/m;
 const OOM_KILLS = /^oom_kill (\d+)$/m;
 
@@ -68,10 +71,12 @@ export type CgroupTree = {
   dispose(): void;
 };
 
-type Meter = Disposable & {
+/** Counts what is used in a group while one run goes on. */
+type Meter = {
+  begin(): void;
   /**
-   * Since it was made: processor time of all processes, in microseconds; and what was in use at most, in bytes. Null
-   * where the host does not count it.
+   * Since begin(): processor time of all processes, in microseconds; and what was in use at most, in bytes. Null where
+   * the host does not count it.
    */
   read(): { cpuTimeUs: number | null; memoryPeakBytes: number | null };
 };
@@ -81,8 +86,8 @@ export type Cgroup = {
   folders: string[];
   /** How often the kernel ended a process here for lack of memory. */
   oomKills(): number;
-  /** What is used here from now on. */
-  measure(): Meter;
+  /** Its files stay open until the group is removed: to open them takes longer than all else that a run asks of it. */
+  meter(): Meter;
   /** What programs hold in memory now, in bytes, without what the kernel can take back; null where nobody counts it. */
   memoryBytes(): number | null;
   /** In bytes; null where there is none. */
@@ -166,10 +171,14 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
     for (const folder of folders) killGroup(folder);
   };
   const isEmpty = () => folders.every((folder) => processes(folder).length === 0);
+  let meter: (Meter & Disposable) | null = null;
   return {
     folders,
     oomKills: () => (memory ? readOomKills(join(memory, OOM_FILE[version])) : 0),
-    measure: () => measure(trees, version, name),
+    meter: () => {
+      meter ??= openMeter(trees, version, name);
+      return meter;
+    },
     memoryLimitBytes: () => (memory ? readMemoryLimit(join(memory, LIMIT_FILE[version])) : null),
     memoryBytes: () => (memory ? readMemoryBytes(join(memory, "memory.stat"), version) : null),
     setLimits: (limits) => {
@@ -182,6 +191,8 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
     kill,
     isEmpty,
     remove: async () => {
+      meter?.[Symbol.dispose]();
+      meter = null;
       for (let attempt = 0; !isEmpty() && attempt < REMOVE_ATTEMPTS; attempt++) {
         kill();
         await sleep(Math.min(1 + attempt, 50));
@@ -191,35 +202,65 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
   };
 }
 
-/** What is used in a group from now on: a peak is reset, and told, by one descriptor. */
-function measure(trees: Trees, version: 1 | 2, name: string): Meter {
+/** On v2 a peak is reset, and told, by one descriptor; only new kernels can reset it. */
+function openMeter(trees: Trees, version: 1 | 2, name: string): Meter & Disposable {
   const file = (tree: Tree, file: string) => (trees[tree] === undefined ? "" : join(trees[tree], name, file));
   const [cpu, peak] =
     version === 1
-      ? [file("cpuacct", "cpuacct.usage"), file("memory", "memory.max_usage_in_bytes")]
-      : [file("cpu", "cpu.stat"), file("memory", "memory.peak")];
-  let descriptor: number | null = null;
-  try {
-    descriptor = openSync(peak, "r+");
-    writeSync(descriptor, "0");
-  } catch {
-    if (descriptor !== null) closeSync(descriptor);
-    descriptor = null; // an old kernel, or the group is gone
-  }
-  const before = readCpuTimeUs(cpu, version);
+      ? [
+          openMeterFile(file("cpuacct", "cpuacct.usage"), "r"),
+          openMeterFile(file("memory", PEAK_FILE[1]), "r+"),
+        ]
+      : [openMeterFile(file("cpu", "cpu.stat"), "r"), openMeterFile(file("memory", PEAK_FILE[2]), "r+")];
+  const cpuTimeUs = () => {
+    const text = readMeterFile(cpu);
+    if (text === null) return null;
+    return version === 1 ? Math.round(Number(text) / 1000) : Number(CPU_USAGE.exec(text)?.[1] ?? 0);
+  };
+  let before: number | null = null;
+  let isReset = false;
   return {
+    begin: () => {
+      isReset = resetMeterFile(peak);
+      before = cpuTimeUs();
+    },
     read: () => {
-      const now = before === null ? null : readCpuTimeUs(cpu, version);
+      const now = cpuTimeUs();
+      const text = isReset ? readMeterFile(peak) : null;
       return {
         cpuTimeUs: now === null || before === null ? null : now - before,
-        memoryPeakBytes: descriptor === null ? null : readNumber(descriptor),
+        memoryPeakBytes: text === null ? null : Number(text),
       };
     },
     [Symbol.dispose]: () => {
-      if (descriptor !== null) closeSync(descriptor);
-      descriptor = null;
+      for (const descriptor of [cpu, peak]) if (descriptor !== null) closeSync(descriptor);
     },
   };
+}
+
+function openMeterFile(path: string, flags: "r" | "r+"): number | null {
+  try {
+    return openSync(path, flags);
+  } catch {
+    return null; // the host does not count it, or the group is gone
+  }
+}
+
+function readMeterFile(descriptor: number | null): string | null {
+  if (descriptor === null) return null;
+  try {
+    return METER_BYTES.toString("latin1", 0, readSync(descriptor, METER_BYTES, 0, METER_BYTES.length, 0));
+  } catch {
+    return null; // the group is gone
+  }
+}
+
+function resetMeterFile(descriptor: number | null): boolean {
+  try {
+    return descriptor !== null && writeSync(descriptor, "0", 0) > 0;
+  } catch {
+    return false;
+  }
 }
 
 function readMemoryBytes(file: string, version: 1 | 2): number | null {
@@ -239,24 +280,6 @@ function readMemoryLimit(file: string): number | null {
     return Number.isNaN(limit) ? null : limit; // "max"
   } catch {
     return null; // the group is gone
-  }
-}
-
-function readNumber(descriptor: number): number | null {
-  try {
-    const buffer = Buffer.alloc(32);
-    return Number(buffer.toString("latin1", 0, readSync(descriptor, buffer, 0, buffer.length, 0)));
-  } catch {
-    return null; // the group is gone
-  }
-}
-
-function readCpuTimeUs(path: string, version: 1 | 2): number | null {
-  try {
-    const text = readFileSync(path, "utf8");
-    return version === 1 ? Math.round(Number(text) / 1000) : Number(CPU_USAGE.exec(text)?.[1] ?? 0);
-  } catch {
-    return null; // the host does not count it, or the group is gone
   }
 }
 
