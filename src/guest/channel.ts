@@ -88,6 +88,7 @@ export class GuestChannel {
   readonly #identity: LineIdentity;
   readonly #strangers = new Set<Socket>();
   readonly #hello = Promise.withResolvers<HelloFrame>();
+  readonly #dialled = Promise.withResolvers<void>();
   #socket: Socket | null = null;
   #run: PendingRun | null = null;
   #answer: PendingAnswer | null = null;
@@ -122,6 +123,11 @@ export class GuestChannel {
 
   get isLost(): boolean {
     return this.#lost !== null;
+  }
+
+  /** Resolves when somebody has dialled: for a new sandbox that is its agent, which gets its kernel ready now. */
+  get dialled(): Promise<void> {
+    return this.#dialled.promise;
   }
 
   /** Resolves when the agent has said hello; rejects when the line is lost or the signal fires. */
@@ -261,6 +267,7 @@ export class GuestChannel {
   #accept(socket: Socket): void {
     if (this.#isTaken || this.#strangers.size >= MAX_STRANGERS) return void socket.destroy();
     this.#strangers.add(socket);
+    this.#dialled.resolve();
     const limitMs = this.#identity.expected === null ? FIRST_HELLO_MS : STRANGER_MS;
     awaitHello(socket, limitMs, (hello) => this.#isOurs(hello))
       .finally(() => this.#strangers.delete(socket))

@@ -36,8 +36,9 @@ export async function startSandbox(host: SandboxHost, folder: Folder, start: Sta
       userNamespaceFd: plan.needsUserNamespace ? await host.uids.namespaceFd(folder.uid) : null,
       cgroup,
     });
-    const hello = await greeted(sandbox, channel);
-    if (host.asRoot && cgroup !== null) await limitTerminals(cgroup);
+    // While the kernel gets ready: it has run nothing by then.
+    const limited = host.asRoot && cgroup !== null ? limitWhenThere(channel, cgroup) : null;
+    const [hello] = await Promise.all([greeted(sandbox, channel), limited]);
     return makeLive(host, { folder, sandbox, channel, hello });
   } catch (cause) {
     const reason =
@@ -58,6 +59,11 @@ export async function startPristine(host: SandboxHost, start: Start): Promise<Li
     await removeFolder(host, folder);
     throw error;
   }
+}
+
+async function limitWhenThere(channel: GuestChannel, cgroup: Cgroup): Promise<void> {
+  await channel.dialled;
+  await limitTerminals(cgroup);
 }
 
 async function greeted(sandbox: Sandbox, channel: GuestChannel): Promise<HelloFrame> {

@@ -14,8 +14,7 @@ export async function limitTerminals(cgroup: Cgroup): Promise<void> {
   const pid = await firstProcess(cgroup);
   // All others as bubblewrap has set them: what is left out falls back to the kernel's own.
   const options = `remount,nosuid,noexec,mode=620,ptmxmode=0666,max=${MAX_TERMINALS}`;
-  const remount = ["mount", "--options", options, "/dev/pts"];
-  const argv = ["nsenter", "--target", String(pid), "--mount", "--", ...remount];
+  const argv = ["mount", "-N", `/proc/${pid}/ns/mnt`, "--no-mtab", "--options", options, "/dev/pts"];
   const { code, stderr } = await runCommand(argv, { timeoutMs: TIMEOUT_MS });
   if (code !== 0) throw new Error(`Cannot limit its terminals: ${stderr.trim().slice(0, 300)}`);
 }
