@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { availableParallelism, homedir, totalmem } from "node:os";
 import { join, resolve } from "node:path";
 import { z } from "zod";
+import { problemOf, valueAt } from "./protocol/issues.ts";
 import { LANGUAGES, type Language } from "./protocol/languages.ts";
 
 const MIB = 1 << 20;
@@ -111,7 +112,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     Object.entries(env).filter(([name, value]) => name in environment.shape && value !== ""),
   );
   const parsed = environment.safeParse(given);
-  if (!parsed.success) throw new ConfigError(describeIssues(parsed.error));
+  if (!parsed.success) throw new ConfigError(describeIssues(parsed.error, given));
   const settings = parsed.data;
   if (!isLoopback(settings.ERA_HOST) && settings.ERA_API_KEY === undefined) {
     throw new ConfigError(
@@ -158,8 +159,10 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
   };
 }
 
-function describeIssues(error: z.ZodError): string {
-  return error.issues.map((issue) => `Cannot use ${issue.path.join(".")}: ${issue.message}`).join("\n");
+function describeIssues(error: z.ZodError, given: unknown): string {
+  return error.issues
+    .map((issue) => `Cannot use ${issue.path.join(".")}: ${problemOf(issue, valueAt(given, issue.path))}`)
+    .join("\n");
 }
 
 /** Whether an address or name, also in brackets, is this machine's own. */

@@ -32,7 +32,7 @@ export async function run(
     allowPositionals: true,
     options: {
       code: { type: "string", short: "c" },
-      language: { type: "string", short: "l", default: "python" },
+      language: { type: "string", short: "l" },
       session: { type: "string", short: "s" },
       timeout: { type: "string", short: "t" },
       server: { type: "string" },
@@ -48,10 +48,12 @@ export async function run(
   const target = await findServer(values.server, { config, log, signal }, stack);
   const id = values.session ?? `run-${randomBase36(12)}`;
   if (values.session === undefined)
-    stack.defer(() => request(target, `/api/sessions/${id}`, { method: "DELETE" }).then(() => undefined));
+    stack.defer(async () => {
+      await request(target, `/api/sessions/${id}`, { method: "DELETE" }).catch(() => undefined);
+    });
   const body = {
     code,
-    language: values.language,
+    ...(values.language === undefined ? {} : { language: values.language }),
     ...(values.timeout === undefined ? {} : { timeout: Number(values.timeout) }),
   };
   const response = await request(target, `/api/sessions/${id}/stream`, { method: "POST", body, signal });
@@ -100,17 +102,25 @@ async function isServer(url: string): Promise<boolean> {
   }
 }
 
-function request(
+async function request(
   target: Target,
   path: string,
   { method, body, signal }: { method: string; body?: object; signal?: AbortSignal },
 ): Promise<Response> {
-  return fetch(target.url + path, {
-    method,
-    headers: target.headers,
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    ...(signal === undefined ? {} : { signal }),
-  });
+  try {
+    return await fetch(target.url + path, {
+      method,
+      headers: target.headers,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    const { code } = ((cause as Error).cause ?? {}) as { code?: string };
+    throw new ConfigError(`Cannot reach the server at '${target.url}': ${code ?? (cause as Error).message}`, {
+      cause,
+    });
+  }
 }
 
 async function relay(body: ReadableStream<Uint8Array>): Promise<number> {

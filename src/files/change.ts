@@ -39,7 +39,10 @@ export async function openFile(root: string, path: string): Promise<OpenFile> {
   const { size: sizeBytes, mtime: modifiedAt, mode } = info;
   if (info.isFile()) return { file, sizeBytes, modifiedAt, isExecutable: (mode & constants.S_IXUSR) !== 0 };
   await file.close();
-  throw notFound(path);
+  if (!info.isDirectory()) throw notFound(path);
+  throw new AppError("file_not_found", `Cannot read ${JSON.stringify(path)}: it is a folder`, {
+    hint: "GET …/files lists what is in it, GET …/archive answers the whole tree",
+  });
 }
 
 /**

@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type ParseError, parseTree, printParseErrorCode } from "jsonc-parser";
-import type { z } from "zod";
 import { AppError } from "../protocol/errors.ts";
 
 /** For a body to arrive that is read whole, or that nobody takes; its run may take longer. */
@@ -61,7 +60,6 @@ function parseJson(body: string | Buffer): unknown {
 
 /** Looking for the place of a fault takes longer than parsing: not done for what no person wrote. */
 const MAX_LOCATED_CHARS = 256 << 10;
-const MAX_ISSUES = 20;
 
 function describeFault(text: string): string {
   if (text.length > MAX_LOCATED_CHARS) return "Cannot read the body: it is not JSON";
@@ -79,19 +77,4 @@ function describeFault(text: string): string {
   const name = printParseErrorCode(first.error);
   const place = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
   return `Cannot read the body: it is not JSON at ${place}, at ${what} (${name})`;
-}
-
-/** A body or query as its schema describes it, or `invalid_request` naming the first field that is not. */
-export function parseInput<T extends z.ZodType>(schema: T, input: unknown): z.infer<T> {
-  const parsed = schema.safeParse(input ?? {});
-  if (parsed.success) return parsed.data;
-  const issues = parsed.error.issues.slice(0, MAX_ISSUES).map((issue) => ({
-    field: issue.path.join("."),
-    problem: issue.message,
-  }));
-  const first = issues[0];
-  const field = first?.field === undefined || first.field === "" ? "the body" : `'${first.field}'`;
-  throw new AppError("invalid_request", `Cannot use ${field}: ${first?.problem ?? "it is not valid"}`, {
-    details: issues,
-  });
 }

@@ -3,13 +3,13 @@ import type { FastifyInstance } from "fastify";
 import { AppError } from "../protocol/errors.ts";
 import { codeBody } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
-import { parseInput } from "./body.ts";
+import { parseBody } from "./input.ts";
 import { type IdParams, parseId } from "./sessions.ts";
 
 export function addCode(app: FastifyInstance, registry: SessionRegistry): void {
   app.put<IdParams>("/api/sessions/:id/code", async (request) => {
     const session = await registry.get(parseId(request.params.id));
-    const { code, description } = parseInput(codeBody, request.body);
+    const { code, description } = parseBody(codeBody, request.body);
     const updatedAt = new Date().toISOString();
     const known = session.row.code;
     await session.storeCode({ code, description: description ?? known?.description ?? "", updatedAt });

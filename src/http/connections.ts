@@ -4,7 +4,7 @@ import type { EgressRecord } from "../protocol/egress.ts";
 import { pageQuery } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Store } from "../store/store.ts";
-import { parseInput } from "./body.ts";
+import { parseInput } from "./input.ts";
 import { type IdParams, parseId } from "./sessions.ts";
 
 const DEFAULT_LIMIT = 100;

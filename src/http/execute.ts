@@ -5,14 +5,14 @@ import { parseLanguage } from "../protocol/languages.ts";
 import type { OneShots } from "../runs/one-shot.ts";
 import { DEFAULT_TIMEOUT_MS } from "../runs/request.ts";
 import { DEFAULTS } from "../session/registry.ts";
-import { parseInput } from "./body.ts";
 import type { Idempotency } from "./idempotency.ts";
+import { parseBody } from "./input.ts";
 import { refuseWrongCheck } from "./runs.ts";
 import { viewOneShot } from "./views.ts";
 
 export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency: Idempotency): void {
   app.post("/api/execute", (request, reply) => {
-    const body = parseInput(executeBody, request.body);
+    const body = parseBody(executeBody, request.body);
     const language = parseLanguage(body.language);
     refuseWrongCheck(body.check, language);
     return idempotency.reply(request, reply, {

@@ -21,8 +21,8 @@ import { AppError, sessionDeleted } from "../protocol/errors.ts";
 import { fileQuery, moveBody, workspacePath } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
-import { parseInput } from "./body.ts";
 import { goneSignal } from "./gone.ts";
+import { parseBody, parseInput } from "./input.ts";
 import { filesOf, type IdParams, parseId } from "./sessions.ts";
 import { viewFile } from "./views.ts";
 
@@ -85,7 +85,7 @@ function addChanging(app: FastifyInstance, find: FindSession): void {
 
   app.post<IdParams>("/api/sessions/:id/files/move", async (request) => {
     const session = await find(request.params.id);
-    const { from, to } = parseInput(moveBody, request.body);
+    const { from, to } = parseBody(moveBody, request.body);
     using held = await session.holdFolder();
     if (held.folder === null) throw missing(from);
     await move(held.folder.workspace, from, to, held.owner);

@@ -9,8 +9,8 @@ import { AppError } from "../protocol/errors.ts";
 import { hostQuery, portNumber } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
-import { parseInput } from "./body.ts";
 import { confinedCookie, isAnswerHeader, isOfConnection, isUpgradeHeader, SANDBOX } from "./headers.ts";
+import { parseInput } from "./input.ts";
 import { type IdParams, parseId } from "./sessions.ts";
 import { answerByStoredCode } from "./stored-answer.ts";
 

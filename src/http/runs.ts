@@ -8,9 +8,9 @@ import { RUN_DEFAULTS, type RunRequest } from "../runs/request.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import type { Store } from "../store/store.ts";
-import { parseInput } from "./body.ts";
 import { writeEvents } from "./events.ts";
 import type { Idempotency, IdempotencyKey } from "./idempotency.ts";
+import { parseBody, parseInput } from "./input.ts";
 import { type IdParams, parseId } from "./sessions.ts";
 import { viewRecordedResult, viewRun, viewRunResult } from "./views.ts";
 
@@ -28,7 +28,7 @@ export function addRuns(app: FastifyInstance, routes: RunRoutes): void {
 function addStarting(app: FastifyInstance, { registry, store, idempotency }: RunRoutes): void {
   app.post<IdParams>("/api/sessions/:id/run", (request, reply) => {
     const id = parseId(request.params.id);
-    const body = parseInput(runBody, request.body);
+    const body = parseBody(runBody, request.body);
     const work = async (key: IdempotencyKey | null) => {
       const { run, created } = await begin(registry, { id, body, request, key });
       const result = viewRunResult(await run.result);
@@ -40,7 +40,7 @@ function addStarting(app: FastifyInstance, { registry, store, idempotency }: Run
 
   app.post<IdParams>("/api/sessions/:id/shell", (request, reply) => {
     const id = parseId(request.params.id);
-    const { command, ...body } = parseInput(shellBody, request.body);
+    const { command, ...body } = parseBody(shellBody, request.body);
     const work = async (key: IdempotencyKey | null) => {
       const session = await registry.get(id);
       const run = session.start({ ...askedOf(body, request, key), code: command, shell: true });
@@ -52,7 +52,7 @@ function addStarting(app: FastifyInstance, { registry, store, idempotency }: Run
 
   app.post<IdParams>("/api/sessions/:id/stream", async (request, reply) => {
     const id = parseId(request.params.id);
-    const body = parseInput(streamBody, request.body);
+    const body = parseBody(streamBody, request.body);
     const gone = new AbortController();
     const { session, run } = await begin(registry, { id, body, request, gone: gone.signal });
     if (body.cancel_on_disconnect) {
@@ -125,6 +125,7 @@ async function begin(registry: SessionRegistry, { id, body, request, key = null,
     body.code === undefined
       ? { session: await registry.get(id), created: false }
       : await registry.getOrCreate(id, parseLanguage(body.language ?? "python"));
+  refuseOtherLanguage(body.language, session);
   refuseWrongCheck(body.check, session.row.language);
   const asked = { ...askedOf(body, request, key), gone, code: body.code ?? storedCode(session) };
   return { session, run: session.start(asked), created };
@@ -146,6 +147,18 @@ function askedOf(
     idempotency,
     baseUrl: `${request.protocol}://${request.host}`,
   };
+}
+
+/** A session has one language for its life. */
+function refuseOtherLanguage(name: string | undefined, { row, id }: Session): void {
+  if (name === undefined || parseLanguage(name) === row.language) return;
+  throw new AppError(
+    "invalid_request",
+    `Cannot run ${parseLanguage(name)} in '${id}': it is a session of ${row.language}`,
+    {
+      hint: "Create another session, or leave the field 'language' out",
+    },
+  );
 }
 
 export function refuseWrongCheck(check: boolean | undefined, language: Language): void {

@@ -9,9 +9,9 @@ import { parseLanguage } from "../protocol/languages.ts";
 import { type CreateRequest, DEFAULTS, type SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import type { SessionSummary } from "../store/store.ts";
-import { parseInput } from "./body.ts";
 import { goneSignal } from "./gone.ts";
 import type { Idempotency } from "./idempotency.ts";
+import { parseBody, parseInput } from "./input.ts";
 import {
   type FileCounts,
   viewFile,
@@ -35,7 +35,7 @@ export function addSessions(app: FastifyInstance, routes: SessionRoutes): void {
 
 function addCollection(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {
   app.post("/api/sessions", (request, reply) => {
-    const wanted = parseCreate(parseInput(createBody, request.body), config);
+    const wanted = parseCreate(parseBody(createBody, request.body), config);
     return idempotency.reply(request, reply, {
       scope: "/api/sessions",
       work: async () => {
@@ -61,7 +61,8 @@ function addCollection(app: FastifyInstance, { registry, idempotency, config }: 
     return { sessions, count: sessions.length, next_cursor: page.cursor };
   });
 
-  app.delete("/api/sessions", async () => {
+  app.delete("/api/sessions", async (request) => {
+    refuseEmptyId(request.url);
     const ids = await registry.deleteAll();
     return {
       success: true,
@@ -103,6 +104,14 @@ function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void
     const id = parseId(request.params.id);
     await registry.delete(id);
     return { success: true, id, deleted: id, deleted_at: new Date().toISOString() };
+  });
+}
+
+/** An id that is empty in somebody's script must not delete all. */
+function refuseEmptyId(url: string): void {
+  if (!/\/(?:\?|$)/.test(url)) return;
+  throw new AppError("invalid_session_id", "Cannot delete a session with an empty id", {
+    hint: "DELETE /api/sessions, without a slash at its end, deletes all sessions",
   });
 }
 
@@ -158,7 +167,7 @@ function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRe
 /** The documentation promises `error` and `message` for a bad timeout. */
 function parsePatch(body: unknown): z.infer<typeof patchBody> {
   try {
-    return parseInput(patchBody, body);
+    return parseBody(patchBody, body);
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     throw new AppError(error.code, error.message, { ...error.options, extra: { message: error.message } });

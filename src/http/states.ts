@@ -1,7 +1,7 @@
 /** What becomes of a session's variables: …/hibernate, …/rollback, …/duplicate, and a look at what is saved. */
 import type { FastifyInstance } from "fastify";
 import { duplicateBody, rollbackBody } from "../protocol/http.ts";
-import { parseInput } from "./body.ts";
+import { parseBody } from "./input.ts";
 import { type IdParams, parseId, parseResources, type SessionRoutes, view } from "./sessions.ts";
 import { viewState, viewVersion } from "./views.ts";
 
@@ -18,7 +18,7 @@ export function addStates(app: FastifyInstance, { registry, idempotency, config 
 
   app.post<IdParams>("/api/sessions/:id/rollback", (request, reply) => {
     const id = parseId(request.params.id);
-    const { version } = parseInput(rollbackBody, request.body);
+    const { version } = parseBody(rollbackBody, request.body);
     return idempotency.reply(request, reply, {
       scope: id,
       work: async () => {
@@ -32,7 +32,7 @@ export function addStates(app: FastifyInstance, { registry, idempotency, config 
 
   app.post<IdParams>("/api/sessions/:id/duplicate", (request, reply) => {
     const id = parseId(request.params.id);
-    const body = parseInput(duplicateBody, request.body ?? {});
+    const body = parseBody(duplicateBody, request.body ?? {});
     const newId = body.new_id ?? body.id;
     return idempotency.reply(request, reply, {
       scope: id,

@@ -89,7 +89,7 @@ const limits = {
 
 const internetAccess = z.union([
   z.boolean(),
-  z.object({
+  z.strictObject({
     allow: z
       .array(
         z
@@ -138,10 +138,10 @@ const setupItem = z
   .refine(isPlainText, "it must be well-formed text without NUL")
   .refine((text) => !/^\s*-|[\r\n]/.test(text), "it must be one line, and no option");
 const setupItems = z.array(setupItem).min(1).max(MAX_SETUP_ITEMS);
-const setup = z.object({
-  pip: z.union([setupItems, z.object({ requirements: setupText })]).optional(),
-  npm: z.union([setupItems, z.object({ packageJson: setupText })]).optional(),
-  go: z.union([setupItems, z.object({ goMod: setupText })]).optional(),
+const setup = z.strictObject({
+  pip: z.union([setupItems, z.strictObject({ requirements: setupText })]).optional(),
+  npm: z.union([setupItems, z.strictObject({ packageJson: setupText })]).optional(),
+  go: z.union([setupItems, z.strictObject({ goMod: setupText })]).optional(),
   commands: z.array(setupText.min(1)).max(MAX_SETUP_ITEMS).optional(),
   envs: environment.optional(),
 });
@@ -236,7 +236,7 @@ export const pageQuery = z.object({
   limit: z.coerce.number().int().min(1).max(1000).optional(),
   cursor: z
     .string()
-    .regex(/^\d{1,15}$/)
+    .regex(/^\d{1,15}$/, "it is not a cursor that this server gave")
     .optional(),
 });
 

@@ -100,7 +100,9 @@ test("lists are newest first and cut into pages", async () => {
 
 test("PATCH takes only what may be changed, and checks it", async () => {
   const session = await it.client.create(newId());
-  await session.patch({ language: "go", id: "other", file_count: 9, metadata: { a: 1 } });
+  for (const fixed of [{ language: "go" }, { id: "other" }, { file_count: 9 }])
+    await it.client.expect(400, "PATCH", session.path, { ...fixed, metadata: { b: 2 } });
+  await session.patch({ metadata: { a: 1 } });
   const { language, id, file_count, metadata } = await session.get();
   assert.deepEqual([language, id, file_count, metadata], ["python", session.id, 0, { a: 1 }]);
   const refused = await it.client.expect(400, "PATCH", session.path, { default_timeout: -1 });
@@ -156,11 +158,8 @@ test("a body that is nested thousands deep is a fault of its sender, with a key 
     [refused.status, ((await refused.json()) as { code: string }).code],
     [400, "invalid_request"],
   );
-  const ignored = await send(`{"language":"python","unknown":${deep}}`);
-  assert.equal(ignored.status, 201);
-  const again = await send(`{"language":"python","unknown":${deep}}`);
-  const idOf = async (answer: Response) => ((await answer.json()) as { id: string }).id;
-  assert.equal(await idOf(again), await idOf(ignored));
+  for (let time = 0; time < 2; time++)
+    assert.equal((await send(`{"language":"python","unknown":${deep}}`)).status, 400);
 });
 
 test("data keeps every name, also one that JavaScript gives a meaning", async () => {
@@ -467,4 +466,25 @@ test("another method on a path of a file or folder is refused with those that th
     const answer = await it.client.call(method, at);
     assert.deepEqual([answer.status, answer.headers.get("allow")], [405, allowed], `${method} ${at}`);
   }
+});
+
+test("a typing error is refused with the field that was meant, and an empty id deletes nothing", async () => {
+  const session = await it.client.create("strict", { allow_internet_access: false });
+  const refused = await it.client.call("POST", `${session.path}/run`, { code: "1", time_out: 3 });
+  assert.deepEqual([refused.status, refused.body.code], [400, "invalid_request"]);
+  assert.deepEqual(
+    [refused.body.error, refused.body.hint],
+    ["Cannot use 'time_out': there is no such field", "Did you mean 'timeout'?"],
+  );
+  const other = await it.client.call("POST", `${session.path}/run`, { code: "1", language: "node" });
+  assert.deepEqual(
+    [other.status, other.body.error],
+    [400, "Cannot run node in 'strict': it is a session of python"],
+  );
+  await it.client.expect(200, "POST", `${session.path}/run`, { code: "1", language: "py" });
+  for (const path of ["/api/sessions/", "/api/sessions/?all=1"]) {
+    const { status, body } = await it.client.call("DELETE", path);
+    assert.deepEqual([status, body.code], [400, "invalid_session_id"], path);
+  }
+  await session.prints("", "still = 'there'");
 });

@@ -45,7 +45,8 @@ export async function rollBack(
   if (error !== null)
     throw new AppError(
       "version_not_kept",
-      `Cannot roll '${records.id}' back to version ${version}: ${error}`,
+      `Cannot roll '${records.id}' back to version ${version}: it is not kept`,
+      { details: error },
     );
   records.progress.wentBack(to, restored);
   return epoch;
