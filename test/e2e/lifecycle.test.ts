@@ -302,6 +302,29 @@ test("when slots are short, sessions whose programs go on sleep with them, and g
   await server.removeData();
 });
 
+test("programs that no snapshot can keep hold their slot, whoever waits for it, and go on", async () => {
+  const server = await TestServer.start({
+    ERA_MAX_LIVE: "1",
+    ERA_POOL: "python=0",
+    ERA_SLOT_WAIT_SECONDS: "4",
+  });
+  const holder = server.client.session("holder");
+  // A message queue is among what CRIU cannot write down.
+  await holder.prints(
+    "",
+    `import ctypes, os, subprocess, sys
+queue = ctypes.CDLL(None).mq_open(b"/held", os.O_CREAT | os.O_RDWR, 0o600, None); assert queue >= 0
+program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])`,
+  );
+  const refused = await server.client.call("POST", "/api/sessions/other/run", { code: "1" });
+  assert.deepEqual([refused.status, refused.body.code], [503, "no_slot"]);
+  await holder.prints("None\n", "print(program.poll())");
+  await holder.delete();
+  await server.client.session("other").prints("1\n", "print(1)");
+  await server.stop();
+  await server.removeData();
+});
+
 test("a warm sandbox that dies is replaced, and one of a session is started again with a note", async () => {
   const server = await TestServer.start({ ERA_POOL: "python=1" });
   const warm = server.processes();
