@@ -6,7 +6,7 @@ import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
 import { guestEnvironment, type Limits, type SandboxPolicy } from "../sandbox/policy.ts";
 import type { Folder } from "./folder.ts";
 import type { SandboxHost } from "./host.ts";
-import { stateBytesOf } from "./state-budget.ts";
+import { memoryBytesOf, stateBytesOf } from "./state-budget.ts";
 
 const MIB = 1 << 20;
 
@@ -23,8 +23,7 @@ export function defaultLimits(config: Config): Limits {
 /** Those of a session: its own where it has some. */
 export function limitsOf({ memoryMib, cpuCount }: Resources, config: Config): Limits {
   const defaults = defaultLimits(config);
-  const memoryBytes = memoryMib === null ? defaults.memoryBytes : memoryMib * MIB;
-  return { ...defaults, memoryBytes, cpus: cpuCount ?? defaults.cpus };
+  return { ...defaults, memoryBytes: memoryBytesOf(memoryMib, config), cpus: cpuCount ?? defaults.cpus };
 }
 
 /** The launch plan of a sandbox of this server. */

@@ -11,7 +11,11 @@ export const stateBytesOf = ({ limits }: Pick<Config, "limits">, memoryBytes: nu
 
 const MIB = 1 << 20;
 
+/** What a session may use; `memoryMib` is its own, null as the server has it. */
+export function memoryBytesOf(memoryMib: number | null, { limits }: Pick<Config, "limits">): number {
+  return memoryMib === null ? limits.memoryBytes : memoryMib * MIB;
+}
+
 export function keepOf({ memoryMib }: Pick<SessionSettings, "memoryMib">, config: Config): Keep {
-  const memoryBytes = memoryMib === null ? config.limits.memoryBytes : memoryMib * MIB;
-  return { versions: config.keepVersions, bytes: stateBytesOf(config, memoryBytes) };
+  return { versions: config.keepVersions, bytes: stateBytesOf(config, memoryBytesOf(memoryMib, config)) };
 }
