@@ -190,7 +190,8 @@ export class SessionRegistry {
       });
       snapshot = copy.snapshot;
       const place = { folder: folder === null ? null : placeOf(folder), snapshot };
-      return await this.#insert({ ...copyOf(copy.row, id, data), ...resources, leftOut }, place);
+      const saved = { sleptWithBytes: source.resources.limits.memoryBytes, ...copy.row.saved };
+      return await this.#insert({ ...copyOf(copy.row, id, data), ...resources, saved, leftOut }, place);
     } catch (error) {
       if (snapshot !== null) await removeSnapshot(host, snapshot);
       if (folder !== null) await removeFolder(host, folder);

@@ -30,7 +30,7 @@ import { Admission } from "./life/admission.ts";
 import { copyAwake, hibernate, type Sleeper } from "./life/hibernate.ts";
 import { Incoming } from "./life/incoming.ts";
 import { LiveSession } from "./life/live-session.ts";
-import { refuseLessMemory } from "./life/memory.ts";
+import { changeLimits } from "./life/memory.ts";
 import { type HeldFolder, SessionFolder } from "./life/session-folder.ts";
 import type { SessionState } from "./life/state.ts";
 import { Tenancy } from "./life/tenancy.ts";
@@ -172,7 +172,9 @@ export class Session {
 
   /** Changes settings: limits at once, all else with the next run. */
   async update(change: Partial<SessionSettings>): Promise<void> {
-    refuseLessMemory(this.#sandbox.live, this.#sandbox.limitsWith(change));
+    const { live } = this.#sandbox;
+    const isOther = change.memoryMib !== undefined || change.cpuCount !== undefined;
+    if (live !== null && isOther) changeLimits(live, this.#sandbox.limitsWith(change));
     const stored = this.#records.changeSettings(change);
     this.#sandbox.update();
     if (!this.#records.settings.allowPublicAccess) this.#incoming.close();

@@ -93,6 +93,8 @@ export type SavedState = {
   content: number;
   savedVersion: number;
   bytes: number;
+  /** The memory that the session might use when it went to sleep; none while it is awake. */
+  sleptWithBytes?: number;
   notKept: NotKept;
   /** Why the last save failed; null when it did not. */
   failure: string | null;

@@ -73,6 +73,19 @@ test("variables that do not fit keep the session asleep and whole, until it has 
   await session.prints("314572800\n", "print(len(b))");
 });
 
+test("what took no memory while it was held wakes with the memory that the session had", async () => {
+  const session = await it.client.create("untouched");
+  await session.prints("", "import numpy as np; a = np.zeros(80_000_000)"); // 610 MiB, of which nothing was used
+  await hibernate(session.path);
+  await session.prints("640000000 0.0\n", "print(a.nbytes, a[5])");
+  await hibernate(session.path);
+  await it.client.expect(200, "PATCH", session.path, { memory_mib: 256 });
+  const { body } = await it.client.call("POST", `${session.path}/run`, { code: "1" });
+  assert.deepEqual([body.code, body.needed_memory_mib], ["memory_too_small", 512]);
+  await it.client.expect(200, "PATCH", session.path, { memory_mib: 512 });
+  await session.prints("0.0\n", "print(a[7])");
+});
+
 test("processors are changed for a program that runs", async () => {
   const session = await it.client.create("cpus", { cpu_count: 0.2 });
   await session.prints("", "import time");

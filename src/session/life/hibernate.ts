@@ -53,7 +53,7 @@ export async function hibernate(
   if (snapshot !== null) await storeSnapshot(sleeper, snapshot);
   await sandbox.end(new Error("its session sleeps"));
   if (snapshot === null && current !== null) await leaveOut(current);
-  records.progress.sleeps();
+  records.progress.sleeps(sandbox.limitsWith().memoryBytes);
   await records.storeProgress();
   const flushed = flush(sleeper, snapshot).catch((error: unknown) => {
     host.log.info({ err: error, session: records.id }, "a snapshot did not come to the disk");

@@ -2,6 +2,7 @@
 import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import { AppError } from "../../protocol/errors.ts";
 import type { Limits } from "../../sandbox/policy.ts";
+import type { SessionRow } from "../../store/store.ts";
 
 const MIB = 1 << 20;
 /** Besides the variables: the interpreter and what it works with. */
@@ -9,22 +10,33 @@ const HEADROOM_MIB = 64;
 
 const mib = (bytes: number) => Math.ceil(bytes / MIB);
 
-/** Refuses less memory than the programs of a live session hold now: the kernel would end them. */
-export function refuseLessMemory(live: LiveSandbox | null, { memoryBytes }: Limits): void {
-  const held = live?.memoryBytes() ?? 0;
-  if (held <= memoryBytes) return;
-  throw new AppError(
-    "memory_in_use",
-    `Cannot set 'memory_mib' to ${mib(memoryBytes)}: the session's programs hold ${mib(held)} MiB`,
-  );
+/** Takes over limits of a live session. Refuses less memory than its programs hold now: the kernel would end them. */
+export function changeLimits(live: LiveSandbox, limits: Limits): void {
+  const held = live.memoryBytes() ?? 0;
+  const refuse = (why: string) =>
+    new AppError("memory_in_use", `Cannot set 'memory_mib' to ${mib(limits.memoryBytes)}: ${why}`);
+  if (held > limits.memoryBytes) throw refuse(`the session's programs hold ${mib(held)} MiB`);
+  try {
+    live.setLimits(limits);
+  } catch (error) {
+    // What the kernel could not take back, such as files that are being written.
+    if ((error as NodeJS.ErrnoException).code === "EBUSY") throw refuse("more than that is in use");
+    throw error;
+  }
 }
 
-/** Refuses to wake what would not fit: it sleeps on, and is whole. `bytes`: of its saved variables. */
-export function refuseTooSmall(bytes: number, { memoryBytes }: Limits): void {
-  if (bytes <= memoryBytes) return;
+/**
+ * Refuses to wake with less memory than the session went to sleep with, when its variables are larger than that: it
+ * sleeps on, and is whole. What it held before may be larger than its memory, since what is not used takes none.
+ */
+export function refuseTooSmall(
+  { bytes, sleptWithBytes = 0 }: SessionRow["saved"],
+  { memoryBytes }: Limits,
+): void {
+  if (memoryBytes >= Math.min(bytes, sleptWithBytes)) return;
   throw new AppError(
     "memory_too_small",
     `Cannot wake the session: its variables take ${mib(bytes)} MiB, and it may use ${mib(memoryBytes)} MiB`,
-    { extra: { needed_memory_mib: mib(bytes) + HEADROOM_MIB } },
+    { extra: { needed_memory_mib: Math.min(mib(bytes) + HEADROOM_MIB, mib(sleptWithBytes)) } },
   );
 }

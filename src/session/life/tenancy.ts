@@ -106,7 +106,7 @@ export class Tenancy {
   async start(): Promise<LiveSandbox> {
     return this.#obtain(async () => {
       if (this.#folder.current === null) return this.#deps.pool.take(this.#language, this.#limits);
-      refuseTooSmall(this.#records.progress.now.saved.bytes, this.limitsWith());
+      refuseTooSmall(this.#records.progress.now.saved, this.limitsWith());
       await this.#folder.finishMove();
       return (await this.#resume()) ?? (await this.#wakeWarm()) ?? this.#wakeCold();
     });
@@ -295,7 +295,6 @@ export class Tenancy {
 
   /** Takes over changed settings, at once. */
   update(): void {
-    this.live?.setLimits(this.limitsWith());
     this.#allow();
   }
 

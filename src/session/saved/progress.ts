@@ -96,7 +96,8 @@ export class Progress {
   }
 
   woke(): void {
-    this.#change({ hibernatedAt: null });
+    const { sleptWithBytes: _past, ...saved } = this.#now.saved;
+    this.#change({ hibernatedAt: null, saved });
   }
 
   /** Whatever was left out when it slept last is of no more interest. */
@@ -108,8 +109,10 @@ export class Progress {
     this.#change({ leftOut: [...this.#now.leftOut, ...paths] });
   }
 
-  sleeps(): void {
-    this.#change({ hibernatedAt: new Date().toISOString() });
+  /** `memoryBytes`: what it might use until now. */
+  sleeps(memoryBytes: number): void {
+    const saved = { ...this.#now.saved, sleptWithBytes: memoryBytes };
+    this.#change({ hibernatedAt: new Date().toISOString(), saved });
   }
 
   /** Null when it was used. */
