@@ -248,9 +248,7 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
       } finally {
         if (!given) this.#slots -= 1;
         given = true;
-        const [first] = this.#waiting;
-        first?.();
-        if (first === undefined) this.#launchAll();
+        if (!this.#wakeFirst()) this.#launchAll();
       }
     };
     const lease: Lease<S> = {
@@ -259,6 +257,15 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
       destroy: (reason) => giveBack(() => this.#launcher.destroy(lease.live, reason)),
     };
     return lease;
+  }
+
+  /** Tells who has waited longest that a slot is free; the next one is for the next. False when nobody waits. */
+  #wakeFirst(): boolean {
+    const [first] = this.#waiting;
+    if (first === undefined) return false;
+    this.#waiting.delete(first);
+    first();
+    return true;
   }
 
   #launchAll(): void {
