@@ -205,7 +205,7 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
 /** On v2 a peak is reset, and told, by one descriptor; only new kernels can reset it. */
 function openMeter(trees: Trees, version: 1 | 2, name: string): Meter & Disposable {
   const file = (tree: Tree, file: string) => (trees[tree] === undefined ? "" : join(trees[tree], name, file));
-  const [cpu, peak] =
+  let [cpu, peak] =
     version === 1
       ? [
           openMeterFile(file("cpuacct", "cpuacct.usage"), "r"),
@@ -234,6 +234,7 @@ function openMeter(trees: Trees, version: 1 | 2, name: string): Meter & Disposab
     },
     [Symbol.dispose]: () => {
       for (const descriptor of [cpu, peak]) if (descriptor !== null) closeSync(descriptor);
+      cpu = peak = null; // the numbers are other files' from now on
     },
   };
 }
