@@ -29,17 +29,29 @@ export function parseBody<T extends z.ZodObject>(schema: T, input: unknown): z.i
 
 function namedAsIn(schema: z.ZodObject, input: unknown): unknown {
   if (typeof input !== "object" || input === null || Array.isArray(input)) return input;
-  const known = Object.keys(schema.shape);
-  const spelled = new Map(known.flatMap((name) => [name, otherSpelling(name)].map((each) => [each, name])));
+  const spelled = spellingsOf(schema);
   const named: Record<string, unknown> = {};
   for (const [given, value] of Object.entries(input)) {
     const name = spelled.get(given);
-    if (name === undefined) throw unknownField(given, known);
+    if (name === undefined) throw unknownField(given, Object.keys(schema.shape));
     if (Object.hasOwn(named, name))
       throw new AppError("invalid_request", `Cannot use ${quoted(given)}: '${name}' is given twice`);
     named[name] = value;
   }
   return named;
+}
+
+/** Made once for each schema: a run waits for it. */
+const SPELLINGS = new WeakMap<z.ZodObject, ReadonlyMap<string, string>>();
+
+/** How each field may be written -> its name. */
+function spellingsOf(schema: z.ZodObject): ReadonlyMap<string, string> {
+  const known = SPELLINGS.get(schema);
+  if (known !== undefined) return known;
+  const names = Object.keys(schema.shape);
+  const made = new Map(names.flatMap((name) => [name, otherSpelling(name)].map((each) => [each, name])));
+  SPELLINGS.set(schema, made);
+  return made;
 }
 
 /** allowPublicAccess for allow_public_access, and the other way round. */

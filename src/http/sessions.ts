@@ -109,7 +109,7 @@ function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void
 
 /** An id that is empty in somebody's script must not delete all. */
 function refuseEmptyId(url: string): void {
-  if (!/\/(?:\?|$)/.test(url)) return;
+  if (!/^[^?]*\/(?:\?|$)/.test(url)) return;
   throw new AppError("invalid_session_id", "Cannot delete a session with an empty id", {
     hint: "DELETE /api/sessions, without a slash at its end, deletes all sessions",
   });
