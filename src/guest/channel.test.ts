@@ -6,7 +6,8 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { type AgentFrame, type EndFrame, GUEST_PROTOCOL } from "../protocol/guest.ts";
+import { endFrame } from "../../test/support/end-frame.ts";
+import { type AgentFrame, GUEST_PROTOCOL } from "../protocol/guest.ts";
 import { GuestChannel } from "./channel.ts";
 import type { GuestProgram } from "./run-frame.ts";
 
@@ -28,24 +29,7 @@ const PROGRAM: GuestProgram = {
   outputBytes: 1 << 20,
   onOutput: () => undefined,
 };
-const END: EndFrame = {
-  type: "end",
-  run: "run_1",
-  version: 1,
-  outcome: "ok",
-  cause: null,
-  exit_code: 0,
-  signal: null,
-  error: null,
-  elapsed_us: 1,
-  dropped: {},
-  files: null,
-  results_bytes: 0,
-  has_data: false,
-  epoch: 1,
-  saved: null,
-  restored: null,
-};
+const END = endFrame();
 const soon = () => AbortSignal.timeout(5_000);
 
 /** The agent's end: it sends frames, or anything, and reads what it is sent. */

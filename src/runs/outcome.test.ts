@@ -1,27 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { endFrame } from "../../test/support/end-frame.ts";
 import { resolveOutcome } from "./outcome.ts";
 
 type End = Parameters<typeof resolveOutcome>[0];
-const end = (fields: Partial<End>): End => ({
-  type: "end",
-  version: 1,
-  run: "r",
-  outcome: "ok",
-  cause: null,
-  exit_code: 0,
-  signal: null,
-  error: null,
-  elapsed_us: 1,
-  dropped: {},
-  files: null,
-  results_bytes: 0,
-  has_data: false,
-  epoch: 1,
-  saved: null,
-  restored: null,
-  ...fields,
-});
 const known = (fields = {}) => ({
   timeoutMs: 1000,
   ranOutOfMemory: () => false,
@@ -45,13 +27,13 @@ test("the first cause of death wins", () => {
     [{ outcome: "signalled", signal: 11, exit_code: 139 }, { ranOutOfMemory: () => true }, "signalled", 139],
   ];
   for (const [frame, knowledge, kind, exitCode] of cases) {
-    const outcome = resolveOutcome(end(frame), known(knowledge));
+    const outcome = resolveOutcome(endFrame(frame), known(knowledge));
     assert.deepEqual([outcome.kind, outcome.exitCode], [kind, exitCode]);
   }
 });
 
 test("a run that needed too much memory is told how much it may use, and what to do", () => {
   const killed = { outcome: "signalled", signal: 9, exit_code: 137 } as const;
-  const { error } = resolveOutcome(end(killed), known({ ranOutOfMemory: () => true }));
+  const { error } = resolveOutcome(endFrame(killed), known({ ranOutOfMemory: () => true }));
   assert.match(error?.message ?? "", /64 MiB.*memory_mib/);
 });
