@@ -5,7 +5,7 @@
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import type { TestResult } from "./report-tests.ts";
+import type { TestResult } from "../src/cli/test.ts";
 
 const FOLDER = fileURLToPath(new URL("../test/conformance/", import.meta.url));
 /** The sections of the documentation, and how many examples each has. */

@@ -3,8 +3,7 @@
  * scripts/conformance.ts read it.
  */
 import type { EventData } from "node:test";
-
-export type TestResult = { name: string; outcome: "passed" | "failed" | "skipped" };
+import type { TestResult } from "../src/cli/test.ts";
 
 type TestEvent = { type: string; data: EventData.TestPass | EventData.TestFail };
 

@@ -17,7 +17,7 @@ type Check = {
 };
 
 /** As scripts/report-tests.ts writes them. */
-type TestResult = { name: string; outcome: "passed" | "failed" | "skipped" };
+export type TestResult = { name: string; outcome: "passed" | "failed" | "skipped" };
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BIN = `${ROOT}node_modules/.bin/`;
