@@ -143,7 +143,7 @@ for (const [name, create] of Object.entries(STORES)) {
     });
   });
 
-  describe(`runs and answers in the ${name} store`, () => {
+  describe(`runs in the ${name} store`, () => {
     test("keeps runs with their output, the newest of each session, and removes them with it", async () => {
       const { store } = create()();
       await using _closed = store;
@@ -193,7 +193,33 @@ for (const [name, create] of Object.entries(STORES)) {
       await store.finishRun(unheardOf, effect(4));
       assert.equal((await store.findRun(unheardOf.runId))?.state, "done");
     });
+  });
 
+  describe(`ends of runs in the ${name} store`, () => {
+    test("runs that end together are all stored, but for one that cannot be, and in the order of the calls", async () => {
+      const { store } = create()();
+      await using _closed = store;
+      for (const id of ["a", "b", "gone"]) await store.insertSession(session(id));
+      const end = (id: string, fields: Partial<RunRow> = {}) =>
+        store.finishRun(run(id, 1, { state: "done", ...fields }), effect(1), id === "b");
+      const refused = end("a", { runId: "run_none", state: null as never });
+      const ends = await Promise.allSettled([
+        end("a"),
+        refused,
+        end("b"),
+        end("gone"),
+        store.deleteSession("gone"),
+      ]);
+      const [first, second, third] = ends.map(({ status }) => status);
+      assert.deepEqual([first, second, third], ["fulfilled", "rejected", "fulfilled"]);
+      const ids = ["run_a_1", "run_none", "run_b_1", "run_gone_1"];
+      const found = await Promise.all(ids.map(async (id) => (await store.findRun(id))?.state ?? null));
+      assert.deepEqual(found, ["done", null, "done", null]);
+      assert.equal((await store.findSession("b"))?.version, 1);
+    });
+  });
+
+  describe(`answers in the ${name} store`, () => {
     test("recorded answers belong to their scope", async () => {
       const { store } = create()();
       await using _closed = store;

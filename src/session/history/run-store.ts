@@ -36,11 +36,9 @@ export class RunStore {
     );
   }
 
-  /** Stores a moment later, so that the next run is on its way to the guest by then. */
+  /** The end of the work is told when it is stored. */
   async storeSoon(ended: RunResult, durability: Durability): Promise<RunResult> {
-    const storing = new Promise((resolve) => setImmediate(resolve)).then(() =>
-      this.store(ended, durability === "sync"),
-    );
+    const storing = this.store(ended, durability === "sync");
     this.#storing.add(storing);
     try {
       await storing;

@@ -12,8 +12,14 @@ const RESERVE_LOOK_MS = 60_000;
 type TransactionOptions = {
   /** It is on disk when the transaction returns; else a machine that loses power may lose it, a killed server not. */
   durable?: boolean;
+};
+
+type WaitingWork = {
+  work: () => void;
+  durable: boolean;
   /** The run that ends by it: the insert that waits for that run need not be made any more. */
-  ended?: string;
+  ended: string;
+  settled: PromiseWithResolvers<void>;
 };
 
 export class Database implements Disposable {
@@ -24,6 +30,8 @@ export class Database implements Disposable {
   /** Inserts of runs that wait for a transaction, by the run's id. */
   readonly #deferred = new Map<string, () => void>();
   #flushTimer: NodeJS.Timeout | undefined;
+  /** Ends of runs that wait for the transaction that they share. */
+  #waiting: WaitingWork[] = [];
 
   /** Opens or creates the file. Throws when another server holds it. */
   constructor(path: string) {
@@ -60,18 +68,64 @@ export class Database implements Disposable {
     this.#flushTimer ??= setTimeout(() => this.#flushLate(), DEFER_MS);
   }
 
-  /** Makes all inserts that wait. */
+  /**
+   * Ends a run a moment later, in one transaction with all that end until then: a commit costs more than what is
+   * written by it. One that fails takes no other with it.
+   */
+  endSoon(runId: string, work: () => void, durable: boolean): Promise<void> {
+    if (this.#waiting.length === 0) setImmediate(() => this.#endWaiting());
+    const settled = Promise.withResolvers<void>();
+    this.#waiting.push({ work, durable, ended: runId, settled });
+    return settled.promise;
+  }
+
+  /** Does all that waits. */
   flush(): void {
+    this.#endWaiting();
     if (this.#deferred.size > 0) this.transaction(() => undefined);
   }
 
-  transaction(work: () => void, { durable = false, ended }: TransactionOptions = {}): void {
+  transaction(work: () => void, { durable = false }: TransactionOptions = {}): void {
+    this.#endWaiting(); // it was asked for before
+    this.#transact(work, durable, new Set());
+  }
+
+  #endWaiting(): void {
+    const all = this.#waiting;
+    this.#waiting = [];
+    if (all.length === 0) return;
+    try {
+      this.#end(all);
+    } catch (error) {
+      if (all.length === 1) all[0]?.settled.reject(error);
+      else for (const one of all) this.#endAlone(one);
+    }
+  }
+
+  #endAlone(one: WaitingWork): void {
+    try {
+      this.#end([one]);
+    } catch (error) {
+      one.settled.reject(error);
+    }
+  }
+
+  #end(all: readonly WaitingWork[]): void {
+    const work = () => {
+      for (const one of all) one.work();
+    };
+    const durable = all.some((one) => one.durable);
+    this.#transact(work, durable, new Set(all.map(({ ended }) => ended)));
+    for (const { settled } of all) settled.resolve();
+  }
+
+  #transact(work: () => void, durable: boolean, ended: ReadonlySet<string>): void {
     clearTimeout(this.#flushTimer);
     this.#flushTimer = undefined;
     if (durable) this.#database.exec("PRAGMA synchronous = FULL");
     this.sql("BEGIN IMMEDIATE").run();
     try {
-      for (const [runId, insert] of this.#deferred) if (runId !== ended) insert();
+      for (const [runId, insert] of this.#deferred) if (!ended.has(runId)) insert();
       work();
       this.sql("COMMIT").run();
       this.#deferred.clear();

@@ -48,21 +48,19 @@ function writing(database: Database, keepRuns: number) {
       if (update !== null) database.flush(); // whoever asked is told of it, also by another server
     },
     finishRun: async (run, effect, durable = false) => {
-      // Encoded before the transaction: nothing that a guest has a hand in may fail inside it.
+      // Encoded before the transaction, which it may share: nothing that a guest has a hand in may fail inside it.
       const { runId, sessionId, number, state, createdAt, endedAt } = run;
       const summary = run.summary === null ? null : encodeSummary(run.summary);
       const output = JSON.stringify(run.output);
       const progress = effect === null ? null : JSON.stringify(effect.progress);
       const data = effect?.data == null ? null : JSON.stringify(effect.data);
-      database.transaction(
-        () => {
-          database.sql(FINISH).run(runId, sessionId, number, state, createdAt, endedAt, summary, output);
-          if (progress !== null) writeProgress(database, sessionId, progress);
-          if (data !== null) writeData(database, sessionId, data);
-          sweep(run);
-        },
-        { durable, ended: runId },
-      );
+      const write = () => {
+        database.sql(FINISH).run(runId, sessionId, number, state, createdAt, endedAt, summary, output);
+        if (progress !== null) writeProgress(database, sessionId, progress);
+        if (data !== null) writeData(database, sessionId, data);
+        sweep(run);
+      };
+      await database.endSoon(runId, write, durable);
     },
     appendLateOutput: async (runId, text, maxChars) => {
       database.flush();
