@@ -55,7 +55,7 @@ export function makeLive(
     onLost: (listener) => channel.listen({ onLost: listener }),
     takeOomKills: () => {
       const before = oomKills;
-      oomKills = sandbox.cgroup?.oomKills() ?? 0;
+      oomKills = sandbox.cgroup?.meter().oomKills() ?? 0;
       return oomKills - before;
     },
     freeze: async () => {

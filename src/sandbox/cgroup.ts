@@ -79,13 +79,13 @@ type Meter = {
    * the host does not count it.
    */
   read(): { cpuTimeUs: number | null; memoryPeakBytes: number | null };
+  /** How often the kernel ended a process here for lack of memory. */
+  oomKills(): number;
 };
 
 export type Cgroup = {
   /** Folders whose cgroup.procs a process joins. */
   folders: string[];
-  /** How often the kernel ended a process here for lack of memory. */
-  oomKills(): number;
   /** Its files stay open until the group is removed: to open them takes longer than all else that a run asks of it. */
   meter(): Meter;
   /** What programs hold in memory now, in bytes, without what the kernel can take back; null where nobody counts it. */
@@ -157,6 +157,7 @@ async function createCgroup(trees: Trees, version: 1 | 2, name: string, limits: 
   const cgroup = openCgroup(trees, version, name);
   try {
     cgroup.setLimits(limits);
+    cgroup.meter(); // opened now, and not by the first run
     return cgroup;
   } catch (error) {
     await cgroup.remove();
@@ -174,7 +175,6 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
   let meter: (Meter & Disposable) | null = null;
   return {
     folders,
-    oomKills: () => (memory ? readOomKills(join(memory, OOM_FILE[version])) : 0),
     meter: () => {
       meter ??= openMeter(trees, version, name);
       return meter;
@@ -192,7 +192,6 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
     isEmpty,
     remove: async () => {
       meter?.[Symbol.dispose]();
-      meter = null;
       for (let attempt = 0; !isEmpty() && attempt < REMOVE_ATTEMPTS; attempt++) {
         kill();
         await sleep(Math.min(1 + attempt, 50));
@@ -205,13 +204,10 @@ function openCgroup(trees: Trees, version: 1 | 2, name: string): Cgroup {
 /** On v2 a peak is reset, and told, by one descriptor; only new kernels can reset it. */
 function openMeter(trees: Trees, version: 1 | 2, name: string): Meter & Disposable {
   const file = (tree: Tree, file: string) => (trees[tree] === undefined ? "" : join(trees[tree], name, file));
-  let [cpu, peak] =
-    version === 1
-      ? [
-          openMeterFile(file("cpuacct", "cpuacct.usage"), "r"),
-          openMeterFile(file("memory", PEAK_FILE[1]), "r+"),
-        ]
-      : [openMeterFile(file("cpu", "cpu.stat"), "r"), openMeterFile(file("memory", PEAK_FILE[2]), "r+")];
+  const cpuFile = version === 1 ? file("cpuacct", "cpuacct.usage") : file("cpu", "cpu.stat");
+  let cpu = openMeterFile(cpuFile, "r");
+  let peak = openMeterFile(file("memory", PEAK_FILE[version]), "r+");
+  let oom = openMeterFile(file("memory", OOM_FILE[version]), "r");
   const cpuTimeUs = () => {
     const text = readMeterFile(cpu);
     if (text === null) return null;
@@ -232,9 +228,10 @@ function openMeter(trees: Trees, version: 1 | 2, name: string): Meter & Disposab
         memoryPeakBytes: text === null ? null : Number(text),
       };
     },
+    oomKills: () => Number(OOM_KILLS.exec(readMeterFile(oom) ?? "")?.[1] ?? 0),
     [Symbol.dispose]: () => {
-      for (const descriptor of [cpu, peak]) if (descriptor !== null) closeSync(descriptor);
-      cpu = peak = null; // the numbers are other files' from now on
+      for (const descriptor of [cpu, peak, oom]) if (descriptor !== null) closeSync(descriptor);
+      cpu = peak = oom = null; // the numbers are other files' from now on
     },
   };
 }
@@ -329,13 +326,5 @@ async function removeGroup(folder: string): Promise<void> {
       if (code !== "EBUSY" || attempt >= REMOVE_ATTEMPTS) throw error;
       await sleep(Math.min(1 + attempt, 50));
     }
-  }
-}
-
-function readOomKills(file: string): number {
-  try {
-    return Number(OOM_KILLS.exec(readFileSync(file, "utf8"))?.[1] ?? 0);
-  } catch {
-    return 0; // the group is gone
   }
 }
