@@ -6,6 +6,7 @@ how the kernel itself works. It leaves sys.modules again, so that a session may 
 """
 
 import builtins
+import gc
 import sys
 from _frozen_importlib_external import SourceFileLoader
 
@@ -67,20 +68,31 @@ def main(kind, *rest):
     """
     `kind` says how the kernel is made: "python", "plain" with its folder and modules, or "program" with its command.
     """
+    gc.disable()  # until all is loaded
     private = dict(vars(builtins))
     if kind == "plain":
         parts = load_all((*AGENT_PARTS, *PLAIN_PARTS, (rest[0], " ".join(rest[1:]))), {}, private)
+        keep_for_good()
         parts["agent"].run_agent(parts["kernel"].serve)
     elif kind == "program":
-        load_all(AGENT_PARTS, {}, private)["agent"].run_agent(rest)
+        parts = load_all(AGENT_PARTS, {}, private)
+        keep_for_good()
+        parts["agent"].run_agent(rest)
     elif kind == "python":
         run_python(private)
     else:
         raise ValueError(f"no kernel of the kind {kind!r}")
 
 
+def keep_for_good():
+    """What is loaded stays: no collection looks at it, or copies its pages, which agent and kernel share."""
+    gc.freeze()
+    gc.enable()
+
+
 def run_python(private):
     parts = load_all((*AGENT_PARTS, PYTHON_PARTS), {}, private)
+    keep_for_good()
     persistence = {}
 
     def load_persistence():

@@ -3,8 +3,11 @@
 import posix
 import sys
 import warnings
+from _operator import is_
 
 from unkept import attempt, is_plain
+
+_encoded_before = ([], [], {})  # filters, how they are encoded, and which cannot be kept
 
 
 def get_interpreter(unkept):
@@ -44,8 +47,21 @@ def keep_filters(wanted):
 
 
 def _encoded_filters(unkept):
-    encoded = []
-    for entry in filters():
+    """They seldom change, and are asked for with each save. Tuples do not change in themselves."""
+    global _encoded_before
+    current = filters()
+    before, encoded, named = _encoded_before
+    if len(current) != len(before) or not all(map(is_, current, before)):
+        encoded, named = _encode(current)
+        if all(type(entry) is tuple for entry in current):
+            _encoded_before = current, encoded, named
+    unkept.update(named)
+    return encoded
+
+
+def _encode(current):
+    encoded, named = [], {}
+    for entry in current:
         try:
             action, message, category, module, line = entry
             names = category.__module__, category.__qualname__
@@ -53,10 +69,10 @@ def _encoded_filters(unkept):
         except Exception:
             plain, names = None, None  # the program has put there what it likes
         if plain is None or names is None or not is_plain(plain) or names[0] == "__main__":
-            unkept[f"warnings: filter of {names and names[1]}"] = "it is a part of the program"
+            named[f"warnings: filter of {names and names[1]}"] = "it is a part of the program"
         else:
             encoded.append(plain)
-    return encoded
+    return encoded, named
 
 
 def _encoded_pattern(pattern):

@@ -2,6 +2,7 @@
 
 import _signal
 import builtins
+import gc
 import os
 import sys
 
@@ -149,6 +150,8 @@ class Kernel:
         """What saving and restoring need, when no request comes for a while: a one-shot run never waits for it."""
         if self.requests.wait([], LOAD_AFTER_MS) is not None:
             self.load_persistence()
+            if self.restored is None:
+                gc.freeze()  # nothing of a session is there yet
 
     def _restore_late(self):
         """A session has moved in before anything has run here."""

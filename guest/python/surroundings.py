@@ -13,6 +13,7 @@ from after_import import after_import
 Method = type(after_import.__get__(0))
 _class_dict = type.__dict__["__dict__"].__get__
 GENERATORS = ("random", "numpy.random")
+SIGNALS = range(1, _signal.NSIG)
 # State of modules that this process has not imported.
 _waiting = {}  # states of generators
 _waiting_settings = {}
@@ -65,8 +66,8 @@ _SET = {
 
 def _handlers(kernel):
     """Handlers of signals that are a variable, or a method of one: (number, variable, method or None)."""
-    handlers = [(number, _signal.getsignal(number)) for number in range(1, _signal.NSIG)]
-    mine = [(number, handler) for number, handler in handlers if callable(handler)]
+    handlers = enumerate(map(_signal.getsignal, SIGNALS), 1)
+    mine = [(number, handler) for number, handler in handlers if type(handler) is not int and handler is not None]
     return [(number, *place) for number, handler in mine if (place := _place_of(handler, kernel)) is not None]
 
 
