@@ -33,6 +33,7 @@ const environment = z.object({
   ERA_QUEUE: integer(1, 100_000).default(64),
   ERA_MAX_LIVE: integer(1, 100_000).optional(),
   ERA_KEEP_RUNS: integer(1, 100_000).default(200),
+  ERA_RECORDS_MIB: integer(1, 1 << 20).default(64),
   ERA_KEEP_VERSIONS: integer(1, 100).default(20),
   ERA_IDLE_SECONDS: z.coerce.number().min(0.1).max(31_536_000).default(300),
   ERA_SLOT_WAIT_SECONDS: z.coerce.number().min(0).max(3600).default(10),
@@ -84,6 +85,8 @@ export type Config = {
   /** How long a request may wait for a slot. */
   slotWaitMs: number;
   keepRuns: number;
+  /** Records of one session's runs, all together. */
+  recordBytes: number;
   keepVersions: number;
   /** Idle time after which a session hibernates. */
   idleMs: number;
@@ -145,6 +148,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     maxLive: settings.ERA_MAX_LIVE ?? defaultMaxLive(),
     slotWaitMs: settings.ERA_SLOT_WAIT_SECONDS * 1000,
     keepRuns: settings.ERA_KEEP_RUNS,
+    recordBytes: settings.ERA_RECORDS_MIB * MIB,
     keepVersions: settings.ERA_KEEP_VERSIONS,
     idleMs: settings.ERA_IDLE_SECONDS * 1000,
     activity: parseActivity(settings.ERA_ACTIVITY),

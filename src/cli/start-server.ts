@@ -164,13 +164,13 @@ function indexHosts(indexes: PackageIndexes): Destination[] {
   });
 }
 
-export function openStores(config: Config): Stores {
+export function openStores({ dataDir, keepRuns, recordBytes }: Config): Stores {
   try {
-    return openSqliteStores({ path: join(config.dataDir, "era.db"), keepRuns: config.keepRuns });
+    return openSqliteStores({ path: join(dataDir, "era.db"), keepRuns, recordBytes });
   } catch (cause) {
     if ((cause as { errcode?: number }).errcode !== SQLITE_BUSY) throw cause;
     throw new ConfigError(
-      `Cannot use the data folder '${config.dataDir}': another server is using it (see ERA_PORT, and --server of run)`,
+      `Cannot use the data folder '${dataDir}': another server is using it (see ERA_PORT, and --server of run)`,
       {
         cause,
       },

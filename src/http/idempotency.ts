@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { AppError, BugError } from "../protocol/errors.ts";
-import type { RecordedAnswer, Store } from "../store/store.ts";
+import type { KnownAnswer, RecordedAnswer, Store } from "../store/store.ts";
 
 type Answer = { status: number; body: unknown };
 export type IdempotencyKey = { key: string; requestHash: string };
@@ -66,14 +66,27 @@ export class Idempotency {
   async #findOrWork({ scope, work, ofRun }: Required<Keyed>, key: string, hash: string) {
     const found = await this.#store.findAnswer(scope, key);
     if (found !== null) refuseOther(found.requestHash, hash);
-    if (found !== null && "body" in found) return { answer: found, replayed: true };
-    const known = found === null ? null : await ofRun(found.runId);
+    const recorded = found === null ? null : recordedIn(found);
+    if (recorded !== null) return { answer: recorded, replayed: true };
+    const runId = found?.runId ?? null;
+    const known = runId === null ? null : await ofRun(runId);
+    if (known === null && found !== null && found.status !== null) throw answerRemoved();
     const { status, body } = known ?? (await work({ key, requestHash: hash }));
     const answer = { requestHash: hash, status, body: JSON.stringify(body) };
     await this.#store.recordAnswer(scope, key, answer);
     return { answer, replayed: known !== null };
   }
 }
+
+function recordedIn({ requestHash, status, body }: KnownAnswer): RecordedAnswer | null {
+  return status === null || body === null ? null : { requestHash, status, body };
+}
+
+const answerRemoved = () =>
+  new AppError(
+    "answer_removed",
+    "Cannot answer again: the request was answered, and its answer has made room for newer ones",
+  );
 
 function refuseOther(knownHash: string, hash: string): void {
   if (knownHash === hash) return;

@@ -80,7 +80,8 @@ function addRecords(app: FastifyInstance, { registry, store }: RunRoutes): void 
       cursor: cursor ?? null,
     });
     const runs = page.items.map((row) => viewRun(row, null, session.currentRun === row.runId));
-    return { runs, count: runs.length, next_cursor: page.cursor };
+    const removed = await store.countRemovedRuns(session.id);
+    return { runs, count: runs.length, removed_count: removed, next_cursor: page.cursor };
   });
 
   app.get<RunParams>("/api/runs/:run_id", async (request) => {
@@ -174,7 +175,9 @@ function storedCode({ row }: Session): string {
 async function findRun(registry: SessionRegistry, store: Store, runId: string) {
   const row = await store.findRun(runId);
   if (row === null)
-    throw new AppError("run_not_found", `Cannot find the run ${JSON.stringify(runId.slice(0, 80))}`);
+    throw new AppError("run_not_found", `Cannot find the run ${JSON.stringify(runId.slice(0, 80))}`, {
+      hint: "A session keeps its newest records only: ERA_KEEP_RUNS and ERA_RECORDS_MIB say how many",
+    });
   const session = await registry.find(row.sessionId);
   return { row, run: session?.runs.find(runId) ?? null, isCurrent: session?.currentRun === runId };
 }

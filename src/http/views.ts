@@ -9,7 +9,15 @@ import type { OneShotResult } from "../runs/one-shot.ts";
 import { DEFAULT_TIMEOUT_MS, type RunResult } from "../runs/request.ts";
 import type { SessionView } from "../session/records.ts";
 import type { SessionLimits } from "../session/session.ts";
-import type { Dropped, JsonObject, OutputEvent, RunRow, SessionSummary, SetupRow } from "../store/store.ts";
+import type {
+  Dropped,
+  JsonObject,
+  OutputEvent,
+  RunRow,
+  RunSummary,
+  SessionSummary,
+  SetupRow,
+} from "../store/store.ts";
 
 const MIB = 1 << 20;
 
@@ -148,10 +156,15 @@ export function viewRunResult({ row, log, data }: Pick<RunResult, "row" | "data"
     error: summary?.outcome.error ?? null,
     results: summary?.results ?? [],
     state: summary?.state ?? null,
+    ...viewLeftOut(summary),
     ...(summary?.output_lost ? { output_lost: true } : {}),
     ...truncation(summary?.truncated ?? {}),
   };
 }
+
+/** Results that were too large to be kept in the record. */
+const viewLeftOut = (summary: RunSummary | null) =>
+  summary?.resultsLeftOut === undefined ? {} : { results_left_out: summary.resultsLeftOut };
 
 /** Null: it has not ended. */
 export function viewUsage(usage: RunUsage | null) {
@@ -192,6 +205,7 @@ export function viewRun(row: RunRow, output: readonly OutputEvent[] | null, isCu
           stderr: textOf(output, "stderr"),
           late_output: row.lateOutput,
           results: row.summary?.results ?? [],
+          ...viewLeftOut(row.summary),
           state: row.summary?.state ?? null,
           ...truncation(row.summary?.truncated ?? {}),
         }),

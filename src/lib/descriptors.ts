@@ -20,9 +20,10 @@ export type DescriptorPlan = {
 };
 
 /**
- * A socket of its agent, two that it listens on, its standard error, its namespace, and some for what is done with it.
+ * A socket of its agent, two that it listens on, its standard error, its namespace, three files that tell what it uses,
+ * and some for what is done with it.
  */
-const PER_SANDBOX = 8;
+const PER_SANDBOX = 10;
 /** One towards the program, one towards the internet or a client. */
 const PER_GUEST_CONNECTION = 2;
 const MOST = 65_536;

@@ -58,6 +58,11 @@ export const ERROR_CATALOGUE = {
   no_setup: { status: 404, retryable: false, hint: "Create a session with the field 'setup'" },
   idempotency_mismatch: { status: 409, retryable: false, hint: "Use a new key for a different request" },
   path_conflict: { status: 409, retryable: false },
+  answer_removed: {
+    status: 410,
+    retryable: false,
+    hint: "It had its effect: look at the session, and send what is still to be done with a new key",
+  },
   session_deleted: { status: 410, retryable: false },
   body_too_large: { status: 413, retryable: false },
   invalid_range: { status: 416, retryable: false },

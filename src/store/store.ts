@@ -147,6 +147,8 @@ export type RunSummary = RunUsage & {
   truncated: Dropped;
   filesModified: number | null;
   results: RichResult[];
+  /** How many there were, where a record was too small to keep them. */
+  resultsLeftOut?: number;
   state: RunState;
   /** The server ended after the run, before it had heard what the run printed. */
   output_lost?: true;
@@ -162,6 +164,16 @@ export type RunEffect = {
 export type RecordedAnswer = { requestHash: string; status: number; body: string };
 /** A key whose run was begun: its answer is the run's record. */
 type ReservedAnswer = { requestHash: string; runId: string };
+/** What is known of a key. */
+export type KnownAnswer = {
+  requestHash: string;
+  /** The run that was begun with it. */
+  runId: string | null;
+  /** Null while it has not been answered. */
+  status: number | null;
+  /** Null also for an answer that has made room for newer ones. */
+  body: string | null;
+};
 
 type EgressTotals = { connections: number; refused: number; sentBytes: number; receivedBytes: number };
 
@@ -207,12 +219,14 @@ export interface Store extends AsyncDisposable {
   finishRun(run: RunRow, effect: RunEffect | null, durable?: boolean): Promise<void>;
   appendLateOutput(runId: string, text: string, maxChars: number): Promise<void>;
   findRun(runId: string): Promise<RunRow | null>;
+  /** Records of a session that made room for newer ones. */
+  countRemovedRuns(sessionId: string): Promise<number>;
   /** The highest number of a run of this session, 0 when none is recorded. */
   lastRunNumber(sessionId: string): Promise<number>;
   /** Newest first, without output. */
   listRuns(sessionId: string, page: PageRequest): Promise<Page<RunRow>>;
 
-  findAnswer(scope: string, key: string): Promise<RecordedAnswer | ReservedAnswer | null>;
+  findAnswer(scope: string, key: string): Promise<KnownAnswer | null>;
   recordAnswer(scope: string, key: string, answer: RecordedAnswer): Promise<void>;
 
   /** A run that never began: its key, if it had one, is free again. */

@@ -11,11 +11,13 @@ import { MIGRATIONS } from "../../src/store/sqlite/schema.ts";
 import type { RunEffect, RunRow, SessionRow, Store } from "../../src/store/store.ts";
 
 const KEEP_RUNS = 10;
+const RECORD_BYTES = 1 << 20;
+const LIMITS = { keepRuns: KEEP_RUNS, recordBytes: RECORD_BYTES };
 type Stores = { store: Store; places: PlaceStore };
 const STORES: Record<string, () => () => Stores> = {
   sqlite: () => {
     const path = join(mkdtempSync(join(tmpdir(), "era-store-")), "era.db");
-    return () => openSqliteStores({ path, keepRuns: KEEP_RUNS });
+    return () => openSqliteStores({ path, ...LIMITS });
   },
 };
 
@@ -182,7 +184,7 @@ for (const [name, create] of Object.entries(STORES)) {
         runs.map(({ runId }) => runId),
         ["run_ran_3"],
       );
-      assert.deepEqual(await store.findAnswer("ran", "k"), reserved);
+      assert.deepEqual(await store.findAnswer("ran", "k"), { ...reserved, status: null, body: null });
       await store.finishRun({ ...run("ran", 3), state: "done" }, effect(3), true);
       assert.equal((await store.listOpenRuns()).size, 0);
       await store.insertRun(run("ran", 5));
@@ -219,13 +221,70 @@ for (const [name, create] of Object.entries(STORES)) {
     });
   });
 
+  describe(`the room of records in the ${name} store`, () => {
+    const printed = (bytes: number) => [{ stream: "stdout" as const, text: "x".repeat(bytes) }];
+
+    test("the oldest make room, which is counted, and keys of their runs are not free again", async () => {
+      const { store } = create()();
+      await using _closed = store;
+      await store.insertSession(session("s"));
+      await store.insertRun(run("s", 1));
+      await store.reserveAnswer("s", "k", { requestHash: "h", runId: "run_s_1" }, false);
+      for (let number = 1; number <= 30; number++)
+        await store.finishRun(
+          run("s", number, { state: "done", output: printed(RECORD_BYTES / 8) }),
+          effect(number),
+        );
+      const numbers = async () =>
+        (await store.listRuns("s", { limit: 100, cursor: null })).items.map((item) => item.number);
+      assert.deepEqual(await numbers(), [30, 29, 28, 27, 26, 25, 24]);
+      assert.equal(await store.countRemovedRuns("s"), 23);
+      assert.equal((await store.findAnswer("s", "k"))?.status, 200);
+      await store.finishRun(run("s", 31, { state: "done", output: printed(3 * RECORD_BYTES) }), effect(31));
+      assert.deepEqual([await numbers(), await store.countRemovedRuns("s")], [[31], 30]);
+      await store.deleteSession("s");
+      assert.equal(await store.countRemovedRuns("s"), 0);
+    });
+
+    test("large answers make room, small ones do not, and that there was one stays", async () => {
+      const { store } = create()();
+      await using _closed = store;
+      const record = (key: string, bytes: number, status: number) =>
+        store.recordAnswer("s", key, { requestHash: key, status, body: "x".repeat(bytes) });
+      await record("small", 1000, 200);
+      await store.reserveAnswer("s", "run", { requestHash: "run", runId: "run_s_1" }, false);
+      for (const key of ["a", "run", "b", "c"]) await record(key, RECORD_BYTES / 2 - 1, 201);
+      const found = async (key: string) => (await store.findAnswer("s", key))?.body?.length ?? null;
+      assert.deepEqual(await Promise.all(["small", "a", "run", "b", "c"].map(found)), [
+        1000,
+        null,
+        null,
+        RECORD_BYTES / 2 - 1,
+        RECORD_BYTES / 2 - 1,
+      ]);
+      const left = { requestHash: "run", runId: "run_s_1", status: 201, body: null };
+      assert.deepEqual(await store.findAnswer("s", "run"), left);
+    });
+
+    test("what a record is too small for is counted in it", async () => {
+      const { store } = create()();
+      await using _closed = store;
+      await store.insertSession(session("s"));
+      const result = { data: { "text/plain": "x".repeat(2 << 20) } };
+      const summary = { results: [result, result] } as unknown as RunRow["summary"];
+      await store.finishRun(run("s", 1, { state: "done", summary }), effect(1));
+      const found = (await store.findRun("run_s_1"))?.summary;
+      assert.deepEqual([found?.results, found?.resultsLeftOut], [[], 2]);
+    });
+  });
+
   describe(`answers in the ${name} store`, () => {
     test("recorded answers belong to their scope", async () => {
       const { store } = create()();
       await using _closed = store;
       const answer = { requestHash: "h", status: 201, body: "{}" };
       await store.recordAnswer("s", "k", answer);
-      assert.deepEqual(await store.findAnswer("s", "k"), answer);
+      assert.deepEqual(await store.findAnswer("s", "k"), { ...answer, runId: null });
       assert.equal(await store.findAnswer("t", "k"), null);
       await store.deleteSession("s");
       assert.equal(await store.findAnswer("s", "k"), null);
@@ -256,7 +315,7 @@ test("a database of an earlier server keeps its sessions and runs", async () => 
   insert.run("run_b", 2, "queued", "[]", '{"a":1}');
   insert.run("run_a", 1, "done", '[{"stream":"stdout","text":"x"}]', null);
   database.close();
-  const { store, places } = openSqliteStores({ path, keepRuns: KEEP_RUNS });
+  const { store, places } = openSqliteStores({ path, ...LIMITS });
   await using _closed = store;
   assert.deepEqual(
     await store.findSession("old"),

@@ -44,7 +44,7 @@ export function openBareHost(
     asRoot: false,
     secret: "secret",
   };
-  const stores = openSqliteStores({ path: join(dataDir, "era.db"), keepRuns: config.keepRuns });
+  const stores = openSqliteStores({ path: join(dataDir, "era.db"), ...config });
   return {
     host,
     ...stores,

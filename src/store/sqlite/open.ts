@@ -5,18 +5,18 @@ import { answerTables } from "./answers.ts";
 import { Database } from "./database.ts";
 import { egressTables } from "./egress.ts";
 import { placeTables } from "./places.ts";
-import { runTables } from "./runs.ts";
+import { type RecordLimits, runTables } from "./runs.ts";
 import { sessionTables } from "./sessions.ts";
 
-type SqliteOptions = { path: string; keepRuns: number };
+type SqliteOptions = { path: string } & RecordLimits;
 
 /** Opens or creates the file. Throws when another server holds it. */
-export function openSqliteStores({ path, keepRuns }: SqliteOptions): { store: Store; places: PlaceStore } {
+export function openSqliteStores({ path, ...limits }: SqliteOptions): { store: Store; places: PlaceStore } {
   const database = new Database(path);
   const store = {
     ...sessionTables(database),
-    ...runTables(database, keepRuns),
-    ...answerTables(database),
+    ...runTables(database, limits),
+    ...answerTables(database, limits.recordBytes),
     ...egressTables(database),
     [Symbol.asyncDispose]: async () => database[Symbol.dispose](),
   };

@@ -20,7 +20,8 @@ const MAX_SUMMARY_CHARS = 1 << 20;
 /** Large results are for who ran the program: a record keeps them only while they are small. */
 export function encodeSummary(summary: RunSummary): string {
   const whole = JSON.stringify(summary);
-  return whole.length <= MAX_SUMMARY_CHARS ? whole : JSON.stringify({ ...summary, results: [] });
+  if (whole.length <= MAX_SUMMARY_CHARS) return whole;
+  return JSON.stringify({ ...summary, results: [], resultsLeftOut: summary.results.length });
 }
 
 export function page<T>(rows: Row[], limit: number, key: string, parse: (row: Row) => T): Page<T> {

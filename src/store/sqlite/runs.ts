@@ -1,5 +1,6 @@
 /** Runs as records. */
 import type { RunRow, Store } from "../store.ts";
+import { markAnswered } from "./answers.ts";
 import type { Database } from "./database.ts";
 import { encodeSummary, page, parseRun } from "./rows.ts";
 import { writeData, writeProgress } from "./sessions.ts";
@@ -10,13 +11,21 @@ type RunMethods = Pick<
   | "finishRun"
   | "appendLateOutput"
   | "findRun"
+  | "countRemovedRuns"
   | "lastRunNumber"
   | "listRuns"
   | "forgetRun"
   | "listOpenRuns"
 >;
 
-/** Old records are removed with every so-manieth run of a session. */
+/** What a session's records may be; the oldest make room for newer ones. */
+export type RecordLimits = {
+  keepRuns: number;
+  /** Output, results and data of all its runs. One run alone may have more. */
+  recordBytes: number;
+};
+
+/** Old records are removed with every so-manieth run of a session, and with every one that is large. */
 const SWEEP_EVERY = 64;
 
 const INSERT = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output,
@@ -29,17 +38,40 @@ const FINISH = `INSERT INTO runs (run_id, session_id, number, state, created_at,
 const LIST = `SELECT run_id, session_id, number, state, created_at, ended_at, summary, '[]' AS output, late_output, update_data
   FROM runs WHERE session_id = ? AND number < ? ORDER BY number DESC LIMIT ?`;
 
-export function runTables(database: Database, keepRuns: number): RunMethods {
-  return { ...writing(database, keepRuns), ...reading(database) };
+const REMOVE_MANY = `DELETE FROM runs WHERE session_id = ? AND number <= ? AND state <> 'queued' RETURNING run_id`;
+const REMOVE_LARGE = `DELETE FROM runs WHERE session_id = ?1 AND state <> 'queued' AND number < ?2 AND number <= (
+  SELECT max(number) FROM (
+    SELECT number, sum(octet_length(output) + octet_length(late_output) + coalesce(octet_length(summary), 0)
+      + coalesce(octet_length(update_data), 0)) OVER (ORDER BY number DESC) AS total
+    FROM runs WHERE session_id = ?1)
+  WHERE total > ?3) RETURNING run_id`;
+const COUNT_REMOVED = `INSERT INTO removed_runs VALUES (?, ?)
+  ON CONFLICT (session_id) DO UPDATE SET count = count + excluded.count`;
+
+export function runTables(database: Database, limits: RecordLimits): RunMethods {
+  return { ...writing(database, limits), ...reading(database) };
 }
 
-function writing(database: Database, keepRuns: number) {
+function sweep(
+  database: Database,
+  { sessionId, number }: RunRow,
+  isLarge: boolean,
+  limits: RecordLimits,
+): void {
+  const isDue = number % SWEEP_EVERY === 0;
+  if (!isDue && !isLarge) return;
+  const { keepRuns, recordBytes } = limits;
+  const many = isDue ? database.sql(REMOVE_MANY).all(sessionId, number - keepRuns) : [];
+  const removed = [...many, ...database.sql(REMOVE_LARGE).all(sessionId, number, recordBytes)];
+  for (const { run_id } of removed) markAnswered(database, sessionId, String(run_id));
+  if (removed.length > 0) database.sql(COUNT_REMOVED).run(sessionId, removed.length);
+}
+
+function writing(database: Database, limits: RecordLimits) {
+  /** More than its share of what all records may be. */
+  const isLarge = (bytes: number) => bytes * limits.keepRuns > limits.recordBytes;
   const insert = (...values: [string, string, number, string, string, string | null]) => {
     database.sql(INSERT).run(...values);
-  };
-  const sweep = ({ sessionId, number }: RunRow) => {
-    if (number % SWEEP_EVERY !== 0) return;
-    database.sql("DELETE FROM runs WHERE session_id = ? AND number <= ?").run(sessionId, number - keepRuns);
   };
   return {
     insertRun: async ({ runId, sessionId, number, state, createdAt, updateData }) => {
@@ -58,7 +90,7 @@ function writing(database: Database, keepRuns: number) {
         database.sql(FINISH).run(runId, sessionId, number, state, createdAt, endedAt, summary, output);
         if (progress !== null) writeProgress(database, sessionId, progress);
         if (data !== null) writeData(database, sessionId, data);
-        sweep(run);
+        sweep(database, run, isLarge(output.length + (summary?.length ?? 0)), limits);
       };
       await database.endSoon(runId, write, durable);
     },
@@ -82,6 +114,10 @@ function reading(database: Database) {
       database.flush();
       const row = database.sql("SELECT * FROM runs WHERE run_id = ?").get(runId);
       return row === undefined ? null : parseRun(row);
+    },
+    countRemovedRuns: async (sessionId) => {
+      const row = database.sql("SELECT count FROM removed_runs WHERE session_id = ?").get(sessionId);
+      return Number(row?.count ?? 0);
     },
     lastRunNumber: async (sessionId) => {
       database.flush();

@@ -116,4 +116,9 @@ export const MIGRATIONS: readonly (string | ((database: DatabaseSync) => void))[
   ) STRICT, WITHOUT ROWID;
   `,
   takeApart,
+  `
+  CREATE TABLE removed_runs (session_id TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX large_answers ON answers (scope, created_at) WHERE octet_length(body) > 65536;
+  CREATE INDEX reserved_answers ON answers (scope, run_id) WHERE status IS NULL;
+  `,
 ];

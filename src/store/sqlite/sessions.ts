@@ -27,7 +27,7 @@ const WHOLE = `SELECT s.settings, p.progress, d.data, c.code, u.setup ${SUMMARY}
   LEFT JOIN session_setup u ON u.session_id = s.id
   WHERE s.id = ?`;
 const PARTS = ["session_progress", "session_data", "session_code", "session_setup", "listings", "egress"];
-const OTHERS = ["egress_totals", "runs", "places"];
+const OTHERS = ["egress_totals", "runs", "removed_runs", "places"];
 
 export function writeProgress(database: Database, id: string, text: string): void {
   database.sql("UPDATE session_progress SET progress = ? WHERE session_id = ?").run(text, id);
@@ -68,7 +68,7 @@ export function sessionTables(database: Database): SessionMethods {
         isNew = Number(database.sql(sql).run(row.id, settings).changes) === 1;
         if (!isNew) return;
         database.sql("INSERT INTO session_progress VALUES (?, ?)").run(row.id, progress);
-        writeData(database, row.id, data);
+        if (data !== "{}") writeData(database, row.id, data);
         if (row.code !== null) writeCode(database, row.id, row.code);
         if (row.setup !== null) writeSetup(database, row.id, row.setup);
       });
