@@ -14,6 +14,7 @@ import type { Image } from "../image/find.ts";
 import { keepInUse } from "../image/in-use.ts";
 import { ensureRuntime } from "../image/runtime.ts";
 import { type DescriptorPlan, descriptorLimit, Places, planDescriptors } from "../lib/descriptors.ts";
+import { LoopWatch } from "../lib/loop-watch.ts";
 import { RetryLater } from "../lib/retry-later.ts";
 import { openDataFolder, readSecret } from "../live/data-folder.ts";
 import { DiskMonitor } from "../live/disk-monitor.ts";
@@ -75,6 +76,7 @@ export async function startServer(
   await registry.takeOver(left);
   await pool.fill();
 
+  const loop = stack.use(watchLoop(log));
   const { snapshots } = host;
   const maxConnections = planDescriptors(descriptorLimit()).clients;
   const health = {
@@ -84,8 +86,9 @@ export async function startServer(
     image: image.name,
     pool,
     dataDir: config.dataDir,
+    loop,
   };
-  const app = createHttpServer({ config, log, store, registry, oneShots, health, maxConnections });
+  const app = createHttpServer({ config, log, store, registry, oneShots, health, loop, maxConnections });
   // Together: requests in progress end when their runs do, and runs are ended by the registry.
   stack.defer(async () => {
     const closing = app.close();
@@ -99,6 +102,12 @@ export async function startServer(
   const owned = stack.move();
   const address = config.host.includes(":") ? `[${config.host}]` : config.host;
   return { url: `http://${address}:${port}`, facilities, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+function watchLoop(log: Logger): LoopWatch {
+  return new LoopWatch(({ delayMs, operations }) =>
+    log.warn({ delay_ms: delayMs, operations }, "the server was held up"),
+  );
 }
 
 /** Everything that a sandbox is made with, after what an earlier server left behind was removed. */

@@ -1,6 +1,7 @@
 /** GET /health: that the server answers, which isolation is in force, and what it is short of. Without a key. */
 import { statfs } from "node:fs/promises";
 import type { FastifyInstance } from "fastify";
+import type { LoopWatch } from "../lib/loop-watch.ts";
 import type { SnapshotSupport } from "../live/host.ts";
 import type { SandboxPool } from "../live/pool.ts";
 import type { Facility } from "../sandbox/probe.ts";
@@ -12,11 +13,12 @@ export type HealthInfo = {
   image: string;
   pool: SandboxPool;
   dataDir: string;
+  loop: LoopWatch;
 };
 
 export function addHealth(
   app: FastifyInstance,
-  { version, facilities, snapshots, image, pool, dataDir }: HealthInfo,
+  { version, facilities, snapshots, image, pool, dataDir, loop }: HealthInfo,
 ): void {
   const isolation = Object.fromEntries(
     facilities.map(({ name, state, detail }) => [name, { state, detail }]),
@@ -32,10 +34,17 @@ export function addHealth(
       timestamp: now,
       image,
       sandboxes: pool.counts,
+      event_loop: viewLoop(loop),
       isolation,
       imaging: snapshots,
     };
   });
+}
+
+/** How long the server did not come to what was due, of the last one to two minutes. */
+function viewLoop({ recent }: LoopWatch) {
+  const rounded = (ms: number) => Math.round(ms * 10) / 10;
+  return { longest_delay_ms: rounded(recent.longestMs), p99_delay_ms: rounded(recent.p99Ms) };
 }
 
 const MIB = 1 << 20;

@@ -2,6 +2,7 @@
 import Fastify, { type FastifyInstance } from "fastify";
 import type { Config } from "../config.ts";
 import { Quotas } from "../files/quota.ts";
+import type { LoopWatch } from "../lib/loop-watch.ts";
 import type { Logger } from "../log.ts";
 import type { OneShots } from "../runs/one-shot.ts";
 import type { SessionRegistry } from "../session/registry.ts";
@@ -29,6 +30,7 @@ type HttpDependencies = {
   registry: SessionRegistry;
   oneShots: OneShots;
   health: HealthInfo;
+  loop: LoopWatch;
   /** Clients' connections at the same time. */
   maxConnections: number;
 };
@@ -54,6 +56,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   app.server.on("error", (error) => deps.log.warn({ err: error }, "a connection could not be taken"));
   const closeIdle = boundConnections(app.server, deps.maxConnections);
   app.addHook("preClose", async () => closeIdle());
+  nameOperations(app, deps.loop);
   acceptJsonBodies(app);
   mapErrors(app, deps.log);
   requireKey(app, config.apiKey);
@@ -70,4 +73,12 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addConnections(app, registry, store);
   addRuns(app, { registry, store, idempotency });
   return app;
+}
+
+/** A request is an operation by its route, so that it is known what held up all others. */
+function nameOperations(app: FastifyInstance, loop: LoopWatch): void {
+  app.addHook("onRequest", (request, reply, done) => {
+    reply.raw.once("close", loop.begin(`${request.method} ${request.routeOptions.url ?? "of no route"}`));
+    done();
+  });
 }
