@@ -21,6 +21,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["runs"],
   ["session"],
   ["http"],
+  ["attack"],
   ["cli"],
   ["main.ts"],
 ];

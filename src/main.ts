@@ -1,4 +1,5 @@
 /** The command line: which subcommand, with which settings, and what ends it. */
+import { attackCommand } from "./cli/attack.ts";
 import { bench } from "./cli/bench.ts";
 import { doctor } from "./cli/doctor.ts";
 import { imageCommand } from "./cli/image.ts";
@@ -21,6 +22,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   doctor: {
     summary: "what this host enforces, and what it cannot",
     run: (_args, { config, log }) => doctor(config, log),
+  },
+  attack: {
+    summary: "attack fresh sandboxes of this host, and say what held",
+    run: (_args, { config, log, signal }) => attackCommand(config, log, signal),
   },
   image: {
     summary: "build | list | prune",
