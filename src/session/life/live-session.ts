@@ -63,9 +63,10 @@ export class LiveSession {
     this.noteLoss(`The interpreter ended between runs (${description})`);
   }
 
-  /** Its sandbox: the one that it has, or one in which it is woken now. */
+  /** Its sandbox: the one that it has, or one in which it is woken now. Rejects when the session is to end. */
   async ensure(): Promise<LiveSandbox> {
-    const { sandbox, records, host } = this.#parts;
+    const { sandbox, records, host, admission } = this.#parts;
+    admission.check();
     const { live } = sandbox;
     if (live !== null) {
       if (!live.channel.isLost) return live;
@@ -86,7 +87,6 @@ export class LiveSession {
 
   /** Its processes, where they were kept. */
   async resume(): Promise<void> {
-    this.#parts.admission.check();
     if (this.#parts.records.snapshot !== null) await this.ensure();
   }
 
@@ -109,7 +109,6 @@ export class LiveSession {
   /** Runs one program to its end. Rejects when it could not begin. */
   async run(request: RunRequest, row: RunRow, log: OutputLog): Promise<RunResult> {
     const { admission, records, sandbox, runs, host } = this.#parts;
-    admission.check();
     refuseIfGone(request);
     const live = await this.ensure();
     admission.check(); // asked to end while the sandbox was being started
