@@ -7,9 +7,9 @@ import os
 import select
 
 import processes
-import save_report
 import state_files
 import workspace
+from kernel_frames import check_done, check_report, check_restored
 from kernel_process import ForkedKernel, Kernel, ProgramKernel
 from wire import FrameError
 
@@ -144,6 +144,7 @@ class KernelHost:
         elif kind == "late":
             self._owner.on_late(header["run"], header["stream"], payload)
         elif kind == "ready" and not self.kernel.is_ready:
+            check_restored(header["restored"])
             self.kernel.is_ready = True
             self.found = header["restored"]
             self._owner.on_ready()
@@ -151,10 +152,7 @@ class KernelHost:
             raise FrameError("a frame that a kernel does not send")
 
     def _on_done(self, header, results):
-        if header["outcome"] not in ("ok", "raised", "exited"):
-            raise FrameError("an outcome that a kernel cannot have")
-        if header["saved"] is not None:
-            check_report(header["saved"])
+        check_done(header)
         if header.get("restored") is not None:  # it holds what it held before the run
             self.found = header["restored"]
             self.epoch += 1
@@ -198,12 +196,6 @@ class KernelHost:
                 self._on_frame(header, payload)
         except (EOFError, FrameError, KeyError, TypeError):
             pass  # it ended without a word, or with half of one
-
-
-def check_report(report):
-    """It ends the kernel, not the line."""
-    if not save_report.is_sound(report):
-        raise FrameError("a report of a save that is none")
 
 
 def describe_end(kernel, status):

@@ -19,7 +19,11 @@ STATE_PARTS = (
 AGENT_PARTS = (
     (AGENT, "wire processes workspace output kernel_process run_limits shell"),
     STATE_PARTS,
-    (AGENT, "run_records line loop phase server_link pipe ports egress kernel_host late_output current_run agent"),
+    (
+        AGENT,
+        "run_records line loop phase server_link pipe ports egress kernel_frames kernel_host late_output current_run "
+        "agent",
+    ),
 )
 PLAIN_PARTS = ((STATE, "text_state"), (AGENT, "plain_kernel"))
 PYTHON_PARTS = (

@@ -2,6 +2,10 @@
 
 MAX_TOLD = 100  # items of a list
 MAX_REASON = 300  # characters
+# What the server hears at most, as in src/protocol/guest.ts.
+MAX_HEARD, MAX_HEARD_TYPE, MAX_HEARD_REASON = 200, 1024, 2048
+MAX_COUNT = (1 << 53) - 1
+ITEM = {"name", "type", "reason"}
 NOTHING_SAVED = {
     "version": 0,
     "run": "",
@@ -62,8 +66,35 @@ def is_sound(report):
     if (
         type(report) is not dict
         or {key: type(value) for key, value in report.items() if key not in ("type", "failed")} != KINDS
+        or report.get("type") != "saved"
     ):
         return False
-    if not all(type(item) is dict and all(type(part) is str for part in item.values()) for item in report["not_kept"]):
+    if not all(is_count(report[key]) for key, kind in KINDS.items() if kind is int):
         return False
-    return report.get("failed", 0) is None or type(report.get("failed")) is str
+    failed = report.get("failed", 0)
+    return are_lost_items(report["not_kept"]) and (
+        failed is None or (type(failed) is str and length_of(failed) <= MAX_HEARD_REASON)
+    )
+
+
+def are_lost_items(items):
+    return (
+        type(items) is list
+        and len(items) <= MAX_HEARD
+        and all(type(item) is dict and item.keys() == ITEM and _is_lost_item(item) for item in items)
+    )
+
+
+def _is_lost_item(item):
+    if not all(type(part) is str for part in item.values()):
+        return False
+    return length_of(item["type"]) <= MAX_HEARD_TYPE and length_of(item["reason"]) <= MAX_HEARD_REASON
+
+
+def is_count(value):
+    return type(value) is int and 0 <= value <= MAX_COUNT
+
+
+def length_of(text):
+    """As JavaScript counts it."""
+    return len(text) + sum(char > "\uffff" for char in text)
