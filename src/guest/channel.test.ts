@@ -2,25 +2,14 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync } from "node:fs";
-import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { endFrame } from "../../test/support/end-frame.ts";
-import { type AgentFrame, GUEST_PROTOCOL } from "../protocol/guest.ts";
+import { HELLO, ScriptedAgent } from "../../test/support/scripted-agent.ts";
 import { GuestChannel } from "./channel.ts";
 import type { GuestProgram } from "./run-frame.ts";
 
-const HELLO: AgentFrame = {
-  type: "hello",
-  protocol: GUEST_PROTOCOL,
-  token: null,
-  running: null,
-  epoch: 1,
-  restored: null,
-  unrecorded: [],
-  version: 0,
-};
 const PROGRAM: GuestProgram = {
   id: "run_1",
   name: "<run 1>",
@@ -31,47 +20,6 @@ const PROGRAM: GuestProgram = {
 };
 const END = endFrame();
 const soon = () => AbortSignal.timeout(5_000);
-
-/** The agent's end: it sends frames, or anything, and reads what it is sent. */
-class Peer {
-  readonly socket: Socket;
-  #received = Buffer.alloc(0);
-
-  constructor(path: string) {
-    this.socket = connect(path);
-    this.socket.on("data", (chunk) => {
-      this.#received = Buffer.concat([this.#received, chunk]);
-    });
-    this.socket.on("error", () => undefined);
-  }
-
-  say(header: object, payload = Buffer.alloc(0)): void {
-    const text = Buffer.from(JSON.stringify(header));
-    const lengths = Buffer.alloc(8);
-    lengths.writeUInt32BE(text.length, 0);
-    lengths.writeUInt32BE(payload.length, 4);
-    this.socket.write(Buffer.concat([lengths, text, payload]));
-  }
-
-  /** Resolves with the next frame of a kind; those before it are passed over. */
-  async hears(type: string): Promise<Record<string, unknown>> {
-    for (;;) {
-      const header = this.#take();
-      if (header?.type === type) return header;
-      if (header === null) await once(this.socket, "data");
-    }
-  }
-
-  #take(): Record<string, unknown> | null {
-    if (this.#received.length < 8) return null;
-    const end = 8 + this.#received.readUInt32BE(0);
-    const size = end + this.#received.readUInt32BE(4);
-    if (this.#received.length < size) return null;
-    const header = JSON.parse(this.#received.toString("utf8", 8, end)) as Record<string, unknown>;
-    this.#received = this.#received.subarray(size);
-    return header;
-  }
-}
 
 async function openLine(expected: string | null = null) {
   const path = join(mkdtempSync(join(tmpdir(), "era-line-")), "agent.sock");
@@ -84,7 +32,7 @@ async function openLine(expected: string | null = null) {
 /** A line whose agent has said hello. */
 async function greetedLine() {
   const line = await openLine();
-  const peer = new Peer(line.path);
+  const peer = new ScriptedAgent(line.path);
   peer.say(HELLO);
   await line.channel.greeted(soon());
   return { ...line, peer };
@@ -159,14 +107,14 @@ test("an agent that hangs up in a run rejects it once; one that the server close
 test("on the line of an earlier server's agent only who has its token is heard, however many others call first", async () => {
   const { path, channel } = await openLine("the token");
   const strangers = Array.from({ length: 8 }, (_, at) => {
-    const peer = new Peer(path);
+    const peer = new ScriptedAgent(path);
     peer.say({ ...HELLO, token: at === 0 ? null : `guess ${at}` });
     return once(peer.socket, "close");
   });
   await Promise.all(strangers);
-  const silent = new Peer(path);
+  const silent = new ScriptedAgent(path);
   await once(silent.socket, "connect");
-  const agent = new Peer(path);
+  const agent = new ScriptedAgent(path);
   agent.say({ ...HELLO, token: "the token", version: 7 });
   assert.equal((await channel.greeted(soon())).version, 7);
   await once(silent.socket, "close");

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { oneServer } from "../support/one-server.ts";
+import { Random } from "../support/random.ts";
 import { until } from "../support/server.ts";
 
 const RUNS = 2_000;
@@ -12,26 +13,17 @@ const it = oneServer({ ERA_POOL: "python=4" });
 /** What a session must hold: its counter, or null when its variables were lost or it was deleted. */
 type Expected = { counter: number | null; files: number };
 
-/** A small generator of its own, so that a failure can be repeated. */
-function createRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
 test("mixed runs, deletes, timeouts and crashes", { timeout: 300_000 }, async () => {
-  const random = createRandom(7);
+  const random = new Random(7);
   const expected: Expected[] = Array.from({ length: SESSIONS }, () => ({ counter: null, files: 0 }));
   const busy = new Set<number>();
   let left = RUNS;
   const client = async () => {
     while (left-- > 0) {
-      let at = Math.floor(random() * SESSIONS);
+      let at = random.below(SESSIONS);
       while (busy.has(at)) at = (at + 1) % SESSIONS;
       busy.add(at);
-      await step(`soak-${at}`, expected[at] as Expected, random());
+      await step(`soak-${at}`, expected[at] as Expected, random.next());
       busy.delete(at);
     }
   };
