@@ -35,7 +35,8 @@ export function answerTables(database: Database, maxBytes: number): AnswerMethod
     },
     reserveAnswer: async (scope, key, { requestHash, runId }, durable) => {
       const reserve = () => void database.sql(RESERVE).run(scope, key, requestHash, runId, Date.now());
-      database.transaction(reserve, { durable });
+      if (durable) await database.durably(reserve);
+      else database.transaction(reserve);
     },
     recordAnswer: async (scope, key, { requestHash, status, body }) => {
       const now = Date.now();

@@ -1,18 +1,16 @@
 /**
  * One SQLite file in WAL mode, held by one server at a time: statements, transactions, and inserts that wait for one.
  */
-import { chmodSync, closeSync, openSync } from "node:fs";
+import { chmodSync, closeSync, fdatasync, openSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { promisify } from "node:util";
 import { fillReserve } from "./reserve.ts";
 import { MIGRATIONS } from "./schema.ts";
 
 const DEFER_MS = 10;
 const RESERVE_LOOK_MS = 60_000;
 
-type TransactionOptions = {
-  /** It is on disk when the transaction returns; else a machine that loses power may lose it, a killed server not. */
-  durable?: boolean;
-};
+const syncData = promisify(fdatasync);
 
 type WaitingWork = {
   work: () => void;
@@ -30,6 +28,11 @@ export class Database implements Disposable {
   /** Inserts of runs that wait for a transaction, by the run's id. */
   readonly #deferred = new Map<string, () => void>();
   #flushTimer: NodeJS.Timeout | undefined;
+  /** The log, which each commit is written to: what was committed is on disk once it is. */
+  readonly #log: number;
+  #syncing: Promise<void> = Promise.resolve();
+  /** The next look at the disk, which has not begun. */
+  #nextSync: Promise<void> | null = null;
   /** Ends of runs that wait for the transaction that they share. */
   #waiting: WaitingWork[] = [];
 
@@ -47,6 +50,7 @@ export class Database implements Disposable {
     );
     migrate(this.#database);
     this.#fillReserve();
+    this.#log = openLog(path);
     this.#reserveTimer = setInterval(() => this.#fillReserve(), RESERVE_LOOK_MS).unref();
   }
 
@@ -85,9 +89,31 @@ export class Database implements Disposable {
     if (this.#deferred.size > 0) this.transaction(() => undefined);
   }
 
-  transaction(work: () => void, { durable = false }: TransactionOptions = {}): void {
+  /** A machine that loses power may lose it, a killed server not. */
+  transaction(work: () => void): void {
     this.#endWaiting(); // it was asked for before
-    this.#transact(work, durable, new Set());
+    this.#transact(work, new Set());
+  }
+
+  /** A transaction that is on disk when this resolves. */
+  durably(work: () => void): Promise<void> {
+    this.transaction(work);
+    return this.#onDisk();
+  }
+
+  /**
+   * Resolves when all that is committed now is on disk. Not on the event loop, as SQLite itself would: a busy disk
+   * takes a tenth of a second for it. Those who ask while it goes on share the next one.
+   */
+  #onDisk(): Promise<void> {
+    this.#nextSync ??= this.#syncing
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextSync = null;
+        this.#syncing = syncData(this.#log);
+        return this.#syncing;
+      });
+    return this.#nextSync;
   }
 
   #endWaiting(): void {
@@ -114,15 +140,13 @@ export class Database implements Disposable {
     const work = () => {
       for (const one of all) one.work();
     };
-    const durable = all.some((one) => one.durable);
-    this.#transact(work, durable, new Set(all.map(({ ended }) => ended)));
-    for (const { settled } of all) settled.resolve();
+    this.#transact(work, new Set(all.map(({ ended }) => ended)));
+    for (const { durable, settled } of all) settled.resolve(durable ? this.#onDisk() : undefined);
   }
 
-  #transact(work: () => void, durable: boolean, ended: ReadonlySet<string>): void {
+  #transact(work: () => void, ended: ReadonlySet<string>): void {
     clearTimeout(this.#flushTimer);
     this.#flushTimer = undefined;
-    if (durable) this.#database.exec("PRAGMA synchronous = FULL");
     this.sql("BEGIN IMMEDIATE").run();
     try {
       for (const [runId, insert] of this.#deferred) if (!ended.has(runId)) insert();
@@ -132,8 +156,6 @@ export class Database implements Disposable {
     } catch (error) {
       if (this.#database.isTransaction) this.sql("ROLLBACK").run();
       throw error;
-    } finally {
-      if (durable) this.#database.exec("PRAGMA synchronous = NORMAL");
     }
   }
 
@@ -142,6 +164,7 @@ export class Database implements Disposable {
     this.flush();
     this.#statements.clear();
     this.#database.close();
+    closeSync(this.#log);
   }
 
   /** A disk that is full now must not end the server: what could not be written is tried again with the next write. */
@@ -160,6 +183,11 @@ export class Database implements Disposable {
       // the disk has become full: it is tried again
     }
   }
+}
+
+/** SQLite makes it with the first write. */
+function openLog(path: string): number {
+  return openSync(`${path}-wal`, "a", 0o600);
 }
 
 function migrate(database: DatabaseSync): void {

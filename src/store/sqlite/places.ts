@@ -19,12 +19,9 @@ export function placeTables(database: Database): PlaceStore {
       const from = folder?.movedFrom;
       const values = [folder?.key ?? null, folder?.uid ?? null, from?.key ?? null, from?.uid ?? null];
       const text = snapshot === null ? null : JSON.stringify(snapshot);
-      database.transaction(
-        () => {
-          database.sql(SAVE).run(sessionId, ...values, snapshot?.name ?? null, text);
-        },
-        { durable },
-      );
+      const save = () => void database.sql(SAVE).run(sessionId, ...values, snapshot?.name ?? null, text);
+      if (durable) await database.durably(save);
+      else database.transaction(save);
     },
     listSnapshots: async () =>
       database

@@ -89,15 +89,12 @@ export function sessionTables(database: Database): SessionMethods {
     saveCode: async (id, code) => writeCode(database, id, code),
     saveSetup: async (id, setup) => writeSetup(database, id, setup),
     deleteSession: async (id) => {
-      database.transaction(
-        () => {
-          for (const table of [...PARTS, ...OTHERS])
-            database.sql(`DELETE FROM ${table} WHERE session_id = ?`).run(id);
-          database.sql("DELETE FROM answers WHERE scope = ?").run(id);
-          database.sql("DELETE FROM sessions WHERE id = ?").run(id);
-        },
-        { durable: true },
-      );
+      await database.durably(() => {
+        for (const table of [...PARTS, ...OTHERS])
+          database.sql(`DELETE FROM ${table} WHERE session_id = ?`).run(id);
+        database.sql("DELETE FROM answers WHERE scope = ?").run(id);
+        database.sql("DELETE FROM sessions WHERE id = ?").run(id);
+      });
     },
     ...listing(database),
   };
