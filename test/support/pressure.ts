@@ -12,8 +12,8 @@ import type { TestServer } from "./server.ts";
 export type Pressure = {
   /** Runs of the neighbour: all it had right, in milliseconds each. */
   neighbourMs: number[];
-  /** How often each status was answered. */
-  statuses: Map<number, number>;
+  /** How often each status was answered, with the code of a refusal. */
+  statuses: Map<string, number>;
 };
 
 const SESSIONS = 10;
@@ -75,7 +75,7 @@ function stranger(url: string): Socket {
 }
 
 /** Counts: each answer that it gets is one more, unless the one before is said to be lost or rolled back. */
-async function neighbour(client: Client, { neighbourMs }: Pressure, isOver: () => boolean): Promise<void> {
+async function neighbour(client: Client, pressure: Pressure, isOver: () => boolean): Promise<void> {
   let counted = 0;
   while (!isOver()) {
     const startedAt = performance.now();
@@ -84,8 +84,9 @@ async function neighbour(client: Client, { neighbourMs }: Pressure, isOver: () =
       timeout: 30,
     });
     const tookMs = performance.now() - startedAt;
+    if (status !== 200) count(pressure, { status, body }, "neighbour ");
     if (status === 200 && body.exit_code === 0) {
-      neighbourMs.push(tookMs);
+      pressure.neighbourMs.push(tookMs);
       const isTold = body.state?.rolled_back != null;
       assert.ok(isTold || Number(body.stdout) === counted + 1, `${counted}, then ${JSON.stringify(body)}`);
       counted = Number(body.stdout);
@@ -104,13 +105,22 @@ async function worker(
     const path = `/api/sessions/pressed-${random.below(SESSIONS)}`;
     const [method, target, body] = random.of(operations(path, random));
     const answer = await client.call(method, target, body);
-    pressure.statuses.set(answer.status, (pressure.statuses.get(answer.status) ?? 0) + 1);
+    count(pressure, answer);
     const isFine = answer.status < 500 || isRefusal(answer.status, answer.body);
     assert.ok(
       isFine,
       `${method} ${target} ${JSON.stringify(body)?.slice(0, 300)}: ${answer.status} ${JSON.stringify(answer.body)}`,
     );
   }
+}
+
+function count(
+  { statuses }: Pressure,
+  { status, body }: { status: number; body: { code?: string } | null },
+  who = "",
+): void {
+  const name = `${who}${status}${body?.code === undefined ? "" : ` ${body.code}`}`;
+  statuses.set(name, (statuses.get(name) ?? 0) + 1);
 }
 
 /** A run that was lost with its sandbox is an answer; a refusal says by its code that something is short. */
