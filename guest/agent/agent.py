@@ -71,7 +71,7 @@ class Agent:
             "connect": lambda header, _: self.ports.connect(header["port"], header["ticket"]),
             "freeze": self._freeze,
             "reseed": lambda *_: self.kernels.send({"type": "reseed"}),
-            "restore": self._move_in,
+            "move_in": self._move_in,
             "rollback": self._roll_back,
         }
 
@@ -220,7 +220,7 @@ class Agent:
             self.server.say_hello()
         elif self.phase.end("moving_in"):
             self._take_up(found)
-            self.server.send({"type": "restored", **self._tell_state()})
+            self.server.send({"type": "moved_in", **self._tell_state()})
         elif self.phase == "rolling_back":
             self._end_rollback(None)
         elif self.phase == "mending":

@@ -4,7 +4,7 @@ import select
 
 from wire import encode_frame
 
-PROTOCOL = 5
+PROTOCOL = 6
 
 
 class ServerLink:

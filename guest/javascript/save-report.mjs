@@ -27,7 +27,7 @@ export function ofSave(header, version, told) {
     failed: null,
     staged: false,
     complete: false,
-    threads: 0,
+    background: 0,
     ...told,
   };
 }

@@ -145,11 +145,11 @@ export class Saver {
       this.#touched = new Set();
       this.#touchedAll = false;
       this.#kept.add(header, isDurable, stage);
-      return ofSave(header, version, { written: header.written, staged: stage, threads: this.background });
+      return ofSave(header, version, { written: header.written, staged: stage, background: this.background });
     } catch (error) {
       removeUnfinished();
       const reason = error instanceof TooLarge ? error.message : `${error?.name}: ${error?.message}`;
-      return ofFailure(version, reason, this.#header, { threads: this.background });
+      return ofFailure(version, reason, this.#header, { background: this.background });
     }
   }
 

@@ -212,11 +212,11 @@ class Saver:
         self.header = header
         self.kernel.follow(header)
         self.kept.add(header, staged, durable)
-        told = {"written": header["written"], "staged": staged, "threads": count_threads()}
+        told = {"written": header["written"], "staged": staged, "background": count_threads()}
         self.report = save_report.of_save(header, header["version"], **told)
 
     def _failed(self, version, reason):
-        self.report = save_report.of_failure(version, reason, self.header, threads=count_threads())
+        self.report = save_report.of_failure(version, reason, self.header, background=count_threads())
 
     def wait_ms(self, report_after_ms):
         """How long to wait for a request before the child, or else the report, has its turn."""

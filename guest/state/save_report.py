@@ -23,7 +23,7 @@ KINDS = {
     "not_kept": list,
     "staged": bool,
     "complete": bool,
-    "threads": int,
+    "background": int,
 }
 
 
@@ -38,7 +38,7 @@ def of_save(header, version, **told):
         "failed": None,
         "staged": False,
         "complete": False,
-        "threads": 0,
+        "background": 0,
         **told,
     }
 

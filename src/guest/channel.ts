@@ -9,7 +9,7 @@
  *                                         <-   output*, end      (nothing of the run after its end)
  *       interrupt                         ->
  *                                         <-   late, kernel, saved   (between runs, or of earlier runs)
- *       replay, save, inspect, rollback, restore, freeze ->   (each is answered)
+ *       replay, save, inspect, rollback, move_in, freeze ->   (each is answered)
  * A new sandbox dials before any guest code runs: the first to connect is its agent. One that an earlier server started
  * proves by a token that it is the agent and not a guest's program. Any frame out of place ends the line for good.
  */
@@ -59,7 +59,7 @@ type PendingRun = {
 
 /** One question at a time, each with its kind of answer. */
 type PendingAnswer = {
-  type: "saved" | "inspected" | "rolled_back" | "restored" | "frozen";
+  type: "saved" | "inspected" | "rolled_back" | "moved_in" | "frozen";
   resolve: (frame: Frame) => void;
   reject: (reason: Error) => void;
 };
@@ -200,8 +200,8 @@ export class GuestChannel {
    * first.
    */
   async moveIn(): Promise<HelloFrame> {
-    const { header } = await this.#ask({ type: "restore" }, "restored", ANSWER_MS);
-    if (header.type !== "restored") throw new BugError("another answer than was waited for");
+    const { header } = await this.#ask({ type: "move_in" }, "moved_in", ANSWER_MS);
+    if (header.type !== "moved_in") throw new BugError("another answer than was waited for");
     return { ...header, type: "hello", protocol: GUEST_PROTOCOL, token: null, running: null };
   }
 
@@ -344,7 +344,7 @@ export class GuestChannel {
         return;
       case "inspected":
       case "rolled_back":
-      case "restored":
+      case "moved_in":
       case "frozen":
         if (this.#answer?.type !== header.type) throw new FrameError("an answer that nobody asked for");
         if (header.type === "frozen" && header.error === null) this.#closed = true; // that it hangs up now is no loss

@@ -31,7 +31,7 @@ export const hostKey = ({ image, runtime }: SandboxHost, criu: Criu) =>
 type SnapshotOptions = {
   version: number;
   /** What the program has besides its processes: what goes on is not told again before its next run. */
-  threads: number;
+  background: number;
   /**
    * Called when all stands still; answers the fingerprint of the files that the snapshot is to be resumed on, its own
    * or a copy of them. Those that it removes must be there until the snapshot `isDone`.
@@ -47,7 +47,7 @@ type SnapshotOptions = {
 export async function takeSnapshot(
   host: SandboxHost,
   live: LiveSandbox,
-  { version, threads, prepareFiles, freeze }: SnapshotOptions,
+  { version, background, prepareFiles, freeze }: SnapshotOptions,
 ): Promise<Snapshot> {
   const { criu } = host;
   const { cgroup } = live.sandbox;
@@ -75,7 +75,7 @@ export async function takeSnapshot(
       host: hostKey(host, criu),
       key: live.folder.key,
       uid: live.folder.uid,
-      threads,
+      background,
       unflushedBoot: await bootId(),
       isUsed: false,
     };

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 
-export const GUEST_PROTOCOL = 5;
+export const GUEST_PROTOCOL = 6;
 export const MAX_HEADER_BYTES = 256 << 10;
 export const MAX_PAYLOAD_BYTES = 12 << 20;
 
@@ -55,7 +55,8 @@ const saved = z.strictObject({
   staged: z.boolean(),
   /** The answer to a request to save everything. */
   complete: z.boolean(),
-  threads: z.int().nonnegative(),
+  /** What of the program goes on between runs: threads, timers, servers. */
+  background: z.int().nonnegative(),
 });
 /** What the session's folders hold, and the variables that the kernel has of it. */
 const held = {
@@ -75,7 +76,7 @@ const hello = z.strictObject({
   ...held,
 });
 /** A session that has moved in is there. */
-const movedIn = z.strictObject({ type: z.literal("restored"), ...held });
+const movedIn = z.strictObject({ type: z.literal("moved_in"), ...held });
 const unknown = z.strictObject({ type: z.literal("unknown"), run: runId });
 const inspected = z.strictObject({ type: z.literal("inspected") });
 const rolledBack = z.strictObject({
@@ -182,7 +183,7 @@ export type ServerFrame =
   | { type: "inspect" }
   | { type: "rollback"; version: number; to: number }
   /** A session has moved into the folders of this sandbox, which is new. */
-  | { type: "restore" }
+  | { type: "move_in" }
   /** Has all processes stand still, so that they can be imaged, until a server is on the line again. */
   | { type: "freeze" }
   /** This sandbox is a copy of another one. */

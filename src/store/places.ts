@@ -30,7 +30,7 @@ export type Snapshot = {
   key: string;
   uid: number;
   /** What the program has besides its processes: what goes on is not told again before its next run. */
-  threads: number;
+  background: number;
   /** Boot of this machine in which it was made, until it is on disk. */
   unflushedBoot: string | null;
   /** It is restored at most once: set before that begins. */

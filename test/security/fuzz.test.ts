@@ -242,7 +242,7 @@ const REPORT = {
     failed: null,
     staged: false,
     complete: false,
-    threads: 0,
+    background: 0,
   },
   not_kept: [{ name: "x", type: "int", reason: "r" }],
 };

@@ -20,7 +20,7 @@ import wire  # noqa: E402
 
 REPORT = {
     "type": "saved", "version": 1, "written": 1, "bytes": 1, "failed": None, "staged": False, "complete": False,
-    "threads": 0, "not_kept": [{"name": "x", "type": "int", "reason": "r"}],
+    "background": 0, "not_kept": [{"name": "x", "type": "int", "reason": "r"}],
 }  # fmt: skip
 VALID = [
     {"type": "done", "run": "r", "outcome": "ok", "exit_code": 0, "error": None, "saved": None},

@@ -32,7 +32,7 @@ const SAVED = {
   failed: null,
   staged: false,
   complete: true,
-  threads: 0,
+  background: 0,
 };
 const RESTORED = {
   version: 1,
@@ -52,7 +52,7 @@ const VALID: readonly object[] = [
   { type: "unknown", run: "run_1" },
   { type: "inspected" },
   { type: "rolled_back", error: null, epoch: 2, restored: RESTORED },
-  { ...HELLO, type: "restored", protocol: undefined, token: undefined, running: undefined },
+  { ...HELLO, type: "moved_in", protocol: undefined, token: undefined, running: undefined },
   { type: "frozen", error: "no" },
   { type: "refused", ticket: "t" },
   { type: "fault", message: "m" },

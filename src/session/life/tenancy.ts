@@ -67,8 +67,8 @@ export class Tenancy {
   #lost: LiveSandbox | null = null;
   /** Why the run in progress was stopped, when it was for its session's disk quota. */
   overQuota: string | null = null;
-  /** Threads of the program between runs, as last reported. */
-  threads = 0;
+  /** How much of the program goes on between runs besides its processes, as last reported. */
+  background = 0;
 
   constructor(records: SessionRecords, folder: SessionFolder, deps: Dependencies, events: SandboxEvents) {
     this.#records = records;
@@ -96,7 +96,7 @@ export class Tenancy {
     const { live } = this;
     if (live === null) return false;
     const processes = live.sandbox.cgroup?.pids().length ?? 0;
-    return this.threads > 0 || processes > ownProcesses(live, this.#language);
+    return this.background > 0 || processes > ownProcesses(live, this.#language);
   }
 
   /**
@@ -145,7 +145,7 @@ export class Tenancy {
       throw error;
     }
     if (snapshot.uid !== folder.uid) lease.live.channel.reseed();
-    this.threads = snapshot.threads;
+    this.background = snapshot.background;
     return lease;
   }
 
@@ -219,7 +219,7 @@ export class Tenancy {
     };
     const version = this.#records.progress.now.saved.content;
     try {
-      const options = { version, threads: this.threads, prepareFiles, freeze };
+      const options = { version, background: this.background, prepareFiles, freeze };
       return { snapshot: await takeSnapshot(host, live, options), reason: null };
     } catch (error) {
       host.log.info({ err: error, session: this.#records.id }, "a snapshot could not be taken");
@@ -333,7 +333,7 @@ export class Tenancy {
 
   async #obtain(work: () => Promise<Lease>): Promise<LiveSandbox> {
     this.#state = move(this.#state, { kind: "starting" });
-    this.threads = 0;
+    this.background = 0;
     try {
       const lease = await work();
       await this.#serve(lease);
@@ -369,7 +369,7 @@ export class Tenancy {
       onLate,
       onKernelLost,
       onSaved: (report) => {
-        this.threads = report.threads;
+        this.background = report.background;
         onSaved(report);
       },
       onLost: () => this.#tellLost(live, "The sandbox ended between runs"),

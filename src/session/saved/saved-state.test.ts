@@ -12,7 +12,7 @@ const report = (version: number, failed: string | null = null): SavedFrame => ({
   failed,
   staged: false,
   complete: false,
-  threads: 0,
+  background: 0,
 });
 
 test("a report that is heard after one of a later version sets nothing back", () => {
