@@ -3,6 +3,7 @@ import { attackCommand } from "./cli/attack.ts";
 import { bench } from "./cli/bench.ts";
 import { doctor } from "./cli/doctor.ts";
 import { imageCommand } from "./cli/image.ts";
+import { exportCommand, importCommand } from "./cli/move-session.ts";
 import { run } from "./cli/run.ts";
 import { test } from "./cli/test.ts";
 import { up } from "./cli/up.ts";
@@ -18,6 +19,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   run: {
     summary: "run a program and print what it prints",
     run: (args, { config, log, signal }) => run(args, config, log, signal),
+  },
+  export: {
+    summary: "write a session to a file: SESSION [FILE]",
+    run: (args, context) => exportCommand(args, context),
+  },
+  import: {
+    summary: "make a session from such a file: FILE [--session ID]",
+    run: (args, context) => importCommand(args, context),
   },
   doctor: {
     summary: "what this host enforces, and what it cannot",

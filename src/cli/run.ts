@@ -5,12 +5,10 @@ import { z } from "zod";
 import { type Config, ConfigError } from "../config.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import type { Logger } from "../log.ts";
-import { obtainImage } from "./image.ts";
-import { startServer } from "./start-server.ts";
+import { findServer, request } from "./target.ts";
 
 const USAGE =
   "usage: era run FILE | -c CODE  [--language L] [--session ID] [--timeout SECONDS] [--server URL]";
-const HEALTH_TIMEOUT_MS = 1_000;
 
 const event = z.object({
   type: z.enum(["stdout", "stderr", "done", "error"]),
@@ -18,8 +16,6 @@ const event = z.object({
   exit_code: z.number().optional(),
   error: z.unknown().optional(),
 });
-
-type Target = { url: string; headers: Record<string, string> };
 
 export async function run(
   args: readonly string[],
@@ -69,55 +65,6 @@ async function readProgram(file: string): Promise<string> {
     return await readFile(file === "-" ? "/dev/stdin" : file, "utf8");
   } catch (cause) {
     throw new ConfigError(`Cannot read the program '${file}': ${(cause as NodeJS.ErrnoException).code}`, {
-      cause,
-    });
-  }
-}
-
-/** The server asked for, else the one on the configured port, else a private one on the same data. */
-async function findServer(
-  asked: string | undefined,
-  { config, log, signal }: { config: Config; log: Logger; signal: AbortSignal },
-  stack: AsyncDisposableStack,
-): Promise<Target> {
-  const headers: Record<string, string> =
-    config.apiKey === undefined ? {} : { authorization: `Bearer ${config.apiKey}` };
-  if (asked !== undefined) return { url: asked.replace(/\/+$/, ""), headers };
-  const url = `http://${config.host}:${config.port}`;
-  if (await isServer(url)) return { url, headers };
-  const image = await obtainImage(config, signal);
-  const server = stack.use(
-    await startServer({ ...config, host: "127.0.0.1", port: 0, pool: new Map() }, image, log),
-  );
-  return { url: server.url, headers };
-}
-
-async function isServer(url: string): Promise<boolean> {
-  try {
-    const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS) });
-    const body = (await response.json()) as { isolation?: unknown };
-    return response.ok && body.isolation !== undefined;
-  } catch {
-    return false;
-  }
-}
-
-async function request(
-  target: Target,
-  path: string,
-  { method, body, signal }: { method: string; body?: object; signal?: AbortSignal },
-): Promise<Response> {
-  try {
-    return await fetch(target.url + path, {
-      method,
-      headers: target.headers,
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      ...(signal === undefined ? {} : { signal }),
-    });
-  } catch (cause) {
-    signal?.throwIfAborted();
-    const { code } = ((cause as Error).cause ?? {}) as { code?: string };
-    throw new ConfigError(`Cannot reach the server at '${target.url}': ${code ?? (cause as Error).message}`, {
       cause,
     });
   }

@@ -4,7 +4,7 @@ import { executeBody, timeoutMsOf } from "../protocol/http.ts";
 import { parseLanguage } from "../protocol/languages.ts";
 import type { OneShots } from "../runs/one-shot.ts";
 import { DEFAULT_TIMEOUT_MS } from "../runs/request.ts";
-import { DEFAULTS } from "../session/registry.ts";
+import { DEFAULTS } from "../session/new-row.ts";
 import type { Idempotency } from "./idempotency.ts";
 import { parseBody } from "./input.ts";
 import { refuseWrongCheck } from "./runs.ts";

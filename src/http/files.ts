@@ -24,15 +24,13 @@ import type { Session } from "../session/session.ts";
 import { goneSignal } from "./gone.ts";
 import { parseBody, parseInput } from "./input.ts";
 import { filesOf, type IdParams, parseId } from "./sessions.ts";
+import { acceptStreams, receive, UPLOAD } from "./uploads.ts";
 import { viewFile } from "./views.ts";
 
 type FileParams = { Params: { id: string; "*": string } };
 type FileRoutes = { registry: SessionRegistry; quotas: Quotas };
 
 const MAX_LISTED = 10_000;
-/** Without a byte of an upload: it holds a session's folder. */
-const STALLED_MS = 120_000;
-const UPLOAD = { bodyLimit: Number.MAX_SAFE_INTEGER, config: { isStream: true } };
 
 type FindSession = (id: string) => Promise<Session>;
 
@@ -40,12 +38,7 @@ export function addFiles(app: FastifyInstance, { registry, quotas }: FileRoutes)
   const find = (id: string) => registry.get(parseId(id));
   addReading(app, find);
   addChanging(app, find);
-  // Uploads are streams of any type and size.
-  void app.register(async (uploads) => {
-    uploads.removeAllContentTypeParsers();
-    uploads.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
-    addUploads(uploads, find, quotas);
-  });
+  acceptStreams(app, (uploads) => addUploads(uploads, find, quotas));
 }
 
 function addReading(app: FastifyInstance, find: FindSession): void {
@@ -142,20 +135,6 @@ function addUploads(uploads: FastifyInstance, find: FindSession, quotas: Quotas)
 
 const missing = (path: string) =>
   new AppError("file_not_found", `Cannot find the file ${JSON.stringify(path)}`);
-
-/**
- * Has a body taken in; what is left of one that is refused is read all the same, so that the client hears the answer.
- */
-async function receive<T>(request: FastifyRequest, take: (body: Readable) => Promise<T>): Promise<T> {
-  const body = (request.body ?? request.raw) as Readable;
-  request.raw.setTimeout(STALLED_MS, () => request.raw.destroy());
-  try {
-    return await take(body);
-  } finally {
-    request.raw.setTimeout(0);
-    body.resume();
-  }
-}
 
 function parsePath(text: string): string {
   const parsed = workspacePath.safeParse(text.replace(/\/$/, ""));

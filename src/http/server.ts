@@ -14,6 +14,7 @@ import { addCode } from "./code.ts";
 import { addConnections } from "./connections.ts";
 import { mapErrors } from "./errors.ts";
 import { addExecute } from "./execute.ts";
+import { addExport } from "./export.ts";
 import { addFiles } from "./files.ts";
 import { addHealth, type HealthInfo } from "./health.ts";
 import { Idempotency } from "./idempotency.ts";
@@ -65,6 +66,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addExecute(app, deps.oneShots, idempotency);
   addSessions(app, { registry, idempotency, config });
   addStates(app, { registry, idempotency, config });
+  addExport(app, { registry, idempotency, config });
   addCode(app, registry);
   const { diskBytes, diskFiles } = config.limits;
   addFiles(app, { registry, quotas: new Quotas({ bytes: diskBytes, files: diskFiles }) });

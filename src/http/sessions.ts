@@ -6,7 +6,8 @@ import { countFiles, type ListOptions, listFiles } from "../files/list.ts";
 import { AppError } from "../protocol/errors.ts";
 import { createBody, pageQuery, patchBody, sessionId } from "../protocol/http.ts";
 import { parseLanguage } from "../protocol/languages.ts";
-import { type CreateRequest, DEFAULTS, type SessionRegistry } from "../session/registry.ts";
+import { type CreateRequest, DEFAULTS } from "../session/new-row.ts";
+import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import type { SessionSummary } from "../store/store.ts";
 import { goneSignal } from "./gone.ts";
@@ -144,7 +145,7 @@ function refuseOverHost(name: string, value: number | null | undefined, most: nu
     throw new AppError("invalid_request", `Cannot use '${name}' ${value}: at most ${most} on this host`);
 }
 
-function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRequest {
+export function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRequest {
   const id = body.session_id ?? body.id;
   return {
     memoryMib: null,

@@ -63,8 +63,9 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   });
 }
 
-function killGroup(child: ChildProcess): void {
-  if (child.pid === undefined) return;
+/** Ends a program that was started as a group of its own, with all that it has started. */
+export function killGroup(child: ChildProcess): void {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   try {
     process.kill(-child.pid, "SIGKILL");
   } catch {

@@ -11,7 +11,7 @@ export const MAX_PAYLOAD_BYTES = 12 << 20;
 const runId = z.string().max(64);
 const stream = z.enum(["stdout", "stderr"]);
 const exitCode = z.int().min(0).max(255);
-const guestError = z.strictObject({
+export const guestError = z.strictObject({
   name: z.string().max(1024),
   message: z.string().max(8192),
   traceback: z.string().max(65_536),
@@ -23,7 +23,7 @@ const fileCounts = z.strictObject({
 });
 
 const version = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
-const lostItem = z.strictObject({
+export const lostItem = z.strictObject({
   name: z.string(),
   type: z.string().max(1024),
   reason: z.string().max(2048),

@@ -8,11 +8,13 @@ import { parseResults } from "./rich-values.ts";
 
 const ID_PREFIX = "run_";
 
+export const newRunId = () => `${ID_PREFIX}${randomBase36(16)}`;
+
 export const isRunId = (text: string) => text.startsWith(ID_PREFIX);
 
 export function queuedRun(sessionId: string, number: number, updateData: RunRow["updateData"]): RunRow {
   return {
-    runId: `${ID_PREFIX}${randomBase36(16)}`,
+    runId: newRunId(),
     sessionId,
     number,
     state: "queued",

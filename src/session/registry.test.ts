@@ -8,7 +8,8 @@ import { defaultLimits } from "../live/plan-sandbox.ts";
 import { SandboxPool } from "../live/pool.ts";
 import { AppError } from "../protocol/errors.ts";
 import { queuedRun } from "../runs/run-row.ts";
-import { type CreateRequest, DEFAULTS, SessionRegistry } from "./registry.ts";
+import { type CreateRequest, DEFAULTS } from "./new-row.ts";
+import { SessionRegistry } from "./registry.ts";
 import { NO_PROGRESS } from "./saved/progress.ts";
 
 const refuse = () => Promise.reject(new Error("no sandbox is started here"));

@@ -2,16 +2,17 @@
  * The sessions of this server by id. Each id has at most one Session object while anybody uses it, or while it has a
  * sandbox or work; a session that sleeps is a row of the store. Creating, claiming and deleting one id take turns.
  */
+import type { Readable } from "node:stream";
+import { Gate } from "../lib/gate.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
-import { copyFolder } from "../live/copy-folder.ts";
-import { type Folder, leaveOutSecrets } from "../live/folder.ts";
+import type { Folder } from "../live/folder.ts";
 import { createOwnedFolder, removeFolder } from "../live/owned-folder.ts";
 import { removeSnapshot } from "../live/snapshots.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Language } from "../protocol/languages.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
-import type { SessionPlace, Snapshot } from "../store/places.ts";
+import type { SessionPlace } from "../store/places.ts";
 import type {
   JsonObject,
   Page,
@@ -20,27 +21,14 @@ import type {
   SessionRow,
   SessionSettings,
   SessionSummary,
-  SetupRequest,
 } from "../store/store.ts";
-import { SessionRecords, type SessionView } from "./records.ts";
-import { NO_PROGRESS } from "./saved/progress.ts";
+import { copyOut, removeCopy } from "./copy-out.ts";
+import { exportSession } from "./export/export-session.ts";
+import { removeMeta, storeImported, unpackSession } from "./export/import-session.ts";
+import { importedFrom, type SessionFile } from "./export/session-file.ts";
+import { type CreateRequest, copyOf, DEFAULTS, rowOf, setupOf } from "./new-row.ts";
+import { SessionRecords } from "./records.ts";
 import { Session, type SessionDependencies } from "./session.ts";
-
-/**
- * What a client may choose of a new session; without an id it gets one, and what is null or not given has a default.
- */
-export type CreateRequest = { id: string | null } & Pick<
-  SessionSettings,
-  | "language"
-  | "persistent"
-  | "allowInternetAccess"
-  | "allowPublicAccess"
-  | "defaultTimeout"
-  | "memoryMib"
-  | "cpuCount"
-  | "durability"
-  | "imaging"
-> & { metadata: JsonObject | null; data: JsonObject | null; setup: SetupRequest | null };
 
 type DuplicateRequest = {
   id: string | null;
@@ -52,7 +40,15 @@ type DuplicateRequest = {
   resources: Partial<Pick<SessionSettings, "memoryMib" | "cpuCount">>;
 };
 
+type ImportRequest = {
+  id: string | null;
+  /** What a client could have asked for. */
+  read: (session: SessionFile["session"]) => CreateRequest;
+};
+
 const DELETE_BATCH = 100;
+/** Exports that are copied, and imports that are unpacked, at once. */
+const MOVES_AT_ONCE = 2;
 const DELETE_WIDTH = 8;
 /** How long runs in progress may take to end by themselves when the server stops, before they are interrupted. */
 export const STOP_PATIENCE_MS = 5_000;
@@ -68,6 +64,7 @@ export class SessionRegistry {
   readonly #forgotten = new FinalizationRegistry<string>((id) => {
     if (this.#sessions.get(id)?.deref() === undefined) this.#sessions.delete(id);
   });
+  readonly #moves = new Gate(MOVES_AT_ONCE);
   #openRuns: ReadonlyMap<string, RunRow[]> = new Map();
   #stopping = false;
 
@@ -177,26 +174,60 @@ export class SessionRegistry {
   }
 
   async #copy(source: Session, id: string, { data, resources }: DuplicateRequest): Promise<Session> {
-    const { host } = this.#deps;
-    let folder: Folder | null = null;
-    let leftOut: string[] = [];
-    let snapshot: Snapshot | null = null;
+    const { row, snapshot, leftOut, folder } = await copyOut(this.#deps, source);
     try {
-      const copy = await source.copyFolder(async (from) => {
-        folder ??= await createOwnedFolder(host);
-        await copyFolder(host, from, folder);
-        leftOut = await leaveOutSecrets(folder);
-        return folder;
-      });
-      snapshot = copy.snapshot;
       const place = { folder: folder === null ? null : placeOf(folder), snapshot };
-      const saved = { sleptWithBytes: source.resources.limits.memoryBytes, ...copy.row.saved };
-      return await this.#insert({ ...copyOf(copy.row, id, data), ...resources, saved, leftOut }, place);
+      const saved = { sleptWithBytes: source.resources.limits.memoryBytes, ...row.saved };
+      return await this.#insert({ ...copyOf(row, id, data), ...resources, saved, leftOut }, place);
     } catch (error) {
-      if (snapshot !== null) await removeSnapshot(host, snapshot);
-      if (folder !== null) await removeFolder(host, folder);
+      await removeCopy(this.#deps.host, { snapshot, folder });
       throw error;
     }
+  }
+
+  /** The session as it is between two runs, as one stream: see docs/export-format.md. */
+  async export(id: string): Promise<Readable> {
+    this.#refuseIfStopping();
+    const source = await this.get(id);
+    source.setup.refuseIfOpen();
+    return this.#moves.run(async () => {
+      const { row, snapshot, folder: copied, ...rest } = await copyOut(this.#deps, source);
+      const folder = copied ?? (await createOwnedFolder(this.#deps.host));
+      try {
+        if (snapshot !== null) await removeSnapshot(this.#deps.host, snapshot);
+        return await exportSession(this.#deps, { ...rest, folder, view: row });
+      } catch (error) {
+        await removeCopy(this.#deps.host, { snapshot: null, folder });
+        throw error;
+      }
+    });
+  }
+
+  /** A new session from such a stream; without an id it has that of the one that it was. */
+  async import(
+    content: Readable,
+    { id, read }: ImportRequest,
+  ): Promise<{ session: Session; file: SessionFile }> {
+    this.#refuseIfStopping();
+    const { host } = this.#deps;
+    return this.#moves.run(async () => {
+      const folder = await createOwnedFolder(host);
+      try {
+        const { file, runs } = await unpackSession(host, folder, content);
+        const request = read(file.session);
+        const wanted = id ?? request.id ?? newId();
+        const session = await this.#inTurn(wanted, async () => {
+          if ((await this.find(wanted)) !== null) throw exists(wanted);
+          const row = { ...rowOf(wanted, request, false), ...importedFrom(file) };
+          return this.#insert(row, { folder: placeOf(folder), snapshot: null }, runs(wanted));
+        });
+        await removeMeta(folder);
+        return { session, file };
+      } catch (error) {
+        await removeFolder(host, folder);
+        throw error;
+      }
+    });
   }
 
   list(page: PageRequest): Promise<Page<SessionSummary>> {
@@ -264,17 +295,33 @@ export class SessionRegistry {
   }
 
   /** Whoever looks for it meanwhile waits until it is there whole. */
-  async #insert(row: SessionRow, place: SessionPlace = NOWHERE): Promise<Session> {
-    const inserting = this.#insertNow(row, place);
+  async #insert(
+    row: SessionRow,
+    place: SessionPlace = NOWHERE,
+    runs: AsyncIterable<RunRow> | null = null,
+  ): Promise<Session> {
+    const inserting = this.#insertNow(row, place, runs);
     const shared = inserting.catch(() => null).finally(() => this.#loading.delete(row.id));
     this.#loading.set(row.id, shared);
     return inserting;
   }
 
-  async #insertNow(row: SessionRow, place: SessionPlace): Promise<Session> {
-    if (!(await this.#deps.store.insertSession(row))) throw exists(row.id);
-    if (place !== NOWHERE) await this.#deps.places.savePlace(row.id, place);
-    return this.#know(row, place, { lastNumber: 0, open: [] });
+  async #insertNow(
+    row: SessionRow,
+    place: SessionPlace,
+    runs: AsyncIterable<RunRow> | null,
+  ): Promise<Session> {
+    const { store, places } = this.#deps;
+    if (!(await store.insertSession(row))) throw exists(row.id);
+    try {
+      if (place !== NOWHERE) await places.savePlace(row.id, place);
+      for await (const run of runs ?? []) await storeImported(store, run);
+    } catch (error) {
+      await store.deleteSession(row.id);
+      throw error;
+    }
+    const lastNumber = runs === null ? 0 : await store.lastRunNumber(row.id);
+    return this.#know(row, place, { lastNumber, open: [] });
   }
 
   async #inTurn<T>(id: string, task: () => Promise<T>): Promise<T> {
@@ -292,20 +339,6 @@ export class SessionRegistry {
       throw new AppError("shutting_down", "Cannot begin anything new: the server is stopping");
   }
 }
-
-export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
-  persistent: true,
-  metadata: null,
-  data: null,
-  allowInternetAccess: false,
-  allowPublicAccess: true,
-  defaultTimeout: null,
-  memoryMib: null,
-  cpuCount: null,
-  durability: "async",
-  imaging: "auto",
-  setup: null,
-};
 
 async function claim(session: Session, request: CreateRequest): Promise<Session> {
   const { claimable, language } = session.row;
@@ -328,39 +361,5 @@ function newId(): string {
   return `sess_${Date.now()}_${randomBase36(9)}`;
 }
 
-function rowOf(id: string, request: CreateRequest, claimable: boolean): SessionRow {
-  const { setup, data, metadata, ...settings } = request;
-  return {
-    ...settings,
-    id,
-    metadata: metadata ?? {},
-    createdAt: new Date().toISOString(),
-    claimable,
-    ...NO_PROGRESS,
-    data: data ?? {},
-    code: null,
-    setup: setupOf(setup),
-  };
-}
-
-const setupOf = (request: SetupRequest | null) =>
-  request === null ? null : ({ request, status: "pending", result: null } as const);
-
 const NOWHERE: SessionPlace = { folder: null, snapshot: null };
 const placeOf = ({ key, uid }: Folder) => ({ key, uid });
-
-function copyOf(
-  { folder: _folder, snapshot: _snapshot, ...row }: SessionView,
-  id: string,
-  data: JsonObject | null,
-): SessionRow {
-  return {
-    ...row,
-    id,
-    createdAt: new Date().toISOString(),
-    lastRunAt: "",
-    data: { ...row.data, ...data },
-    claimable: false,
-    hibernatedAt: null,
-  };
-}

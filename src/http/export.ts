@@ -1,0 +1,33 @@
+/** …/export and …/import: a session as one file, and a session from one. */
+import type { Readable } from "node:stream";
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { parseInput } from "./input.ts";
+import { type IdParams, parseCreate, parseId, type SessionRoutes, view } from "./sessions.ts";
+import { acceptStreams, receive, UPLOAD } from "./uploads.ts";
+
+const importQuery = z.object({ session_id: z.string().optional() });
+
+export function addExport(app: FastifyInstance, { registry, config }: SessionRoutes): void {
+  app.get<IdParams>("/api/sessions/:id/export", async (request, reply) => {
+    const id = parseId(request.params.id);
+    const stream = await registry.export(id);
+    const name = `${id.replaceAll(":", "_")}.era.tar`;
+    reply.header("content-disposition", `attachment; filename="${name}"`).type("application/x-tar");
+    return reply.send(stream);
+  });
+
+  acceptStreams(app, (uploads) => {
+    uploads.post("/api/sessions/import", UPLOAD, async (request, reply) => {
+      const { session_id } = parseInput(importQuery, request.query);
+      const id = session_id === undefined ? null : parseId(session_id);
+      const { session, file } = await receive(request, (body: Readable) =>
+        registry.import(body, { id, read: (asked) => parseCreate(asked, config) }),
+      );
+      const imported = { session_id: file.session.session_id, exported_at: file.exported_at };
+      return reply
+        .status(201)
+        .send({ ...(await view(session)), imported_from: imported, left_out: file.left_out });
+    });
+  });
+}

@@ -1,0 +1,245 @@
+/**
+ * A session's folder as one tar stream, out and in. Whoever packs or unpacks sees nothing but the image and the parts
+ * of the folder, so that no link, name or device in it leads to anything else: GNU tar does the work, exactly, in a
+ * sandbox without rights, and the server only passes bytes on.
+ *
+ * The stream is an ordinary tar archive. After its end comes one block with the SHA-256 of all that is before it: tar
+ * programs pass over it, and whoever unpacks it here can tell that nothing was changed or cut off.
+ */
+import { createHash, type Hash } from "node:crypto";
+import { once } from "node:events";
+import { PassThrough, Readable, Transform, type TransformCallback } from "node:stream";
+import { finished, pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
+import { TarGuard } from "../files/tar-guard.ts";
+import { killGroup } from "../lib/run-command.ts";
+import { spawnProgram, streamOf } from "../lib/spawn-program.ts";
+import { AppError } from "../protocol/errors.ts";
+import type { Folder } from "./folder.ts";
+import type { SandboxHost } from "./host.ts";
+
+const PARTS = ["meta", "workspace", "home", "state"] as const;
+const PACK_MS = 3_600_000;
+const MAX_SAID = 2_000;
+const BLOCK = 512;
+const MARK = "era-sha256 ";
+const GZIP = Buffer.from([0x1f, 0x8b]);
+/**
+ * Saved state only as far as it is read again: neither locks, nor marks of a copy, nor what a save has left unfinished.
+ */
+const PACK = `cd /mnt/folder && exec tar --create --file=- --format=pax --pax-option=delete=atime,delete=ctime \\
+  --sparse --sort=name --numeric-owner --anchored --exclude='state/[^v]*' --exclude='state/values/.*' --exclude='state/versions/.*' \\
+  meta workspace home state`;
+const UNPACK = `cd /mnt/folder && tar --extract --file=- --no-same-owner --delay-directory-restore --warning=no-timestamp || exit 3
+if [ "$1" != - ]; then chown -hR "$1:$1" meta workspace home state; fi`;
+
+type Packing = {
+  host: SandboxHost;
+  folder: Folder;
+  /** A folder of the server's own beside it, with what is no file of the session. */
+  metaDir: string;
+};
+type Program = { script: string; writable: boolean };
+
+function argvOf({ host, folder, metaDir }: Packing, { script, writable }: Program): string[] {
+  const sources = { meta: metaDir, workspace: folder.workspace, home: folder.home, state: folder.state };
+  const binds = PARTS.flatMap((part) => [
+    writable ? "--bind" : "--ro-bind",
+    sources[part],
+    `/mnt/folder/${part}`,
+  ]);
+  const rights = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"].flatMap((name) => ["--cap-add", name]);
+  return [
+    ...[
+      "bwrap",
+      "--ro-bind",
+      host.image.rootfs,
+      "/",
+      "--dev",
+      "/dev",
+      "--tmpfs",
+      "/mnt",
+      "--dir",
+      "/mnt/folder",
+    ],
+    ...binds,
+    ...[
+      "--remount-ro",
+      "/mnt",
+      "--unshare-pid",
+      "--unshare-ipc",
+      "--unshare-net",
+      "--die-with-parent",
+      "--clearenv",
+    ],
+    ...(host.asRoot ? ["--cap-drop", "ALL", ...rights] : ["--unshare-user"]),
+    ...["--setenv", "PATH", "/usr/bin:/bin", "--setenv", "LC_ALL", "C.UTF-8", "--chdir", "/mnt", "--"],
+    ...["/bin/sh", "-c", script, "sh", host.asRoot ? String(folder.uid) : "-"],
+  ];
+}
+
+/** The folder as a stream, which is destroyed when it cannot be read to its end. Nobody else uses the folder. */
+export async function packFolder(packing: Packing): Promise<Readable> {
+  const child = await spawnProgram(argvOf(packing, { script: PACK, writable: false }), {
+    stdio: ["ignore", "pipe", "pipe"],
+    // As a group: what bubblewrap has started would wait for it for good, were it ended alone as it begins.
+    detached: true,
+  });
+  const said = collect(streamOf(child.stderr));
+  const ended = once(child, "close") as Promise<[number | null]>;
+  const packed = streamOf(child.stdout);
+  const sealed = new Seal(async () => {
+    const [code] = await ended;
+    if (code !== 0) throw new Error(`tar ended with ${code}: ${said()}`);
+  });
+  const overdue = setTimeout(() => killGroup(child), PACK_MS);
+  pipeline(packed, sealed)
+    .catch(() => undefined) // the reader sees it, or has gone
+    .finally(() => {
+      clearTimeout(overdue);
+      killGroup(child);
+    });
+  return sealed;
+}
+
+type UnpackLimits = {
+  /** The stream, as it is unzipped. */
+  bytes: number;
+  /** Entries of the archive. */
+  entries: number;
+  /** One file. */
+  fileBytes: number;
+};
+
+/** Unpacks a stream into a new folder of nobody's yet. Rejects for one that is not whole, with anything of it there. */
+export async function unpackFolder(packing: Packing, content: Readable, limits: UnpackLimits): Promise<void> {
+  const blocks = Math.ceil(limits.fileBytes / BLOCK);
+  const script = `ulimit -f ${blocks}; ${UNPACK}`;
+  const child = await spawnProgram(argvOf(packing, { script, writable: true }), {
+    stdio: ["pipe", "ignore", "pipe"],
+    detached: true,
+  });
+  const said = collect(streamOf(child.stderr));
+  const ended = once(child, "close") as Promise<[number | null]>;
+  const unsealed = new Unseal(limits.bytes);
+  const guard = new TarGuard(3 * limits.entries, refuse);
+  const overdue = setTimeout(() => killGroup(child), PACK_MS);
+  try {
+    const failure = await feed(content, [unsealed, guard], streamOf(child.stdin)).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    if (failure !== null) killGroup(child);
+    const [code] = await ended;
+    if (failure instanceof AppError) throw failure;
+    if (code !== 0) throw refusalOf(said(), failure);
+    if (failure !== null) throw failure;
+    unsealed.check();
+  } finally {
+    clearTimeout(overdue);
+    killGroup(child);
+  }
+}
+
+const refuse = (why: string, cause?: unknown) =>
+  new AppError("invalid_request", `Cannot import the session: ${why}`, { cause });
+
+function refusalOf(said: string, cause: unknown): AppError {
+  if (said.includes("No space left on device"))
+    return new AppError("host_disk_full", "Cannot import the session: the disk of this host is full", {
+      cause,
+    });
+  if (said.includes("File too large")) return refuse("a file of it is larger than a session may have", cause);
+  const why =
+    said.split("\n").find((line) => line !== "" && !line.includes("Skipping")) ?? "it ends too early";
+  return refuse(`its archive is damaged, or holds what no session has (${why.slice(0, 300)})`, cause);
+}
+
+/** Unzips where the first bytes say so. The request itself is not ended: its rest must still be read. */
+async function feed(content: Readable, through: Transform[], into: NodeJS.WritableStream): Promise<void> {
+  const input = content.pipe(new PassThrough());
+  // pipe() does not pass on that a client has gone in the middle.
+  finished(content, { writable: false }).catch((error: Error) => input.destroy(error));
+  try {
+    const parts = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    const first = await parts.next();
+    const start = first.done ? Buffer.alloc(0) : first.value;
+    async function* all() {
+      yield start;
+      for (let next = await parts.next(); !next.done; next = await parts.next()) yield next.value;
+    }
+    const unzip = start.subarray(0, 2).equals(GZIP) ? [createGunzip()] : [];
+    await pipeline([Readable.from(all()), ...unzip, ...through, into]);
+  } finally {
+    content.unpipe(input);
+    input.destroy();
+  }
+}
+
+function collect(stream: NodeJS.ReadableStream): () => string {
+  let text = "";
+  stream.setEncoding("utf8").on("data", (chunk: string) => {
+    if (text.length < MAX_SAID) text += chunk;
+  });
+  return () => text.slice(0, MAX_SAID);
+}
+
+/** Passes bytes on, and at their end the block with their sum. */
+class Seal extends Transform {
+  readonly #hash: Hash = createHash("sha256");
+  readonly #isWhole: () => Promise<void>;
+
+  constructor(isWhole: () => Promise<void>) {
+    super();
+    this.#isWhole = isWhole;
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    this.#hash.update(chunk);
+    done(null, chunk);
+  }
+
+  override _flush(done: TransformCallback): void {
+    this.#isWhole().then(
+      () => done(null, sealOf(this.#hash)),
+      (error: Error) => done(error),
+    );
+  }
+}
+
+/** Passes on all but the last block, which is the sum of what is before it. */
+class Unseal extends Transform {
+  readonly #hash: Hash = createHash("sha256");
+  #left: number;
+  #last: Buffer = Buffer.alloc(0);
+
+  constructor(maxBytes: number) {
+    super();
+    this.#left = maxBytes;
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    this.#left -= chunk.length;
+    if (this.#left < 0) {
+      done(new AppError("disk_full", "Cannot import the session: it is larger than a session may be here"));
+      return;
+    }
+    const held = this.#last.length === 0 ? chunk : Buffer.concat([this.#last, chunk]);
+    const passed = held.subarray(0, Math.max(0, held.length - BLOCK));
+    this.#last = Buffer.from(held.subarray(passed.length));
+    this.#hash.update(passed);
+    done(null, passed);
+  }
+
+  /** Throws unless the last block was that of what came before it. */
+  check(): void {
+    if (!this.#last.equals(sealOf(this.#hash)))
+      throw refuse("it is not whole: something of it was changed, or its end is missing");
+  }
+}
+
+function sealOf(hash: Hash): Buffer {
+  const block = Buffer.alloc(BLOCK);
+  block.write(`${MARK}${hash.digest("hex")}\n`, "latin1");
+  return block;
+}

@@ -1,0 +1,122 @@
+/** A stream that an export made, as a new session: everything in it may be a stranger's. */
+import { type FileHandle, mkdir } from "node:fs/promises";
+import type { Readable } from "node:stream";
+import { openFile } from "../../files/change.ts";
+import { diskUse } from "../../files/usage.ts";
+import { removeTree } from "../../lib/remove-tree.ts";
+import type { Folder } from "../../live/folder.ts";
+import type { SandboxHost } from "../../live/host.ts";
+import { unpackFolder } from "../../live/pack-folder.ts";
+import { AppError } from "../../protocol/errors.ts";
+import { newRunId } from "../../runs/run-row.ts";
+import type { RunRow, Store } from "../../store/store.ts";
+import { metaDirOf } from "./export-session.ts";
+import { FORMAT, FORMAT_VERSION, parseRunLine, type SessionFile, sessionFile } from "./session-file.ts";
+
+const MIB = 1 << 20;
+const MAX_SESSION_FILE_BYTES = 16 * MIB;
+/** What names, headers and padding of an archive take besides. */
+const SLACK_BYTES = 256 * MIB;
+const MEASURE_MS = 60_000;
+
+type Unpacked = {
+  file: SessionFile;
+  /** Its records, oldest first, for the session that it becomes. */
+  runs: (sessionId: string) => AsyncGenerator<RunRow>;
+};
+
+const refuse = (why: string, cause?: unknown) =>
+  new AppError("invalid_request", `Cannot import the session: ${why}`, { cause });
+
+/**
+ * Fills a new folder from the stream. Rejects for what is not whole, not sound, or more than a session may have. What
+ * is no file of the session stays beside it until `removeMeta`.
+ */
+export async function unpackSession(host: SandboxHost, folder: Folder, content: Readable): Promise<Unpacked> {
+  const { limits, recordBytes } = host.config;
+  // As much as saving may take for a while: see docs/security.md.
+  const stateBytes = 2 * limits.stateBytes + 64 * MIB;
+  const metaDir = metaDirOf(folder);
+  await mkdir(metaDir, { mode: 0o700 });
+  await unpackFolder({ host, folder, metaDir }, content, {
+    bytes: limits.diskBytes + stateBytes + 2 * recordBytes + SLACK_BYTES,
+    entries: 2 * limits.diskFiles + 10_000,
+    fileBytes: Math.max(limits.diskBytes, stateBytes),
+  });
+  await refuseTooMuch([folder.workspace, folder.home], limits.diskBytes, limits.diskFiles);
+  await refuseTooMuch([folder.state], stateBytes, limits.diskFiles);
+  await using session = await openMeta(metaDir, "session.json", MAX_SESSION_FILE_BYTES);
+  const file = parseSessionFile(await session.readFile("utf8"));
+  const runs = (id: string) => readRuns(metaDir, 2 * recordBytes, id);
+  for await (const _run of runs(file.session.session_id)); // each is sound, before anything is made of them
+  return { file, runs };
+}
+
+export const removeMeta = (folder: Folder): Promise<void> => removeTree(metaDirOf(folder));
+
+async function refuseTooMuch(paths: string[], maxBytes: number, maxFiles: number): Promise<void> {
+  const uses = await diskUse(paths, MEASURE_MS);
+  if (uses === null)
+    throw new AppError("disk_full", "Cannot import the session: it has too many files to count");
+  const all = [...uses.values()].filter(({ bytes }) => !Number.isNaN(bytes));
+  const bytes = all.reduce((sum, use) => sum + use.bytes, 0);
+  const files = all.reduce((sum, use) => sum + use.files, 0);
+  if (bytes <= maxBytes && files <= maxFiles) return;
+  const has = `${Math.ceil(bytes / MIB)} MiB in ${files} files`;
+  throw new AppError(
+    "disk_full",
+    `Cannot import the session: it has ${has}, and may have ${Math.floor(maxBytes / MIB)} MiB in ${maxFiles}`,
+  );
+}
+
+/** Stores a record; under another id, when this one is taken here. */
+export async function storeImported(store: Store, run: RunRow): Promise<void> {
+  const isTaken = (await store.findRun(run.runId)) !== null;
+  await store.finishRun(isTaken ? { ...run, runId: newRunId() } : run, null);
+}
+
+/** A regular file right in a folder that the archive has filled, whatever it has put there. */
+async function openMeta(folder: string, name: string, maxBytes: number): Promise<FileHandle> {
+  const { file, sizeBytes } = await openFile(folder, name).catch((cause: unknown) => {
+    throw refuse(`it has no file 'meta/${name}'`, cause);
+  });
+  if (sizeBytes <= maxBytes) return file;
+  await file.close();
+  throw refuse(`its file 'meta/${name}' is too large`);
+}
+
+async function* readRuns(metaDir: string, maxBytes: number, sessionId: string): AsyncGenerator<RunRow> {
+  await using file = await openMeta(metaDir, "runs.jsonl", maxBytes);
+  for await (const line of file.readLines({ encoding: "utf8", autoClose: false }))
+    yield parseRun(line, sessionId);
+}
+
+function parseSessionFile(text: string): SessionFile {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw refuse("its file 'meta/session.json' is no JSON", cause);
+  }
+  const { format, format_version } = (json ?? {}) as { format?: unknown; format_version?: unknown };
+  if (format !== FORMAT) throw refuse("it is no export of a session");
+  if (format_version !== FORMAT_VERSION)
+    throw refuse(
+      `its format is of version ${String(format_version).slice(0, 20)}, and this server knows ${FORMAT_VERSION}`,
+    );
+  const parsed = sessionFile.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw refuse(
+    `its file 'meta/session.json' is wrong at '${issue?.path.join(".")}': ${issue?.message}`,
+    parsed.error,
+  );
+}
+
+function parseRun(line: string, sessionId: string): RunRow {
+  try {
+    return parseRunLine(line, sessionId);
+  } catch (cause) {
+    throw refuse("a record in its file 'meta/runs.jsonl' is not of that form", cause);
+  }
+}

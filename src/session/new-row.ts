@@ -1,0 +1,68 @@
+/** How the row of a new session begins: as a client has asked for it, or as a copy of another one. Pure. */
+import type { JsonObject, SessionRow, SessionSettings, SetupRequest } from "../store/store.ts";
+import type { SessionView } from "./records.ts";
+import { NO_PROGRESS } from "./saved/progress.ts";
+
+/**
+ * What a client may choose of a new session; without an id it gets one, and what is null or not given has a default.
+ */
+export type CreateRequest = { id: string | null } & Pick<
+  SessionSettings,
+  | "language"
+  | "persistent"
+  | "allowInternetAccess"
+  | "allowPublicAccess"
+  | "defaultTimeout"
+  | "memoryMib"
+  | "cpuCount"
+  | "durability"
+  | "imaging"
+> & { metadata: JsonObject | null; data: JsonObject | null; setup: SetupRequest | null };
+
+export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
+  persistent: true,
+  metadata: null,
+  data: null,
+  allowInternetAccess: false,
+  allowPublicAccess: true,
+  defaultTimeout: null,
+  memoryMib: null,
+  cpuCount: null,
+  durability: "async",
+  imaging: "auto",
+  setup: null,
+};
+
+export function rowOf(id: string, request: CreateRequest, claimable: boolean): SessionRow {
+  const { setup, data, metadata, ...settings } = request;
+  return {
+    ...settings,
+    id,
+    metadata: metadata ?? {},
+    createdAt: new Date().toISOString(),
+    claimable,
+    ...NO_PROGRESS,
+    data: data ?? {},
+    code: null,
+    setup: setupOf(setup),
+  };
+}
+
+export const setupOf = (request: SetupRequest | null) =>
+  request === null ? null : ({ request, status: "pending", result: null } as const);
+
+export function copyOf(
+  { folder: _folder, snapshot: _snapshot, ...row }: SessionView,
+  id: string,
+  data: JsonObject | null,
+): SessionRow {
+  return {
+    ...row,
+    id,
+    createdAt: new Date().toISOString(),
+    lastRunAt: "",
+    data: { ...row.data, ...data },
+    claimable: false,
+    hibernatedAt: null,
+  };
+}
