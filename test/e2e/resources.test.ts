@@ -1,6 +1,7 @@
 /** Memory and processors of a session: seen, changed while it lives or sleeps, and never taken below its use. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { oneServer } from "../support/one-server.ts";
 import { until } from "../support/server.ts";
 
@@ -40,6 +41,18 @@ test("more memory holds at once, without a restart of the interpreter", async ()
   await session.prints("262144000 True\n", "b = bytearray(250 << 20); print(len(b), os.getpid() == pid)");
   await hibernate(session.path);
   await session.prints("262144000\n", "print(len(b))");
+});
+
+test("a change while the sandbox is being started holds for that sandbox", async () => {
+  const hold = "head -c 300M /dev/zero | tail -c 260M >/dev/null; echo ${PIPESTATUS[1]}";
+  for (let at = 0; at < 4; at++) {
+    const session = await it.client.create(`starting-${at}`, { language: "bash" });
+    const running = session.run("true");
+    await sleep(at * 12);
+    await it.client.expect(200, "PATCH", session.path, { memory_mib: 200 });
+    await running;
+    assert.equal((await session.run(hold)).stdout, "137\n", `changed after ${at * 12} ms`);
+  }
 });
 
 test("less memory than its programs hold is refused, and changes nothing; enough is taken", async () => {

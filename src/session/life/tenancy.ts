@@ -334,9 +334,10 @@ export class Tenancy {
   async #obtain(work: () => Promise<Lease>): Promise<LiveSandbox> {
     this.#state = move(this.#state, { kind: "starting" });
     this.background = 0;
+    const { settings } = this.#records;
     try {
       const lease = await work();
-      await this.#serve(lease);
+      await this.#serve(lease, settings);
       this.#listen(lease.live);
       this.#state = move(this.#state, { kind: "idle", lease });
       return lease.live;
@@ -346,14 +347,15 @@ export class Tenancy {
     }
   }
 
-  /** Attaches what serves it; ends it when that cannot be done. */
-  async #serve(lease: Lease): Promise<void> {
+  /** Attaches what serves it; ends it when that cannot be done. `startedWith`: the settings as its start began. */
+  async #serve(lease: Lease, startedWith: Readonly<SessionSettings>): Promise<void> {
     this.#allow();
     const { disk, host } = this.#deps;
     const { bytes } = keepOf(this.#records.settings, host.config);
     const onExceeded = (live: LiveSandbox, message: string, isNew: boolean) =>
       this.#onDiskExceeded(live, message, isNew);
     try {
+      if (this.#records.settings !== startedWith) lease.live.setLimits(this.limitsWith());
       const services = [diskService(disk, bytes, onExceeded), this.#egress.attach];
       this.#services = await AttachedServices.attach(lease.live, services);
     } catch (cause) {
