@@ -38,3 +38,17 @@ test("descriptions are bounded, one by one and those of all entries together; so
   await assert.rejects(pass([Buffer.alloc(512, "9")]), /a header without a size/);
   assert.equal((await pass([entry("x", 60_000), entry("g", 4_000), entry("0", 1)])).length % 512, 0);
 });
+
+test("a description that gives another size is refused, however it is cut: what follows would be hidden", async () => {
+  const describing = (record: string) => {
+    const described = entry("x", record.length);
+    described.write(record, 512);
+    return described;
+  };
+  for (const record of ["9 size=0\n", "30 mtime=1350244992.023960108\n9 size=0\n"]) {
+    const bytes = Buffer.concat([describing(record), entry("0", 4_096)]);
+    await assert.rejects(pass([bytes]), /a description with a size/);
+    await assert.rejects(pass([...bytes].map((byte) => Buffer.from([byte]))), /a description with a size/);
+  }
+  assert.ok((await pass([describing("22 GNU.sparse.size=50\n"), entry("0", 1)])).length > 0);
+});

@@ -7,6 +7,8 @@ import { Transform, type TransformCallback } from "node:stream";
 const BLOCK_BYTES = 512;
 /** Types of entries that only describe others: pax, its global form, and GNU's long names. */
 const DESCRIBES = new Set(["x", "g", "L", "K"]);
+/** As only files of over 8 GiB need it. */
+const SIZE_RECORD = /(^|\n)\d+ size=/;
 const MAX_DESCRIPTION_BYTES = 64 << 10;
 /** A global description is good for each entry that follows. */
 const MAX_GLOBAL_BYTES = 4 << 10;
@@ -21,6 +23,9 @@ export class TarGuard extends Transform {
   #skip = 0;
   #headers = 0;
   #globalBytes = 0;
+  /** Bytes of a description that is being read, and what of it has come. */
+  #described = 0;
+  #description = "";
 
   constructor(maxHeaders: number, refuse: (why: string) => Error) {
     super();
@@ -32,6 +37,11 @@ export class TarGuard extends Transform {
     let at = 0;
     while (at < chunk.length) {
       const skipped = Math.min(this.#skip, chunk.length - at);
+      const fault = this.#describe(chunk.subarray(at, at + skipped));
+      if (fault !== null) {
+        done(this.#refuse(fault));
+        return;
+      }
       this.#skip -= skipped;
       at += skipped;
       const taken = chunk.copy(this.#header, this.#filled, at, at + BLOCK_BYTES - this.#filled);
@@ -39,13 +49,25 @@ export class TarGuard extends Transform {
       at += taken;
       if (this.#filled < BLOCK_BYTES) break;
       this.#filled = 0;
-      const fault = this.#look();
-      if (fault !== null) {
-        done(this.#refuse(fault));
+      const wrong = this.#look();
+      if (wrong !== null) {
+        done(this.#refuse(wrong));
         return;
       }
     }
     done(null, chunk);
+  }
+
+  /** Other sizes than the headers have would hide what follows from this guard, and not from who unpacks. */
+  #describe(bytes: Buffer): string | null {
+    if (this.#described === 0) return null;
+    const part = bytes.subarray(0, this.#described);
+    this.#described -= part.length;
+    this.#description += part.toString("latin1");
+    if (this.#described > 0) return null;
+    const description = this.#description;
+    this.#description = "";
+    return SIZE_RECORD.test(description) ? "a description with a size" : null;
   }
 
   /** Why the header that was read is refused; null when it is not. */
@@ -58,6 +80,7 @@ export class TarGuard extends Transform {
     const type = String.fromCharCode(this.#header[156] ?? 0);
     if (!DESCRIBES.has(type)) return null;
     if (size > MAX_DESCRIPTION_BYTES) return `a description of ${size} bytes`;
+    if (type === "g" || type === "x") this.#described = size;
     if (type === "g") this.#globalBytes += size;
     return this.#globalBytes > MAX_GLOBAL_BYTES
       ? `more than ${MAX_GLOBAL_BYTES} bytes that describe all entries`
