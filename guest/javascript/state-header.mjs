@@ -15,7 +15,8 @@ const isPlace = (place) =>
   isText(place[3], 64);
 
 const isListOf = (list, isItem) => Array.isArray(list) && list.every(isItem);
-const isNotKept = (item) => ["name", "type", "reason"].every((key) => isText(item[key], 1024));
+const isNotKept = ({ name, type, reason }) =>
+  isText(name, 1 << 20) && isText(type, 1024) && isText(reason, 1024);
 
 function isGroup({ names, at, types, reprs, reaches }) {
   const lists = [names, types, reprs];

@@ -22,6 +22,7 @@ from state_values import INLINE_BYTES, InlineData, ValueWriter
 IN_PLACE_BYTES = 64 << 10
 IN_PLACE_SECONDS = 0.005
 MAX_REASON = 300
+MAX_TOLD_CHARS = 500
 MAX_CHANGED = 100
 MAX_SOURCE_BYTES = 1 << 20
 # A version whose small groups lie in more files than this takes copies of them, so that old files can go.
@@ -290,7 +291,7 @@ class Snapshot:
         found += [
             item for name, item in self.kernel.lost().items() if name not in self.namespace and name not in settings
         ]
-        return sorted(found, key=lambda item: item["name"])
+        return sorted(map(_shortened, found), key=lambda item: item["name"])
 
     def _extras(self, around):
         writer = _Bytes()
@@ -332,3 +333,8 @@ def _reason(error):
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     return str(error)[:MAX_REASON] or type(error).__name__
+
+
+def _shortened(item):
+    """A program may call its classes what it likes; each character may count twice where others read it."""
+    return {**item, "type": item["type"][:MAX_TOLD_CHARS], "reason": item["reason"][:MAX_TOLD_CHARS]}

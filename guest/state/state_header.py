@@ -53,7 +53,7 @@ def _is_place(place):
 
 
 def _is_not_kept(item):
-    return all(_is_text(item[key], 1024) for key in ("name", "type", "reason"))
+    return _is_text(item["name"], 1 << 20) and all(_is_text(item[key], 1024) for key in ("type", "reason"))
 
 
 def _is_group(group):

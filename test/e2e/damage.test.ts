@@ -87,6 +87,19 @@ test("a damaged value loses only what is in it, and says so; another version in 
   assert.match((await session.run(lost.name)).stderr, /NameError[\s\S]*damaged/);
 });
 
+test("kinds and names of any length cost nothing but their own value", async () => {
+  const session = await it.client.create("long-names");
+  for (const name of ["\u{1f600}".repeat(600), "K".repeat(5_000)]) {
+    await session.run(
+      `C = type(${JSON.stringify(name)}, (), {"__reduce__": lambda self: 1 / 0}); x = C(); y = 41`,
+    );
+    await session.prints("41\n", "print(y)");
+  }
+  await session.run(`globals()["v" * 5_000] = (n for n in range(3))`);
+  await it.client.expect(200, "POST", `${session.path}/hibernate`);
+  await session.prints("41\n", "print(y)");
+});
+
 test("when the newest version is damaged the one before it is restored, and the answer says so", async () => {
   const session = await it.client.create("newest");
   await session.prints("", `open("mark-newest", "w").close()\nx = 1`);
