@@ -217,6 +217,8 @@ export interface Store extends AsyncDisposable {
    * The end of a run, recorded or not yet, and what it did to its session, in one transaction; with `durable`, on disk.
    */
   finishRun(run: RunRow, effect: RunEffect | null, durable?: boolean): Promise<void>;
+  /** A record that was made elsewhere, as it is. False when its id is taken. */
+  insertEndedRun(run: RunRow): Promise<boolean>;
   appendLateOutput(runId: string, text: string, maxChars: number): Promise<void>;
   findRun(runId: string): Promise<RunRow | null>;
   /** Records of a session that made room for newer ones. */

@@ -9,6 +9,7 @@ type RunMethods = Pick<
   Store,
   | "insertRun"
   | "finishRun"
+  | "insertEndedRun"
   | "appendLateOutput"
   | "findRun"
   | "countRemovedRuns"
@@ -29,12 +30,14 @@ export type RecordLimits = {
 const SWEEP_EVERY = 64;
 
 const INSERT = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output,
-  update_data) VALUES (?, ?, ?, ?, ?, NULL, NULL, '[]', '', ?)`;
+  update_data) VALUES (?, ?, ?, ?, ?, NULL, NULL, '[]', '', ?) ON CONFLICT DO NOTHING`;
 // The run may be unknown here: its insert waits still, or has died with an earlier server.
 const FINISH = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT (run_id) DO UPDATE
   SET state = excluded.state, ended_at = excluded.ended_at, summary = excluded.summary, output = excluded.output,
-  update_data = NULL`;
+  update_data = NULL WHERE runs.session_id = excluded.session_id`;
+const INSERT_ENDED = `INSERT INTO runs (run_id, session_id, number, state, created_at, ended_at, summary, output, late_output)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`;
 const LIST = `SELECT run_id, session_id, number, state, created_at, ended_at, summary, '[]' AS output, late_output, update_data
   FROM runs WHERE session_id = ? AND number < ? ORDER BY number DESC LIMIT ?`;
 
@@ -67,9 +70,23 @@ function sweep(
   if (removed.length > 0) database.sql(COUNT_REMOVED).run(sessionId, removed.length);
 }
 
+/** Whether it is more than its share of what all records may be. */
+const isLarge = (bytes: number, { keepRuns, recordBytes }: RecordLimits) => bytes * keepRuns > recordBytes;
+
+function insertEnded(database: Database, run: RunRow, limits: RecordLimits): boolean {
+  const { runId, sessionId, number, state, createdAt, endedAt, lateOutput } = run;
+  const summary = run.summary === null ? null : encodeSummary(run.summary);
+  const output = JSON.stringify(run.output);
+  const values = [runId, sessionId, number, state, createdAt, endedAt, summary, output, lateOutput] as const;
+  let isNew = false;
+  database.transaction(() => {
+    isNew = Number(database.sql(INSERT_ENDED).run(...values).changes) === 1;
+    if (isNew) sweep(database, run, isLarge(output.length + (summary?.length ?? 0), limits), limits);
+  });
+  return isNew;
+}
+
 function writing(database: Database, limits: RecordLimits) {
-  /** More than its share of what all records may be. */
-  const isLarge = (bytes: number) => bytes * limits.keepRuns > limits.recordBytes;
   const insert = (...values: [string, string, number, string, string, string | null]) => {
     database.sql(INSERT).run(...values);
   };
@@ -90,10 +107,11 @@ function writing(database: Database, limits: RecordLimits) {
         database.sql(FINISH).run(runId, sessionId, number, state, createdAt, endedAt, summary, output);
         if (progress !== null) writeProgress(database, sessionId, progress);
         if (data !== null) writeData(database, sessionId, data);
-        sweep(database, run, isLarge(output.length + (summary?.length ?? 0)), limits);
+        sweep(database, run, isLarge(output.length + (summary?.length ?? 0), limits), limits);
       };
       await database.endSoon(runId, write, durable);
     },
+    insertEndedRun: async (run) => insertEnded(database, run, limits),
     appendLateOutput: async (runId, text, maxChars) => {
       database.flush();
       const sql = "UPDATE runs SET late_output = substr(late_output || ?, 1, ?) WHERE run_id = ?";
