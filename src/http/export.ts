@@ -4,7 +4,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { parseInput } from "./input.ts";
 import { type IdParams, parseCreate, parseId, type SessionRoutes, view } from "./sessions.ts";
-import { acceptStreams, receive, UPLOAD } from "./uploads.ts";
+import { acceptStreams, receive, STALLED_MS, UPLOAD } from "./uploads.ts";
 
 const importQuery = z.object({ session_id: z.string().optional() });
 
@@ -13,6 +13,7 @@ export function addExport(app: FastifyInstance, { registry, config }: SessionRou
     const id = parseId(request.params.id);
     const stream = await registry.export(id);
     const name = `${id.replaceAll(":", "_")}.era.tar`;
+    reply.raw.setTimeout(STALLED_MS, () => reply.raw.destroy()); // a copy is held for who reads it
     reply.header("content-disposition", `attachment; filename="${name}"`).type("application/x-tar");
     return reply.send(stream);
   });

@@ -2,8 +2,8 @@
 import type { Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
-/** Without a byte of an upload: it holds a session's folder. */
-const STALLED_MS = 120_000;
+/** Without a byte of an upload, or of an export: either holds a session's folder. */
+export const STALLED_MS = 120_000;
 export const UPLOAD = { bodyLimit: Number.MAX_SAFE_INTEGER, config: { isStream: true } };
 
 /** Routes whose bodies nobody parses. */

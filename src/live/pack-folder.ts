@@ -13,6 +13,7 @@ import { finished, pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { TarGuard } from "../files/tar-guard.ts";
 import { killGroup } from "../lib/run-command.ts";
+import { shortageIn } from "../lib/shortage.ts";
 import { spawnProgram, streamOf } from "../lib/spawn-program.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Folder } from "./folder.ts";
@@ -21,6 +22,8 @@ import type { SandboxHost } from "./host.ts";
 const PARTS = ["meta", "workspace", "home", "state"] as const;
 const PACK_MS = 3_600_000;
 const MAX_SAID = 2_000;
+/** What tar may take: names and attributes are all that it holds. */
+const MAX_MEMORY_KIB = 512 << 10;
 const BLOCK = 512;
 const MARK = "era-sha256 ";
 const GZIP = Buffer.from([0x1f, 0x8b]);
@@ -31,6 +34,7 @@ const PACK = `cd /mnt/folder && exec tar --create --file=- --format=pax --pax-op
   --sparse --sort=name --numeric-owner --anchored --exclude='state/[^v]*' --exclude='state/values/.*' --exclude='state/versions/.*' \\
   meta workspace home state`;
 const UNPACK = `cd /mnt/folder && tar --extract --file=- --no-same-owner --delay-directory-restore --warning=no-timestamp || exit 3
+cat >/dev/null # what comes after the end is heard to its end, too
 if [ "$1" != - ]; then chown -hR "$1:$1" meta workspace home state; fi`;
 
 type Packing = {
@@ -114,7 +118,7 @@ type UnpackLimits = {
 /** Unpacks a stream into a new folder of nobody's yet. Rejects for one that is not whole, with anything of it there. */
 export async function unpackFolder(packing: Packing, content: Readable, limits: UnpackLimits): Promise<void> {
   const blocks = Math.ceil(limits.fileBytes / BLOCK);
-  const script = `ulimit -f ${blocks}; ${UNPACK}`;
+  const script = `ulimit -f ${blocks}; ulimit -v ${MAX_MEMORY_KIB}; ${UNPACK}`;
   const child = await spawnProgram(argvOf(packing, { script, writable: true }), {
     stdio: ["pipe", "ignore", "pipe"],
     detached: true,
@@ -133,7 +137,8 @@ export async function unpackFolder(packing: Packing, content: Readable, limits: 
     const [code] = await ended;
     if (failure instanceof AppError) throw failure;
     if (code !== 0) throw refusalOf(said(), failure);
-    if (failure !== null) throw failure;
+    if (failure !== null)
+      throw shortageIn(failure) === null ? refuse("it cannot be read to its end", failure) : failure;
     unsealed.check();
   } finally {
     clearTimeout(overdue);

@@ -25,6 +25,7 @@ import type {
 import { copyOut, removeCopy } from "./copy-out.ts";
 import { exportSession } from "./export/export-session.ts";
 import { removeMeta, storeImported, unpackSession } from "./export/import-session.ts";
+import { Moves } from "./export/moves.ts";
 import { importedFrom, type SessionFile } from "./export/session-file.ts";
 import { type CreateRequest, copyOf, DEFAULTS, rowOf, setupOf } from "./new-row.ts";
 import { SessionRecords } from "./records.ts";
@@ -47,8 +48,8 @@ type ImportRequest = {
 };
 
 const DELETE_BATCH = 100;
-/** Exports that are copied, and imports that are unpacked, at once. */
-const MOVES_AT_ONCE = 2;
+/** Copies that are being made for exports. */
+const COPIES_AT_ONCE = 2;
 const DELETE_WIDTH = 8;
 /** How long runs in progress may take to end by themselves when the server stops, before they are interrupted. */
 export const STOP_PATIENCE_MS = 5_000;
@@ -64,7 +65,8 @@ export class SessionRegistry {
   readonly #forgotten = new FinalizationRegistry<string>((id) => {
     if (this.#sessions.get(id)?.deref() === undefined) this.#sessions.delete(id);
   });
-  readonly #moves = new Gate(MOVES_AT_ONCE);
+  readonly #moves = new Moves();
+  readonly #copies = new Gate(COPIES_AT_ONCE);
   #openRuns: ReadonlyMap<string, RunRow[]> = new Map();
   #stopping = false;
 
@@ -190,17 +192,28 @@ export class SessionRegistry {
     this.#refuseIfStopping();
     const source = await this.get(id);
     source.setup.refuseIfOpen();
-    return this.#moves.run(async () => {
-      const { row, snapshot, folder: copied, ...rest } = await copyOut(this.#deps, source);
-      const folder = copied ?? (await createOwnedFolder(this.#deps.host));
+    const { host } = this.#deps;
+    const leave = this.#moves.take();
+    try {
+      const {
+        row,
+        snapshot,
+        folder: copied,
+        ...rest
+      } = await this.#copies.run(() => copyOut(this.#deps, source));
+      const folder = copied ?? (await createOwnedFolder(host));
       try {
-        if (snapshot !== null) await removeSnapshot(this.#deps.host, snapshot);
-        return await exportSession(this.#deps, { ...rest, folder, view: row });
+        if (snapshot !== null) await removeSnapshot(host, snapshot);
+        const stream = await exportSession(this.#deps, { ...rest, folder, view: row });
+        return stream.once("close", leave);
       } catch (error) {
-        await removeCopy(this.#deps.host, { snapshot: null, folder });
+        await removeCopy(host, { snapshot: null, folder });
         throw error;
       }
-    });
+    } catch (error) {
+      leave();
+      throw error;
+    }
   }
 
   /** A new session from such a stream; without an id it has that of the one that it was. */
@@ -210,7 +223,8 @@ export class SessionRegistry {
   ): Promise<{ session: Session; file: SessionFile }> {
     this.#refuseIfStopping();
     const { host } = this.#deps;
-    return this.#moves.run(async () => {
+    const leave = this.#moves.take();
+    try {
       const folder = await createOwnedFolder(host);
       try {
         const { file, runs } = await unpackSession(host, folder, content);
@@ -221,13 +235,20 @@ export class SessionRegistry {
           const row = { ...rowOf(wanted, request, false), ...importedFrom(file) };
           return this.#insert(row, { folder: placeOf(folder), snapshot: null }, runs(wanted));
         });
-        await removeMeta(folder);
+        await removeMeta(folder).catch((error: unknown) =>
+          host.log.warn(
+            { err: error, session: session.id },
+            "what an import brought besides files was not removed",
+          ),
+        );
         return { session, file };
       } catch (error) {
         await removeFolder(host, folder);
         throw error;
       }
-    });
+    } finally {
+      leave();
+    }
   }
 
   list(page: PageRequest): Promise<Page<SessionSummary>> {

@@ -164,12 +164,13 @@ type Entry = [Partial<Header> & { name: string }, string?];
 const FOLDERS: Entry[] = ["meta", "workspace", "home", "state"].map((name) => [
   { name, type: "directory", mode: 0o700 },
 ]);
+const NOW = "2026-01-01T00:00:00.000Z";
 const SESSION = {
   ...{
     format: "era-session",
     format_version: 1,
-    exported_at: "then",
-    created_at: "then",
+    exported_at: NOW,
+    created_at: NOW,
     last_run_at: "",
     code: null,
   },
@@ -182,6 +183,19 @@ const meta = (session: object = SESSION, runs = ""): Entry[] => [
   [{ name: "meta/session.json" }, JSON.stringify(session)],
   [{ name: "meta/runs.jsonl" }, runs],
 ];
+
+const record = (number: number, fields: object = {}) =>
+  `${JSON.stringify({
+    ...{
+      run_id: `run_forged${number}`,
+      number,
+      state: "done",
+      created_at: NOW,
+      ended_at: NOW,
+      summary: null,
+    },
+    ...{ output: [], late_output: "", ...fields },
+  })}\n`;
 
 async function archive(...entries: Entry[]): Promise<Buffer> {
   const stream = pack();
@@ -225,11 +239,76 @@ const FORGERIES: Record<string, () => Promise<Buffer>> = {
     archive(...meta({ ...SESSION, session: { ...SESSION.session, memory_mib: 1 << 30 } })),
   "an id that is a path": () =>
     archive(...meta({ ...SESSION, session: { ...SESSION.session, session_id: "../x" } })),
+  "a setup, which is no part of it": () =>
+    archive(...meta({ ...SESSION, session: { ...SESSION.session, setup: { pip: ["x"] } } })),
+  "a version that nobody counts to": () => archive(...meta({ ...SESSION, version: 2 ** 53 - 1 })),
+  "a record with a number that nobody counts to": () => archive(...meta(SESSION, record(2 ** 53 - 1))),
+  "records out of their order": () => archive(...meta(SESSION, record(2) + record(1))),
+  "a record that does not end": () => archive(...meta(SESSION, record(1).slice(0, -1))),
+  "a record of a million parts": () =>
+    archive(...meta(SESSION, record(1, { output: Array(1_000_000).fill({ stream: "stdout", text: "" }) }))),
+  "a moment that is none": () => archive(...meta({ ...SESSION, created_at: "then" })),
+  "another size behind a header": () =>
+    archive(...meta(), [{ name: "workspace/hides", pax: { size: "0" } }, "x".repeat(2_000)]),
   "a record of no form": () => archive(...meta(SESSION, '{"number":1}\n')),
   "more files than a session may have": () => archive(...meta(), ...many),
   "more bytes than a session may have": () =>
     archive(...meta(), [{ name: "workspace/big" }, "x".repeat(70 << 20)]),
 };
+
+test("what was printed late goes along, and records that are here already stay as they are", async () => {
+  const session = await here.client.create("late");
+  const { run_id } = await session.run(
+    "import threading, time\nthreading.Timer(0.2, lambda: print('late')).start()\nprint('soon')",
+  );
+  const recordOf = async (server: TestServer, id: string) =>
+    (await server.client.call("GET", `/api/runs/${id}`)).body;
+  await until("it is printed", async () => (await recordOf(here, run_id)).late_output === "late\n");
+  const content = await exported(session);
+  const original = await recordOf(here, run_id);
+  assert.equal((await imported(there, content)).status, 201);
+  assert.deepEqual(await recordOf(there, run_id), original);
+  assert.equal((await imported(here, content, "late-2")).status, 201);
+  assert.deepEqual(await recordOf(here, run_id), original);
+  const { runs } = (await here.client.call("GET", "/api/sessions/late-2/runs")).body;
+  assert.notEqual(runs[0].run_id, run_id);
+  assert.equal((await recordOf(here, runs[0].run_id)).late_output, "late\n");
+});
+
+test("an import waits for its last bytes, whatever is behind the archive's end, and holds up no export", async () => {
+  const session = here.client.session("moves-bash");
+  const zipped = gzipSync(await exported(session));
+  const { port } = new URL(here.url);
+  const send = (id: string, parts: Buffer[], length: number) =>
+    new Promise<string>((resolve) => {
+      const socket = connect(Number(port), "127.0.0.1");
+      let said = "";
+      socket.on("error", () => undefined).on("close", () => resolve(said));
+      socket.on("data", (chunk) => {
+        said += chunk;
+        socket.end();
+      });
+      socket.write(
+        `POST /api/sessions/import?session_id=${id} HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${length}\r\n\r\n`,
+      );
+      for (const [at, part] of parts.entries()) setTimeout(() => socket.write(part), at * 300);
+      if (parts.length === 0) setTimeout(() => socket.resetAndDestroy(), 3_000);
+    });
+  for (const held of [1, 9]) {
+    const said = await send(
+      `held-${held}`,
+      [zipped.subarray(0, -held), zipped.subarray(-held)],
+      zipped.length,
+    );
+    assert.match(said, /^HTTP\/1.1 201/, said);
+  }
+  const sound = await exported(session);
+  const padded = sealed(Buffer.concat([sound.subarray(0, -512), Buffer.alloc(1 << 20)]));
+  assert.equal((await imported(here, padded, "padded")).status, 201);
+  const idle = [send("idle-1", [], 1_000), send("idle-2", [], 1_000), send("idle-3", [], 1_000)];
+  assert.ok((await exported(session)).length > 10_000);
+  await Promise.all(idle);
+});
 
 test("what nobody has exported is refused, and leaves nothing", { timeout: 240_000 }, async () => {
   const sound = await exported(here.client.session("moves-bash"));

@@ -14,10 +14,13 @@ import { metaDirOf } from "./export-session.ts";
 import { FORMAT, FORMAT_VERSION, parseRunLine, type SessionFile, sessionFile } from "./session-file.ts";
 
 const MIB = 1 << 20;
-const MAX_SESSION_FILE_BYTES = 16 * MIB;
+/** What a record has besides what its run has printed, and how much longer a character can be in it. */
+const MAX_SUMMARY_BYTES = 8 * MIB;
+const MAX_ESCAPED = 6;
 /** What names, headers and padding of an archive take besides. */
 const SLACK_BYTES = 256 * MIB;
 const MEASURE_MS = 60_000;
+const NEW_LINE = 0x0a;
 
 type Unpacked = {
   file: SessionFile;
@@ -33,21 +36,24 @@ const refuse = (why: string, cause?: unknown) =>
  * is no file of the session stays beside it until `removeMeta`.
  */
 export async function unpackSession(host: SandboxHost, folder: Folder, content: Readable): Promise<Unpacked> {
-  const { limits, recordBytes } = host.config;
+  const { limits, recordBytes, outputBytes, bodyBytes } = host.config;
+  // Both streams of a run, and what came late. One run alone may have more than all may together.
+  const lineBytes = MAX_ESCAPED * 3 * outputBytes + MAX_SUMMARY_BYTES;
+  const runsBytes = MAX_ESCAPED * recordBytes + lineBytes;
   // As much as saving may take for a while: see docs/security.md.
   const stateBytes = 2 * limits.stateBytes + 64 * MIB;
   const metaDir = metaDirOf(folder);
   await mkdir(metaDir, { mode: 0o700 });
   await unpackFolder({ host, folder, metaDir }, content, {
-    bytes: limits.diskBytes + stateBytes + 2 * recordBytes + SLACK_BYTES,
+    bytes: limits.diskBytes + stateBytes + runsBytes + SLACK_BYTES,
     entries: 2 * limits.diskFiles + 10_000,
     fileBytes: Math.max(limits.diskBytes, stateBytes),
   });
   await refuseTooMuch([folder.workspace, folder.home], limits.diskBytes, limits.diskFiles);
   await refuseTooMuch([folder.state], stateBytes, limits.diskFiles);
-  await using session = await openMeta(metaDir, "session.json", MAX_SESSION_FILE_BYTES);
+  await using session = await openMeta(metaDir, "session.json", bodyBytes);
   const file = parseSessionFile(await session.readFile("utf8"));
-  const runs = (id: string) => readRuns(metaDir, 2 * recordBytes, id);
+  const runs = (id: string) => readRuns(metaDir, { runsBytes, lineBytes }, id);
   for await (const _run of runs(file.session.session_id)); // each is sound, before anything is made of them
   return { file, runs };
 }
@@ -71,8 +77,7 @@ async function refuseTooMuch(paths: string[], maxBytes: number, maxFiles: number
 
 /** Stores a record; under another id, when this one is taken here. */
 export async function storeImported(store: Store, run: RunRow): Promise<void> {
-  const isTaken = (await store.findRun(run.runId)) !== null;
-  await store.finishRun(isTaken ? { ...run, runId: newRunId() } : run, null);
+  if (!(await store.insertEndedRun(run))) await store.insertEndedRun({ ...run, runId: newRunId() });
 }
 
 /** A regular file right in a folder that the archive has filled, whatever it has put there. */
@@ -85,10 +90,37 @@ async function openMeta(folder: string, name: string, maxBytes: number): Promise
   throw refuse(`its file 'meta/${name}' is too large`);
 }
 
-async function* readRuns(metaDir: string, maxBytes: number, sessionId: string): AsyncGenerator<RunRow> {
-  await using file = await openMeta(metaDir, "runs.jsonl", maxBytes);
-  for await (const line of file.readLines({ encoding: "utf8", autoClose: false }))
-    yield parseRun(line, sessionId);
+async function* readRuns(
+  metaDir: string,
+  { runsBytes, lineBytes }: { runsBytes: number; lineBytes: number },
+  sessionId: string,
+): AsyncGenerator<RunRow> {
+  await using file = await openMeta(metaDir, "runs.jsonl", runsBytes);
+  let last = 0;
+  for await (const line of eachLine(file, lineBytes)) {
+    const run = parseRun(line, sessionId);
+    if (run.number <= last) throw refuse("the records in its file 'meta/runs.jsonl' are not in their order");
+    last = run.number;
+    yield run;
+  }
+}
+
+/** Never more than one line is held, and none that is longer than a record can be. */
+async function* eachLine(file: FileHandle, maxBytes: number): AsyncGenerator<string> {
+  let parts: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of file.createReadStream({ autoClose: false }) as AsyncIterable<Buffer>) {
+    let at = 0;
+    for (let end = chunk.indexOf(NEW_LINE); end >= 0; end = chunk.indexOf(NEW_LINE, at)) {
+      parts.push(chunk.subarray(at, end));
+      yield Buffer.concat(parts).toString();
+      [parts, size, at] = [[], 0, end + 1];
+    }
+    parts.push(chunk.subarray(at));
+    size += chunk.length - at;
+    if (size > maxBytes) throw refuse("a record in its file 'meta/runs.jsonl' is too long");
+  }
+  if (size > 0) throw refuse("its file 'meta/runs.jsonl' ends within a record");
 }
 
 function parseSessionFile(text: string): SessionFile {

@@ -12,8 +12,12 @@ export const FORMAT = "era-session";
 export const FORMAT_VERSION = 1;
 const MAX_TEXT = 64;
 
+/** Far below what numbers can be, so that they can go on to be counted up. */
+const MAX_NUMBER = 2 ** 48;
+const number = z.int().min(0).max(MAX_NUMBER);
 const count = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
-const moment = z.string().max(MAX_TEXT);
+const moment = z.iso.datetime().max(MAX_TEXT);
+const { id: _id, setup: _setup, ...settings } = createBody.shape;
 const reason = z.string().max(2048);
 const rolledBack = z.strictObject({ version: count, reason }).nullable();
 const notKept = z.array(lostItem).max(200);
@@ -23,15 +27,16 @@ export const sessionFile = z.strictObject({
   format_version: z.literal(FORMAT_VERSION),
   exported_at: moment,
   /** As POST /api/sessions takes it. */
-  session: z.strictObject(createBody.shape).extend({ session_id: z.string() }),
+  session: z.strictObject({ ...settings, session_id: z.string() }),
   created_at: moment,
-  last_run_at: moment,
+  /** Empty before the first run has ended. */
+  last_run_at: z.union([moment, z.literal("")]),
   code: codeBody.extend({ updated_at: moment }).nullable(),
   /** Number of runs that have ended, and what is saved of the variables. */
-  version: count,
+  version: number,
   saved: z.strictObject({
-    content: count,
-    saved_version: count,
+    content: number,
+    saved_version: number,
     bytes: count,
     not_kept: notKept,
     failure: reason.nullable(),
@@ -71,14 +76,26 @@ const summary = z.strictObject({
 });
 const runLine = z.strictObject({
   run_id: z.string().regex(/^run_[a-z0-9]{1,40}$/),
-  number: z.int().min(1).max(Number.MAX_SAFE_INTEGER),
+  number: number.min(1),
   state: z.enum(["done", "lost"]),
   created_at: moment,
   ended_at: moment.nullable(),
   summary: summary.nullable(),
-  output: z.array(z.strictObject({ stream: z.enum(["stdout", "stderr"]), text: z.string() })),
+  output: z.custom<RunRow["output"]>(isOutput, "it is a list of texts, each with its stream"),
   late_output: z.string(),
 });
+
+/** By hand: there may be a million of them, each of a character. */
+function isOutput(value: unknown): boolean {
+  return Array.isArray(value) && value.every(isOutputEvent);
+}
+
+function isOutputEvent(event: unknown): boolean {
+  if (typeof event !== "object" || event === null) return false;
+  const { stream, text, ...more } = event as Record<string, unknown>;
+  const isText = typeof text === "string" && text !== "";
+  return isText && (stream === "stdout" || stream === "stderr") && Object.keys(more).length === 0;
+}
 
 export function encodeSession(view: SessionView, leftOut: readonly string[]): string {
   const { saved, code } = view;
