@@ -35,7 +35,8 @@ const PACK = `cd /mnt/folder && exec tar --create --file=- --format=pax --pax-op
   meta workspace home state`;
 const UNPACK = `cd /mnt/folder && tar --extract --file=- --no-same-owner --delay-directory-restore --warning=no-timestamp || exit 3
 cat >/dev/null # what comes after the end is heard to its end, too
-if [ "$1" != - ]; then chown -hR "$1:$1" meta workspace home state; fi`;
+if [ "$1" != - ]; then chown -hR "$1:$1" meta workspace home state; fi
+sync --file-system state # who moves a session may remove where it was as soon as it is here`;
 
 type Packing = {
   host: SandboxHost;

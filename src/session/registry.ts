@@ -337,6 +337,7 @@ export class SessionRegistry {
     try {
       if (place !== NOWHERE) await places.savePlace(row.id, place);
       for await (const run of runs ?? []) await storeImported(store, run);
+      if (runs !== null) await places.savePlace(row.id, place, true); // with it all that came before it
     } catch (error) {
       await store.deleteSession(row.id);
       throw error;
