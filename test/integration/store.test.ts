@@ -198,6 +198,17 @@ for (const [name, create] of Object.entries(STORES)) {
   });
 
   describe(`ends of runs in the ${name} store`, () => {
+    test("what is saved after a run has ended is not undone by its end", async () => {
+      const { store } = create()();
+      await using _closed = store;
+      await store.insertSession(session("s"));
+      const ended = store.finishRun(run("s", 1, { state: "done" }), effect(1, { from: "run" }));
+      const saved = [store.saveProgress("s", effect(2).progress), store.saveData("s", { from: "client" })];
+      await Promise.all([ended, ...saved]);
+      const found = await store.findSession("s");
+      assert.deepEqual([found?.version, found?.data], [2, { from: "client" }]);
+    });
+
     test("runs that end together are all stored, but for one that cannot be, and in the order of the calls", async () => {
       const { store } = create()();
       await using _closed = store;

@@ -77,7 +77,7 @@ export class Database implements Disposable {
    * written by it. One that fails takes no other with it.
    */
   endSoon(runId: string, work: () => void, durable: boolean): Promise<void> {
-    if (this.#waiting.length === 0) setImmediate(() => this.#endWaiting());
+    if (this.#waiting.length === 0) setImmediate(() => this.endWaiting());
     const settled = Promise.withResolvers<void>();
     this.#waiting.push({ work, durable, ended: runId, settled });
     return settled.promise;
@@ -85,13 +85,13 @@ export class Database implements Disposable {
 
   /** Does all that waits. */
   flush(): void {
-    this.#endWaiting();
+    this.endWaiting();
     if (this.#deferred.size > 0) this.transaction(() => undefined);
   }
 
   /** A machine that loses power may lose it, a killed server not. */
   transaction(work: () => void): void {
-    this.#endWaiting(); // it was asked for before
+    this.endWaiting(); // it was asked for before
     this.#transact(work, new Set());
   }
 
@@ -116,7 +116,8 @@ export class Database implements Disposable {
     return this.#nextSync;
   }
 
-  #endWaiting(): void {
+  /** Ends the runs that wait. Whoever writes without a transaction calls it first: the order of calls is kept. */
+  endWaiting(): void {
     const all = this.#waiting;
     this.#waiting = [];
     if (all.length === 0) return;

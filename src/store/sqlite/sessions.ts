@@ -79,13 +79,18 @@ export function sessionTables(database: Database): SessionMethods {
       return row === undefined ? null : parseSession(row);
     },
     saveSettings: async (settings) => {
-      database
-        .sql("UPDATE sessions SET settings = ? WHERE id = ?")
-        .run(JSON.stringify(settings), settings.id);
+      database.endWaiting();
+      const sql = "UPDATE sessions SET settings = ? WHERE id = ?";
+      database.sql(sql).run(JSON.stringify(settings), settings.id);
     },
-    saveProgress: async (id: string, progress: SessionProgress) =>
-      writeProgress(database, id, JSON.stringify(progress)),
-    saveData: async (id: string, data: JsonObject) => writeData(database, id, JSON.stringify(data)),
+    saveProgress: async (id: string, progress: SessionProgress) => {
+      database.endWaiting();
+      writeProgress(database, id, JSON.stringify(progress));
+    },
+    saveData: async (id: string, data: JsonObject) => {
+      database.endWaiting();
+      writeData(database, id, JSON.stringify(data));
+    },
     saveCode: async (id, code) => writeCode(database, id, code),
     saveSetup: async (id, setup) => writeSetup(database, id, setup),
     deleteSession: async (id) => {
