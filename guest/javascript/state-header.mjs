@@ -15,8 +15,8 @@ const isPlace = (place) =>
   isText(place[3], 64);
 
 const isListOf = (list, isItem) => Array.isArray(list) && list.every(isItem);
-const isNotKept = ({ name, type, reason }) =>
-  isText(name, 1 << 20) && isText(type, 1024) && isText(reason, 1024);
+const isNotKept = ({ name, type, reason, ...more }) =>
+  isText(name, 1 << 20) && isText(type, 1024) && isText(reason, 1024) && Object.keys(more).length === 0;
 
 function isGroup({ names, at, types, reprs, reaches }) {
   const lists = [names, types, reprs];
@@ -25,8 +25,8 @@ function isGroup({ names, at, types, reprs, reaches }) {
   return names.length > 0 && texts.every((text) => isText(text, 1 << 20)) && isPlace(at);
 }
 
-function isResult({ outcome, exit_code: status, error }) {
-  const isStatus = isSize(status) && status < 256;
+function isResult({ outcome, exit_code: status, error, ...more }) {
+  const isStatus = isSize(status) && status < 256 && Object.keys(more).length === 0;
   return ["ok", "raised", "exited"].includes(outcome) && isStatus && isError(error);
 }
 

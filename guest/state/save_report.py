@@ -1,11 +1,11 @@
 """What is told of saved state, in one form for all kernels: how a save went, and what a new kernel has found."""
 
+from state_header import NOT_KEPT, is_size, is_text
+
 MAX_TOLD = 100  # items of a list
 MAX_REASON = 300  # characters
 # What the server hears at most, as in src/protocol/guest.ts.
 MAX_HEARD, MAX_HEARD_TYPE, MAX_HEARD_REASON = 200, 1024, 2048
-MAX_COUNT = (1 << 53) - 1
-ITEM = {"name", "type", "reason"}
 NOTHING_SAVED = {
     "version": 0,
     "run": "",
@@ -69,32 +69,21 @@ def is_sound(report):
         or report.get("type") != "saved"
     ):
         return False
-    if not all(is_count(report[key]) for key, kind in KINDS.items() if kind is int):
+    if not all(is_size(report[key]) for key, kind in KINDS.items() if kind is int):
         return False
     failed = report.get("failed", 0)
-    return are_lost_items(report["not_kept"]) and (
-        failed is None or (type(failed) is str and length_of(failed) <= MAX_HEARD_REASON)
-    )
+    return are_lost_items(report["not_kept"]) and (failed is None or is_text(failed, MAX_HEARD_REASON))
 
 
 def are_lost_items(items):
     return (
         type(items) is list
         and len(items) <= MAX_HEARD
-        and all(type(item) is dict and item.keys() == ITEM and _is_lost_item(item) for item in items)
+        and all(type(item) is dict and item.keys() == NOT_KEPT and _is_lost_item(item) for item in items)
     )
 
 
 def _is_lost_item(item):
     if not all(type(part) is str for part in item.values()):
         return False
-    return length_of(item["type"]) <= MAX_HEARD_TYPE and length_of(item["reason"]) <= MAX_HEARD_REASON
-
-
-def is_count(value):
-    return type(value) is int and 0 <= value <= MAX_COUNT
-
-
-def length_of(text):
-    """As JavaScript counts it."""
-    return len(text) + sum(char > "\uffff" for char in text)
+    return is_text(item["type"], MAX_HEARD_TYPE) and is_text(item["reason"], MAX_HEARD_REASON)

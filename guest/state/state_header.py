@@ -3,6 +3,8 @@ digest. The same rules as in guest/javascript/state-header.mjs."""
 
 MAX_SAFE = (1 << 53) - 1
 ERROR_SIZES = {"name": 1024, "message": 8192, "traceback": 65_536}
+RESULT = {"outcome", "exit_code", "error"}
+NOT_KEPT = {"name", "type", "reason"}
 
 
 class WrongShape(Exception):
@@ -22,9 +24,9 @@ def check_header(header, version):
 def _wrong_part(header, version):
     if header["version"] != int(version) or type(header["version"]) is not int:
         return "version"
-    if not _is_text(header["run"], 64):
+    if not is_text(header["run"], 64):
         return "run"
-    if header["result"] is not None and not _is_result(header["result"]):
+    if header["result"] is not None and not is_result(header["result"]):
         return "result"
     if type(header["not_kept"]) is not list or not all(map(_is_not_kept, header["not_kept"])):
         return "list of what is not kept"
@@ -37,11 +39,12 @@ def _wrong_part(header, version):
     return None if type(header["modules"]) is dict else "modules"
 
 
-def _is_text(value, most):
-    return type(value) is str and len(value) <= most
+def is_text(value, most):
+    """`most` counts as the server does, and JavaScript: a character beyond the first 65,536 is two."""
+    return type(value) is str and len(value.encode("utf-16-le", "surrogatepass")) <= 2 * most
 
 
-def _is_size(value):
+def is_size(value):
     return type(value) is int and 0 <= value <= MAX_SAFE
 
 
@@ -49,11 +52,15 @@ def _is_place(place):
     if type(place) is not list or len(place) != 4:
         return False
     name, offset, size, digest = place
-    return _is_text(name, 4096) and _is_size(offset) and _is_size(size) and _is_text(digest, 64)
+    return is_text(name, 4096) and is_size(offset) and is_size(size) and is_text(digest, 64)
 
 
 def _is_not_kept(item):
-    return _is_text(item["name"], 1 << 20) and all(_is_text(item[key], 1024) for key in ("type", "reason"))
+    return (
+        item.keys() == NOT_KEPT
+        and is_text(item["name"], 1 << 20)
+        and all(is_text(item[key], 1024) for key in ("type", "reason"))
+    )
 
 
 def _is_group(group):
@@ -61,12 +68,15 @@ def _is_group(group):
     if not all(type(items) is list and len(items) == len(group["names"]) for items in lists):
         return False
     texts = [text for items in (*lists, group["reaches"]) for text in items]
-    return group["names"] != [] and all(_is_text(text, 1 << 20) for text in texts) and _is_place(group["at"])
+    return group["names"] != [] and all(is_text(text, 1 << 20) for text in texts) and _is_place(group["at"])
 
 
-def _is_result(result):
+def is_result(result):
+    """As a run's end is told."""
+    if type(result) is not dict or result.keys() != RESULT:
+        return False
     status = result["exit_code"]
-    is_status = _is_size(status) and status < 256
+    is_status = is_size(status) and status < 256
     return result["outcome"] in ("ok", "raised", "exited") and is_status and _is_error(result["error"])
 
 
@@ -74,4 +84,5 @@ def _is_error(error):
     """As a run's error is told."""
     if error is None:
         return True
-    return error.keys() == ERROR_SIZES.keys() and all(_is_text(error[key], most) for key, most in ERROR_SIZES.items())
+    is_whole = type(error) is dict and error.keys() == ERROR_SIZES.keys()
+    return is_whole and all(is_text(error[key], most) for key, most in ERROR_SIZES.items())
