@@ -1,16 +1,15 @@
 /** A whole tree as a tar stream, out and in. What comes in is hostile: names are checked, links and devices refused. */
-import { PassThrough, Readable } from "node:stream";
-import { finished, pipeline } from "node:stream/promises";
+import { Readable } from "node:stream";
+import { finished } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createGunzip } from "node:zlib";
 import { extract, type Pack, pack } from "tar-stream";
 import { shortageIn } from "../lib/shortage.ts";
 import { AppError } from "../protocol/errors.ts";
 import { createFolderAt, openFile, type WriteOptions, writeFile } from "./change.ts";
+import { feedArchive } from "./feed-archive.ts";
 import { TarGuard } from "./tar-guard.ts";
 import { eachInTree, isNamed } from "./walk.ts";
 
-const GZIP = Buffer.from([0x1f, 0x8b]);
 /** Entries, and what describes them: at most two of each for one. */
 const MAX_ENTRIES = 200_000;
 const MAX_HEADERS = 3 * MAX_ENTRIES;
@@ -101,7 +100,8 @@ export async function unpackTree(
   options: UnpackOptions,
 ): Promise<{ files: number; bytes: number }> {
   const archive = extract();
-  const feeding = feed(content, archive).catch((error: unknown) => {
+  const guard = new TarGuard(MAX_HEADERS, refuse);
+  const feeding = feedArchive(content, [guard], archive).catch((error: unknown) => {
     archive.destroy(error instanceof Error ? error : new Error(String(error)));
   });
   const done = { files: 0, bytes: 0 };
@@ -144,25 +144,3 @@ async function unpackEntry(root: string, entry: Entry, options: UnpackOptions): 
 }
 
 const refuse = (why: string) => new AppError("invalid_request", `Cannot unpack the archive: ${why}`);
-
-/** Unpacks gzip where the first bytes say so. The request itself is not ended: its rest must still be read. */
-async function feed(content: Readable, archive: NodeJS.WritableStream): Promise<void> {
-  const input = content.pipe(new PassThrough());
-  // pipe() does not pass on that a client has gone in the middle.
-  finished(content, { writable: false }).catch((error: Error) => input.destroy(error));
-  const parts = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
-  const first = await parts.next();
-  const start = first.done ? Buffer.alloc(0) : first.value;
-  async function* all() {
-    yield start;
-    for (let next = await parts.next(); !next.done; next = await parts.next()) yield next.value;
-  }
-  try {
-    const guard = new TarGuard(MAX_HEADERS, refuse);
-    if (start.subarray(0, 2).equals(GZIP)) await pipeline(all, createGunzip(), guard, archive);
-    else await pipeline(all, guard, archive);
-  } finally {
-    content.unpipe(input);
-    input.destroy();
-  }
-}

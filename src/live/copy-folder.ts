@@ -1,10 +1,8 @@
-/**
- * Copies a session's folder for a new session. The tree is hostile: the copying programs see nothing but the image and
- * the two folders, so that no link in it, nor one that appears meanwhile, leads to anything else.
- */
+/** Copies a session's folder for a new session. */
 import { runCommand } from "../lib/run-command.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Folder } from "./folder.ts";
+import { folderProgram } from "./folder-program.ts";
 import type { SandboxHost } from "./host.ts";
 
 const TIMEOUT_MS = 300_000;
@@ -20,15 +18,11 @@ mkdir -p /mnt/copy/state
 if [ "$1" != - ]; then chown -hR "$1:$1" /mnt/copy/workspace /mnt/copy/home /mnt/copy/state; fi`;
 
 export async function copyFolder(host: SandboxHost, source: Folder, copy: Folder): Promise<void> {
-  const owner = host.asRoot ? String(copy.uid) : "-";
-  const capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"].flatMap((name) => ["--cap-add", name]);
-  const argv = [
-    ...["bwrap", "--ro-bind", host.image.rootfs, "/", "--dev", "/dev", "--tmpfs", "/mnt"],
-    ...["--ro-bind", source.root, "/mnt/source", "--bind", copy.root, "/mnt/copy"],
-    ...["--unshare-pid", "--unshare-ipc", "--unshare-net", "--die-with-parent", "--clearenv"],
-    ...(host.asRoot ? ["--cap-drop", "ALL", ...capabilities] : ["--unshare-user"]),
-    ...["--chdir", "/mnt", "--", "/bin/sh", "-c", SCRIPT, "sh", owner],
+  const folders = [
+    { source: source.root, target: "/mnt/source", isWritten: false },
+    { source: copy.root, target: "/mnt/copy", isWritten: true },
   ];
+  const argv = folderProgram(host, { script: SCRIPT, folders, uid: copy.uid });
   const { code, stderr } = await runCommand(argv, { timeoutMs: TIMEOUT_MS });
   if (code === 0) return;
   if (stderr.includes(NO_SPACE))

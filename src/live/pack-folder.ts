@@ -8,15 +8,16 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { once } from "node:events";
-import { PassThrough, Readable, Transform, type TransformCallback } from "node:stream";
-import { finished, pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
+import { type Readable, Transform, type TransformCallback } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { feedArchive } from "../files/feed-archive.ts";
 import { TarGuard } from "../files/tar-guard.ts";
 import { killGroup } from "../lib/run-command.ts";
 import { shortageIn } from "../lib/shortage.ts";
 import { spawnProgram, streamOf } from "../lib/spawn-program.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { Folder } from "./folder.ts";
+import { folderProgram } from "./folder-program.ts";
 import type { SandboxHost } from "./host.ts";
 
 const PARTS = ["meta", "workspace", "home", "state"] as const;
@@ -26,7 +27,6 @@ const MAX_SAID = 2_000;
 const MAX_MEMORY_KIB = 512 << 10;
 const BLOCK = 512;
 const MARK = "era-sha256 ";
-const GZIP = Buffer.from([0x1f, 0x8b]);
 /**
  * Saved state only as far as it is read again: neither locks, nor marks of a copy, nor what a save has left unfinished.
  */
@@ -44,51 +44,18 @@ type Packing = {
   /** A folder of the server's own beside it, with what is no file of the session. */
   metaDir: string;
 };
-type Program = { script: string; writable: boolean };
 
-function argvOf({ host, folder, metaDir }: Packing, { script, writable }: Program): string[] {
+function argvOf({ host, folder, metaDir }: Packing, script: string, isWritten: boolean): string[] {
   const sources = { meta: metaDir, workspace: folder.workspace, home: folder.home, state: folder.state };
-  const binds = PARTS.flatMap((part) => [
-    writable ? "--bind" : "--ro-bind",
-    sources[part],
-    `/mnt/folder/${part}`,
-  ]);
-  const rights = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"].flatMap((name) => ["--cap-add", name]);
-  return [
-    ...[
-      "bwrap",
-      "--ro-bind",
-      host.image.rootfs,
-      "/",
-      "--dev",
-      "/dev",
-      "--tmpfs",
-      "/mnt",
-      "--dir",
-      "/mnt/folder",
-    ],
-    ...binds,
-    ...[
-      "--remount-ro",
-      "/mnt",
-      "--unshare-pid",
-      "--unshare-ipc",
-      "--unshare-net",
-      "--die-with-parent",
-      "--clearenv",
-    ],
-    ...(host.asRoot ? ["--cap-drop", "ALL", ...rights] : ["--unshare-user"]),
-    ...["--setenv", "PATH", "/usr/bin:/bin", "--setenv", "LC_ALL", "C.UTF-8", "--chdir", "/mnt", "--"],
-    ...["/bin/sh", "-c", script, "sh", host.asRoot ? String(folder.uid) : "-"],
-  ];
+  const folders = PARTS.map((part) => ({ source: sources[part], target: `/mnt/folder/${part}`, isWritten }));
+  return folderProgram(host, { script, folders, uid: folder.uid });
 }
 
 /** The folder as a stream, which is destroyed when it cannot be read to its end. Nobody else uses the folder. */
 export async function packFolder(packing: Packing): Promise<Readable> {
-  const child = await spawnProgram(argvOf(packing, { script: PACK, writable: false }), {
+  const child = await spawnProgram(argvOf(packing, PACK, false), {
     stdio: ["ignore", "pipe", "pipe"],
-    // As a group: what bubblewrap has started would wait for it for good, were it ended alone as it begins.
-    detached: true,
+    detached: true, // as a group
   });
   const said = collect(streamOf(child.stderr));
   const ended = once(child, "close") as Promise<[number | null]>;
@@ -120,7 +87,7 @@ type UnpackLimits = {
 export async function unpackFolder(packing: Packing, content: Readable, limits: UnpackLimits): Promise<void> {
   const blocks = Math.ceil(limits.fileBytes / BLOCK);
   const script = `ulimit -f ${blocks}; ulimit -v ${MAX_MEMORY_KIB}; ${UNPACK}`;
-  const child = await spawnProgram(argvOf(packing, { script, writable: true }), {
+  const child = await spawnProgram(argvOf(packing, script, true), {
     stdio: ["pipe", "ignore", "pipe"],
     detached: true,
   });
@@ -130,7 +97,7 @@ export async function unpackFolder(packing: Packing, content: Readable, limits: 
   const guard = new TarGuard(3 * limits.entries, refuse);
   const overdue = setTimeout(() => killGroup(child), PACK_MS);
   try {
-    const failure = await feed(content, [unsealed, guard], streamOf(child.stdin)).then(
+    const failure = await feedArchive(content, [unsealed, guard], streamOf(child.stdin)).then(
       () => null,
       (error: unknown) => error,
     );
@@ -159,27 +126,6 @@ function refusalOf(said: string, cause: unknown): AppError {
   const why =
     said.split("\n").find((line) => line !== "" && !line.includes("Skipping")) ?? "it ends too early";
   return refuse(`its archive is damaged, or holds what no session has (${why.slice(0, 300)})`, cause);
-}
-
-/** Unzips where the first bytes say so. The request itself is not ended: its rest must still be read. */
-async function feed(content: Readable, through: Transform[], into: NodeJS.WritableStream): Promise<void> {
-  const input = content.pipe(new PassThrough());
-  // pipe() does not pass on that a client has gone in the middle.
-  finished(content, { writable: false }).catch((error: Error) => input.destroy(error));
-  try {
-    const parts = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
-    const first = await parts.next();
-    const start = first.done ? Buffer.alloc(0) : first.value;
-    async function* all() {
-      yield start;
-      for (let next = await parts.next(); !next.done; next = await parts.next()) yield next.value;
-    }
-    const unzip = start.subarray(0, 2).equals(GZIP) ? [createGunzip()] : [];
-    await pipeline([Readable.from(all()), ...unzip, ...through, into]);
-  } finally {
-    content.unpipe(input);
-    input.destroy();
-  }
 }
 
 function collect(stream: NodeJS.ReadableStream): () => string {
