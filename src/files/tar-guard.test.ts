@@ -45,10 +45,32 @@ test("a description that gives another size is refused, however it is cut: what 
     described.write(record, 512);
     return described;
   };
-  for (const record of ["9 size=0\n", "30 mtime=1350244992.023960108\n9 size=0\n"]) {
+  const large = `19 size=${9 * 2 ** 30}\n`;
+  const odd = [
+    "12 comment=x9 size=0\n",
+    "  9 size=0\n",
+    `38 path=x\n${large}\n`.replace("38", "99"),
+    large + large,
+  ];
+  for (const record of [...odd, "9 size=0\n", "30 mtime=1350244992.023960108\n9 size=0\n"]) {
     const bytes = Buffer.concat([describing(record), entry("0", 4_096)]);
     await assert.rejects(pass([bytes]), /a description with a size/);
     await assert.rejects(pass([...bytes].map((byte) => Buffer.from([byte]))), /a description with a size/);
   }
+  // A size within another value is none: what follows is looked at.
+  const within = describing(`29 path=x\n${large.slice(0, -1)}\n`);
+  await assert.rejects(pass([within, Buffer.alloc(512, "9")]), /a header without a size/);
   assert.ok((await pass([describing("22 GNU.sparse.size=50\n"), entry("0", 1)])).length > 0);
+});
+
+test("a size that no header's own field can tell is that of the entry which follows", async () => {
+  const record = `19 size=${9 * 2 ** 30}\n`;
+  const described = entry("x", record.length);
+  described.write(record, 512);
+  const large = entry("0", 0);
+  assert.ok((await pass([described, large, Buffer.alloc(512, "9")])).length > 0, "its content is no header");
+  const globally = entry("g", record.length);
+  globally.write(record, 512);
+  await assert.rejects(pass([globally, large]), /a description with a size/);
+  await assert.rejects(pass([described, described, large]), /two descriptions/);
 });

@@ -7,8 +7,12 @@ import { Transform, type TransformCallback } from "node:stream";
 const BLOCK_BYTES = 512;
 /** Types of entries that only describe others: pax, its global form, and GNU's long names. */
 const DESCRIBES = new Set(["x", "g", "L", "K"]);
-/** As only files of over 8 GiB need it. */
-const SIZE_RECORD = /(^|\n)\d+ size=/;
+/** The beginning of a record of a description: its length, and what it gives. */
+const RECORD = /(\d{1,5}) ([^=\n]+)=/y;
+/** What may be taken for a size by who reads on where a record is not as it must be. */
+const ANY_SIZE = /\d size=/;
+/** What a header's own field can tell. Archives give a size besides for a larger file only. */
+const MAX_FIELD_BYTES = 8 * 2 ** 30;
 const MAX_DESCRIPTION_BYTES = 64 << 10;
 /** A global description is good for each entry that follows. */
 const MAX_GLOBAL_BYTES = 4 << 10;
@@ -25,7 +29,10 @@ export class TarGuard extends Transform {
   #globalBytes = 0;
   /** Bytes of a description that is being read, and what of it has come. */
   #described = 0;
+  #isGlobal = false;
   #description = "";
+  /** The size of the entry that follows, where its description gives it. */
+  #nextSize: number | null = null;
 
   constructor(maxHeaders: number, refuse: (why: string) => Error) {
     super();
@@ -65,27 +72,51 @@ export class TarGuard extends Transform {
     this.#described -= part.length;
     this.#description += part.toString("latin1");
     if (this.#described > 0) return null;
-    const description = this.#description;
+    const sizes = sizesIn(this.#description);
     this.#description = "";
-    return SIZE_RECORD.test(description) ? "a description with a size" : null;
+    if (sizes?.length === 0) return null;
+    const [size = 0] = sizes?.length === 1 ? sizes : [];
+    const isNeeded = Number.isSafeInteger(size) && size >= MAX_FIELD_BYTES;
+    if (!isNeeded || this.#isGlobal) return "a description with a size";
+    this.#nextSize = size;
+    return null;
   }
 
   /** Why the header that was read is refused; null when it is not. */
   #look(): string | null {
-    const size = sizeOf(this.#header);
-    if (size === null) return "a header without a size";
+    const own = sizeOf(this.#header);
+    if (own === null) return "a header without a size";
+    const type = String.fromCharCode(this.#header[156] ?? 0);
+    if (this.#nextSize !== null && DESCRIBES.has(type)) return "two descriptions of one entry, with a size";
+    const size = this.#nextSize ?? own;
+    this.#nextSize = null;
     this.#skip = Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
     this.#headers += 1;
     if (this.#headers > this.#maxHeaders) return `more than ${this.#maxHeaders} headers`;
-    const type = String.fromCharCode(this.#header[156] ?? 0);
     if (!DESCRIBES.has(type)) return null;
     if (size > MAX_DESCRIPTION_BYTES) return `a description of ${size} bytes`;
+    this.#isGlobal = type === "g";
     if (type === "g" || type === "x") this.#described = size;
     if (type === "g") this.#globalBytes += size;
     return this.#globalBytes > MAX_GLOBAL_BYTES
       ? `more than ${MAX_GLOBAL_BYTES} bytes that describe all entries`
       : null;
   }
+}
+
+/** The sizes that a description gives; null when readers may find others. */
+function sizesIn(description: string): number[] | null {
+  const sizes: number[] = [];
+  for (let at = 0; at < description.length; ) {
+    RECORD.lastIndex = at;
+    const [, length, name] = RECORD.exec(description) ?? [];
+    const end = at + Number(length);
+    if (length === undefined || description[end - 1] !== "\n")
+      return ANY_SIZE.test(description.slice(at)) ? null : sizes;
+    if (name === "size") sizes.push(Number(description.slice(RECORD.lastIndex, end - 1)));
+    at = end;
+  }
+  return sizes;
 }
 
 /** Octal digits, or a number of base 256 when the first bit is set; null when it is neither. */
