@@ -5,26 +5,30 @@ import type { SandboxHost } from "../live/host.ts";
 import { createOwnedFolder, removeFolder } from "../live/owned-folder.ts";
 import { removeSnapshot } from "../live/snapshots.ts";
 import type { Snapshot } from "../store/places.ts";
-import type { Store } from "../store/store.ts";
-import { endedRuns } from "./export/export-session.ts";
 import type { Session } from "./session.ts";
 
 type Copy = { snapshot: Snapshot | null; folder: Folder | null };
 
-/** All of it is as it was at one moment: files, saved variables, and which records there were. */
-export async function copyOut({ host, store }: { host: SandboxHost; store: Store }, source: Session) {
+/**
+ * All of it is as it was at one moment: files, saved variables, and what `also` finds, which is called in the session's
+ * turn when it has a folder.
+ */
+export async function copyOut(
+  host: SandboxHost,
+  source: Session,
+  also: () => Promise<void> = async () => undefined,
+) {
   let folder: Folder | null = null;
   let leftOut: string[] = [];
-  let runIds: string[] = [];
   try {
     const { row, snapshot } = await source.copyFolder(async (from) => {
       folder ??= await createOwnedFolder(host);
       await copyFolder(host, from, folder);
       leftOut = await leaveOutSecrets(folder);
-      runIds = await endedRuns(store, source.id);
+      await also();
       return folder;
     });
-    return { row, snapshot, leftOut, runIds, folder: folder as Folder | null };
+    return { row, snapshot, leftOut, folder: folder as Folder | null };
   } catch (error) {
     await removeCopy(host, { snapshot: null, folder });
     throw error;

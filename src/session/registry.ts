@@ -23,7 +23,7 @@ import type {
   SessionSummary,
 } from "../store/store.ts";
 import { copyOut, removeCopy } from "./copy-out.ts";
-import { exportSession } from "./export/export-session.ts";
+import { endedRuns, exportSession } from "./export/export-session.ts";
 import { removeMeta, storeImported, unpackSession } from "./export/import-session.ts";
 import { Moves } from "./export/moves.ts";
 import { importedFrom, type SessionFile } from "./export/session-file.ts";
@@ -176,7 +176,7 @@ export class SessionRegistry {
   }
 
   async #copy(source: Session, id: string, { data, resources }: DuplicateRequest): Promise<Session> {
-    const { row, snapshot, leftOut, folder } = await copyOut(this.#deps, source);
+    const { row, snapshot, leftOut, folder } = await copyOut(this.#deps.host, source);
     try {
       const place = { folder: folder === null ? null : placeOf(folder), snapshot };
       const saved = { sleptWithBytes: source.resources.limits.memoryBytes, ...row.saved };
@@ -192,19 +192,19 @@ export class SessionRegistry {
     this.#refuseIfStopping();
     const source = await this.get(id);
     source.setup.refuseIfOpen();
-    const { host } = this.#deps;
+    const { host, store } = this.#deps;
     const leave = this.#moves.take();
+    let runIds: string[] = [];
+    const noteRuns = async () => {
+      runIds = await endedRuns(store, id);
+    };
     try {
-      const {
-        row,
-        snapshot,
-        folder: copied,
-        ...rest
-      } = await this.#copies.run(() => copyOut(this.#deps, source));
-      const folder = copied ?? (await createOwnedFolder(host));
+      const copy = await this.#copies.run(() => copyOut(host, source, noteRuns));
+      const folder = copy.folder ?? (await createOwnedFolder(host));
       try {
-        if (snapshot !== null) await removeSnapshot(host, snapshot);
-        const stream = await exportSession(this.#deps, { ...rest, folder, view: row });
+        if (copy.snapshot !== null) await removeSnapshot(host, copy.snapshot);
+        const { row: view, leftOut } = copy;
+        const stream = await exportSession(this.#deps, { folder, view, leftOut, runIds });
         return stream.once("close", leave);
       } catch (error) {
         await removeCopy(host, { snapshot: null, folder });
