@@ -55,33 +55,37 @@ export function runTables(database: Database, limits: RecordLimits): RunMethods 
   return { ...writing(database, limits), ...reading(database) };
 }
 
+/** What is stored of a run's end. */
+function encodeEnd({ summary, output }: RunRow): { summary: string | null; output: string; bytes: number } {
+  const encoded = summary === null ? null : encodeSummary(summary);
+  const printed = JSON.stringify(output);
+  return { summary: encoded, output: printed, bytes: printed.length + (encoded?.length ?? 0) };
+}
+
+/** `bytes`: of the record that was just stored. */
 function sweep(
   database: Database,
   { sessionId, number }: RunRow,
-  isLarge: boolean,
-  limits: RecordLimits,
+  bytes: number,
+  { keepRuns, recordBytes }: RecordLimits,
 ): void {
   const isDue = number % SWEEP_EVERY === 0;
+  const isLarge = bytes * keepRuns > recordBytes; // more than its share
   if (!isDue && !isLarge) return;
-  const { keepRuns, recordBytes } = limits;
   const many = isDue ? database.sql(REMOVE_MANY).all(sessionId, number - keepRuns) : [];
   const removed = [...many, ...database.sql(REMOVE_LARGE).all(sessionId, number, recordBytes)];
   for (const { run_id } of removed) markAnswered(database, sessionId, String(run_id));
   if (removed.length > 0) database.sql(COUNT_REMOVED).run(sessionId, removed.length);
 }
 
-/** Whether it is more than its share of what all records may be. */
-const isLarge = (bytes: number, { keepRuns, recordBytes }: RecordLimits) => bytes * keepRuns > recordBytes;
-
 function insertEnded(database: Database, run: RunRow, limits: RecordLimits): boolean {
   const { runId, sessionId, number, state, createdAt, endedAt, lateOutput } = run;
-  const summary = run.summary === null ? null : encodeSummary(run.summary);
-  const output = JSON.stringify(run.output);
+  const { summary, output, bytes } = encodeEnd(run);
   const values = [runId, sessionId, number, state, createdAt, endedAt, summary, output, lateOutput] as const;
   let isNew = false;
   database.transaction(() => {
     isNew = Number(database.sql(INSERT_ENDED).run(...values).changes) === 1;
-    if (isNew) sweep(database, run, isLarge(output.length + (summary?.length ?? 0), limits), limits);
+    if (isNew) sweep(database, run, bytes, limits);
   });
   return isNew;
 }
@@ -99,15 +103,14 @@ function writing(database: Database, limits: RecordLimits) {
     finishRun: async (run, effect, durable = false) => {
       // Encoded before the transaction, which it may share: nothing that a guest has a hand in may fail inside it.
       const { runId, sessionId, number, state, createdAt, endedAt } = run;
-      const summary = run.summary === null ? null : encodeSummary(run.summary);
-      const output = JSON.stringify(run.output);
+      const { summary, output, bytes } = encodeEnd(run);
       const progress = effect === null ? null : JSON.stringify(effect.progress);
       const data = effect?.data == null ? null : JSON.stringify(effect.data);
       const write = () => {
         database.sql(FINISH).run(runId, sessionId, number, state, createdAt, endedAt, summary, output);
         if (progress !== null) writeProgress(database, sessionId, progress);
         if (data !== null) writeData(database, sessionId, data);
-        sweep(database, run, isLarge(output.length + (summary?.length ?? 0), limits), limits);
+        sweep(database, run, bytes, limits);
       };
       await database.endSoon(runId, write, durable);
     },
