@@ -72,31 +72,29 @@ def main(kind, *rest):
     """
     `kind` says how the kernel is made: "python", "plain" with its folder and modules, or "program" with its command.
     """
-    gc.disable()  # until all is loaded
     private = dict(vars(builtins))
     if kind == "plain":
-        parts = load_all((*AGENT_PARTS, *PLAIN_PARTS, (rest[0], " ".join(rest[1:]))), {}, private)
-        keep_for_good()
+        parts = load_for_good((*AGENT_PARTS, *PLAIN_PARTS, (rest[0], " ".join(rest[1:]))), private)
         parts["agent"].run_agent(parts["kernel"].serve)
     elif kind == "program":
-        parts = load_all(AGENT_PARTS, {}, private)
-        keep_for_good()
-        parts["agent"].run_agent(rest)
+        load_for_good(AGENT_PARTS, private)["agent"].run_agent(rest)
     elif kind == "python":
         run_python(private)
     else:
         raise ValueError(f"no kernel of the kind {kind!r}")
 
 
-def keep_for_good():
+def load_for_good(parts, private):
     """What is loaded stays: no collection looks at it, or copies its pages, which agent and kernel share."""
+    gc.disable()
+    loaded = load_all(parts, {}, private)
     gc.freeze()
     gc.enable()
+    return loaded
 
 
 def run_python(private):
-    parts = load_all((*AGENT_PARTS, PYTHON_PARTS), {}, private)
-    keep_for_good()
+    parts = load_for_good((*AGENT_PARTS, PYTHON_PARTS), private)
     persistence = {}
 
     def load_persistence():
