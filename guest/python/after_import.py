@@ -1,7 +1,7 @@
 """Acts on a module right after it was imported: importing it only for that would cost every start and every wake."""
 
 import sys
-from _frozen_importlib_external import SourceFileLoader
+from _frozen_importlib_external import ExtensionFileLoader, SourceFileLoader
 
 
 def after_import(name, act):
@@ -28,7 +28,7 @@ class _Watcher:
         for finder in list(sys.meta_path):
             find = getattr(finder, "find_spec", None)
             if finder is not self and find is not None and (spec := find(name, path, target)) is not None:
-                if isinstance(spec.loader, SourceFileLoader):
+                if isinstance(spec.loader, (SourceFileLoader, ExtensionFileLoader)):
                     self._follow(spec.loader)
                 return spec
         return None

@@ -2,9 +2,11 @@
 
 import os
 import posix
+from time import tzname
 
 _real_putenv, _real_unsetenv = posix.putenv, posix.unsetenv
 _touched = set()
+ZONE_AT_START = tzname
 
 
 def fsencode(text):

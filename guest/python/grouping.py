@@ -15,6 +15,7 @@ import state_versions
 import surroundings
 from by_name import Code, Function, NeedsChild, is_importable
 from description import describe, name_of_kind
+from outside import is_outside
 from pickling import Pickler
 from reductions import Module
 from state_values import INLINE_BYTES, InlineData, ValueWriter
@@ -68,7 +69,7 @@ class Part:
     """One variable, or several that share objects, as pickled."""
 
     def __init__(self, names, snapshot):
-        self.values = {name: snapshot.namespace[name] for name in names}
+        self.values = {name: snapshot.values[name] for name in names}
         self.writer = snapshot.new_writer()
         pickler = Pickler(self.writer, snapshot.namespace, snapshot.in_place)
         try:
@@ -114,6 +115,7 @@ class Snapshot:
         self.entry = entry
         self.kernel = saver.kernel
         self.namespace = saver.kernel.namespace
+        self.values = self.namespace  # and by their names what is outside of it, once that was looked for
         self.budget = budget
         self.in_place = budget is not None
         self.durable = False
@@ -122,6 +124,8 @@ class Snapshot:
         self.groups = {name: group for group in saver.header["groups"] for name in group["names"]}
         self.parts = {}
         self.failures = {}
+        self.seen = set()
+        self.looked_for = set()  # of what is outside of the variables
 
     def new_writer(self):
         if self.in_place:
@@ -189,19 +193,39 @@ class Snapshot:
     # Which variables, and their data.
 
     def _is_variable(self, name):
-        if type(name) is not str or name in NOT_VARIABLES or name not in self.namespace:
+        if type(name) is not str or name in NOT_VARIABLES or name not in self.values:
             return False
+        if is_outside(name):
+            return True
         value = self.namespace[name]
         return type(value) is not Module or not _is_imported(value)
 
     def _pickle_touched(self):
-        pending = list(self.namespace) + list(self.groups) if self.saver.touched_all else list(self.saver.touched)
-        seen = set()
+        """The variables that can have changed, then what else can have, which may lead to more of them."""
+        everything = self.saver.touched_all
+        met = self._pickle(list(self.namespace) + list(self.groups) if everything else list(self.saver.touched))
+        outside = self.kernel.outside
+        found, places = outside.find(self.seen | self.saver.touched, everything)
+        met |= found.keys() | {name for name in self.groups if is_outside(name) and outside.was_looked_at(name, places)}
+        if met:
+            self.values = {**self.namespace, **found}
+        while met:
+            self.looked_for |= met
+            for name in met - found.keys():
+                self.values.update((name, value) for value in outside.value_of(name))
+            met = self._pickle(list(met))
+
+    def _pickle(self, pending):
+        """These variables, and those that they lead to; answers which of what is outside must be looked for."""
+        met = set()
         while pending:
             name = pending.pop()
-            if name in seen or self.kernel.waits(name):
+            if name in self.seen or self.kernel.waits(name):
                 continue
-            seen.add(name)
+            if is_outside(name) and name not in self.looked_for:
+                met.add(name)
+                continue
+            self.seen.add(name)
             if (group := self.groups.get(name)) is not None:
                 if self.in_place and group["at"][2] > INLINE_BYTES:
                     raise NeedsChild
@@ -216,7 +240,7 @@ class Snapshot:
                 raise
             except Exception as error:
                 self.failures[name] = _reason(error)
-        self.seen = seen
+        return met
 
     def _group(self):
         """Parts of which no two share anything changeable."""
@@ -267,7 +291,7 @@ class Snapshot:
         ]
 
     def _removed(self):
-        return [name for name in self.groups if name in self.seen and name not in self.namespace]
+        return [name for name in self.groups if name in self.seen and name not in self.values]
 
     def _modules(self):
         modules = {
@@ -282,16 +306,21 @@ class Snapshot:
         What cannot be pickled now, settings by name with their reasons, and what was lost earlier and has no new value.
         """
         known = {item["name"]: item for item in self.saver.header["not_kept"]}
+        lost = self.kernel.lost()
         found = [
-            {"name": name, "type": name_of_kind(self.namespace[name]), "reason": reason}
+            {"name": name, "type": name_of_kind(self.values[name]), "reason": reason}
             for name, reason in self.failures.items()
         ]
-        found += [item for name, item in known.items() if name not in self.seen and name in self.namespace]
+        found += [item for name, item in known.items() if name not in self.seen and self._is_held(name, item, lost)]
         found += [{"name": name, "type": "setting", "reason": reason} for name, reason in settings.items()]
-        found += [
-            item for name, item in self.kernel.lost().items() if name not in self.namespace and name not in settings
-        ]
+        found += [item for name, item in lost.items() if name not in self.values and name not in settings]
         return sorted(map(_shortened, found), key=lambda item: item["name"])
+
+    def _is_held(self, name, item, lost):
+        """Whether what could not be kept before, and was not looked at now, is still there."""
+        if is_outside(name) and item["type"] != "setting":
+            return name not in lost
+        return name in self.namespace
 
     def _extras(self, around):
         writer = _Bytes()

@@ -23,6 +23,7 @@ from workspace_modules import WorkspaceModules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from outside import Outside
     from restoring import Restored
     from saving import Saver
 
@@ -39,13 +40,17 @@ BUILTINS = dict(vars(builtins))
 class MendedBuiltins:
     """A program may have replaced some, which the modules that saving imports rely on: not while it saves."""
 
+    def __init__(self):
+        self.theirs = builtins.__dict__  # what programs see
+
     def __enter__(self):
-        self._theirs = dict(builtins.__dict__)
+        self.theirs = dict(builtins.__dict__)
         builtins.__dict__.update(BUILTINS)
 
     def __exit__(self, *_error):
         builtins.__dict__.clear()
-        builtins.__dict__.update(self._theirs)
+        builtins.__dict__.update(self.theirs)
+        self.theirs = builtins.__dict__
 
 
 class Kernel:
@@ -57,6 +62,8 @@ class Kernel:
         self.load_persistence = load_persistence
         self.saver: Saver | None = None
         self.restored: Restored | None = None
+        self.outside: Outside | None = None
+        self.mended = MendedBuiltins()
         self.has_user_site = False
         self.pid = getpid()
         self.interruptible = False
@@ -143,6 +150,8 @@ class Kernel:
         self.tell({"type": "done", "run": header["run"], **reply, "saved": saved}, results)
         if header["save"] == "async":
             self._save(header, result, durable=False)
+        elif header["save"] != "sync" and not header["whole"]:
+            self._persistence().note(self.evaluator.codes)
 
     # What outlives this process.
 
@@ -162,9 +171,15 @@ class Kernel:
     def _persistence(self, header=None):
         if self.saver is not None:
             return self.saver
+        self._load_outside()
         saver: Saver = self.load_persistence()["saving"].Saver(self, header)
         self.saver = saver
         return saver
+
+    def _load_outside(self):
+        if self.outside is None:
+            self.outside = self.load_persistence()["outside"].Outside(self)
+        return self.outside
 
     def _restore(self):
         """The newest saved version, so that its variables are there when they are used: what of it, if any."""
@@ -178,7 +193,7 @@ class Kernel:
         header, damage = restoring.newest_header()
         if header is None:
             return save_report.of_restore(None, damage)
-        restored: Restored = restoring.Restored(self.namespace, header, self.first_path)
+        restored: Restored = restoring.Restored(self.namespace, header, self.first_path, self._load_outside())
         self.restored = restored
         self.sources.add(restored.sources)
         self.evaluator.submodules.update(dict.fromkeys(restored.submodules))
@@ -187,7 +202,7 @@ class Kernel:
 
     def _save(self, header, result, durable):
         try:
-            with MendedBuiltins():
+            with self.mended:
                 saver = self._persistence()
                 saver.note(self.evaluator.codes)
                 saver.save(header, result, durable)
@@ -197,7 +212,7 @@ class Kernel:
 
     def _save_all(self, header):
         try:
-            with MendedBuiltins():
+            with self.mended:
                 saver = self._persistence()
                 saver.save_all(header["version"], header["keep"])
             report = saver.take_report() or {}

@@ -109,7 +109,7 @@ def _reduce_file(pickler, value):
         position = posix.lseek(value.fileno(), 0, 1)
     encoding, errors = (value.encoding, value.errors) if text else (None, None)
     buffering = 0 if kind is FileIO else -1
-    return rebuild("opened"), (_absolute(path), mode, encoding, errors, buffering, position, value.closed)
+    return rebuild("opened"), (_absolute(path), mode, encoding, errors, buffering, position, value.closed, path)
 
 
 def _absolute(path):

@@ -15,6 +15,7 @@ import state_files
 import state_values
 import state_versions
 import surroundings
+from outside import is_outside
 from pickling import Unpickler
 from saving import LOCK, REACH_ALL
 from state_files import Damaged
@@ -99,8 +100,9 @@ def newest_header():
 class Restored:
     """What of a version waits to be loaded into the namespace."""
 
-    def __init__(self, namespace, header, first_path):
+    def __init__(self, namespace, header, first_path, outside):
         self.namespace = namespace
+        self.outside = outside
         self.groups = {name: group for group in header["groups"] for name in group["names"]}
         self.modules = dict(header["modules"])
         self.lost = {item["name"]: item for item in header["not_kept"]}
@@ -115,6 +117,8 @@ class Restored:
         self._restore_sources(header["sources"])
         self._restore_surroundings(header["extras"], first_path)
         self.show()
+        for name in list(filter(is_outside, self.groups)):
+            self.outside.when_imported(name, lambda name=name: self.when_loaded(lambda: self._load_outside(name)))
 
     def show(self):
         """Sets what the session's code finds its builtins in."""
@@ -210,9 +214,24 @@ class Restored:
         for member in group["names"]:
             self.groups.pop(member, None)
         for member, value in values.items():
-            self.namespace.setdefault(member, value)
+            if is_outside(member):
+                self._put(member, value)
+            else:
+                self.namespace.setdefault(member, value)
         while self._when_loaded and not self._loading:
             self._when_loaded.pop(0)()
+
+    def _load_outside(self, name):
+        if name in self.groups:
+            self.load(name)
+
+    def _put(self, name, value):
+        try:
+            self.outside.put(name, value)
+        except Exception as error:
+            self._lose(name, "attribute", error)
+        if name.startswith("builtins:") and isinstance(scope := self.namespace.get("__builtins__"), Lookup):
+            scope.update(vars(builtins))
 
     def when_loaded(self, act):
         """Does it now, or once the group has come that is being loaded: it may need its variables."""

@@ -82,6 +82,7 @@ class Saver:
             names |= global_names(code)
             self.touched_all |= "__main__" in code.co_consts
         self.touched_all |= not names.isdisjoint(REACH_ALL) or count_threads() > 0 or self.kernel.evaluator.has_tasks()
+        self.touched_all |= self.kernel.outside.note(codes)
         self.touched |= names
         seen = self.seen
         self.look()

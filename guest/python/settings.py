@@ -7,6 +7,7 @@ module that is not imported has none; what was saved of it is put back when it i
 
 import sys
 
+from environment import ZONE_AT_START
 from interpreter_settings import get_interpreter
 from logging_settings import get_logging, put_logging
 from unkept import MAX_REASON, Unkept, attempt, is_kept
@@ -45,19 +46,37 @@ def put(name, module, state, find):
 # Libraries.
 
 
+CONTEXT = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+
+
 def _get_decimal(module, _unkept):
-    context = module.getcontext()
-    fields = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+    return {**_context(module.getcontext()), "default": _context(module.DefaultContext)}
+
+
+def _context(context):
     names = {
         kind: [signal.__name__ for signal, is_set in getattr(context, kind).items() if is_set]
         for kind in ("flags", "traps")
     }
-    return {**{name: getattr(context, name) for name in fields}, **names}
+    return {**{name: getattr(context, name) for name in CONTEXT}, **names}
 
 
 def _put_decimal(module, state, _find):
-    signals = {kind: [getattr(module, name) for name in state.pop(kind)] for kind in ("flags", "traps")}
-    module.setcontext(module.Context(**state, **signals))
+    default = state.pop("default", None)
+    if default is not None:
+        _put_context(module.DefaultContext, default)
+    context = module.Context()
+    _put_context(context, state)
+    module.setcontext(context)
+
+
+def _put_context(context, state):
+    for kind in ("flags", "traps"):
+        signals = getattr(context, kind)
+        for signal in list(signals):
+            signals[signal] = signal.__name__ in state[kind]
+    for name in CONTEXT:
+        setattr(context, name, state[name])
 
 
 def _get_locale(module, _unkept):
@@ -83,6 +102,42 @@ DIALECT = (
 def _get_csv(module, _unkept):
     own = [name for name in module.list_dialects() if name not in ("excel", "excel-tab", "unix")]
     return {name: {field: getattr(module.get_dialect(name), field) for field in DIALECT} for name in own}
+
+
+def _get_csv_limit(module, _unkept):
+    return {"limit": module.field_size_limit()}
+
+
+def _put_csv_limit(module, state, _find):
+    module.field_size_limit(state["limit"])
+
+
+def _get_gc(module, _unkept):
+    return {"enabled": module.isenabled(), "threshold": module.get_threshold()}
+
+
+def _put_gc(module, state, _find):
+    (module.enable if state["enabled"] else module.disable)()
+    module.set_threshold(*state["threshold"])
+
+
+def _get_socket(module, _unkept):
+    return {"timeout": module.getdefaulttimeout()}
+
+
+def _put_socket(module, state, _find):
+    module.setdefaulttimeout(state["timeout"])
+
+
+def _get_time(module, unkept):
+    """Each run begins with the environment that it was given: what names the zone may be gone."""
+    if module.tzname != ZONE_AT_START:
+        unkept["time: tzset"] = "the time zone of the process begins anew: call tzset() with TZ set"
+    return {}
+
+
+def _put_time(_module, _state, _find):
+    pass
 
 
 def _put_csv(module, state, _find):
@@ -151,6 +206,10 @@ LIBRARIES = {
     "decimal": (_get_decimal, _put_decimal),
     "locale": (_get_locale, _put_locale),
     "csv": (_get_csv, _put_csv),
+    "_csv": (_get_csv_limit, _put_csv_limit),
+    "gc": (_get_gc, _put_gc),
+    "_socket": (_get_socket, _put_socket),
+    "time": (_get_time, _put_time),
     "logging": (get_logging, put_logging),
     "numpy": (_get_numpy, _put_numpy),
     "pandas": (_get_pandas, _put_pandas),

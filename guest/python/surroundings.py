@@ -32,6 +32,7 @@ def capture(kernel):
         "path": [entry for entry in sys.path if entry not in first_path and type(entry) is str],
         "generators": {**_waiting, **_generators()},
         "settings": {**_waiting_settings, **current},
+        "outside": kernel.outside.state(),
         "unkept": unkept,
     }
 
@@ -108,6 +109,7 @@ def restore(state, first_path, keep_generators, restored):
     sys.path += [entry for entry in state["path"] if entry not in sys.path]
     for place in state.get("handlers", ()):
         _restore_handler(place, restored.find)
+    restored.outside.restore(state.get("outside", {}))
     _restore_settings(state.get("settings", {}), restored)
     _waiting.update(state["generators"] if keep_generators else {})
     for name in list(_waiting):
@@ -124,6 +126,8 @@ def _restore_settings(states, restored):
         interpreter_settings.put_interpreter(states["sys"])
     _waiting_settings.update({name: state for name, state in states.items() if name in settings.LIBRARIES})
     for name in list(_waiting_settings):
+        if name in sys.builtin_module_names:
+            __import__(name)
         after_import(name, lambda module, name=name: _put_settings(name, module, restored))
 
 

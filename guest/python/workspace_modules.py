@@ -17,6 +17,10 @@ class WorkspaceModules:
             if name not in known and (path := file_of(module)):
                 known[name] = (path, _signature(path))
 
+    def known(self):
+        """(name, signature of its file) of each that is imported."""
+        return [(name, signature) for name, (_, signature) in self._signatures.items()]
+
     def refresh(self, namespace):
         """
         Before a run: re-imports under their names in the session the modules whose files changed, and their users.

@@ -117,16 +117,22 @@ def fill_exception(error, state):
 
 
 def opened(path, mode, *parts):
-    encoding, errors, buffering, position, closed = parts
+    encoding, errors, buffering, position, closed, *name = parts
+    file = open("/dev/null" if closed else path, mode, buffering, encoding, errors, opener=_open_as_it_is)
+    if name:
+        getattr(getattr(file, "buffer", file), "raw", file).name = name[0]
     if closed:
-        file = open("/dev/null", mode.replace("x", "w"), buffering, encoding, errors)
         file.close()
-        return file
-    again = mode.replace("w", "r+").replace("x", "r+").replace("++", "+")
-    file = open(path, again, buffering, encoding, errors)
-    if "a" not in again or "+" in again:
+    elif "a" not in mode or "+" in mode:
         file.seek(position)
     return file
+
+
+def _open_as_it_is(path, flags):
+    """Whatever its mode: it is not made, and keeps what is in it."""
+    import posix
+
+    return posix.open(path, flags & ~(posix.O_TRUNC | posix.O_EXCL | posix.O_CREAT))
 
 
 def standard_stream(name):

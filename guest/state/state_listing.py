@@ -3,6 +3,7 @@
 from state_versions import is_whole, read_header, version_numbers
 
 MAX_LISTED_VERSIONS = 100
+OUTSIDE = ":"  # is in the names of what is saved like a variable and is none, such as an attribute of a module
 
 
 def listing(limit):
@@ -29,6 +30,7 @@ def variables_of(header):
         {"name": name, "type": kind, "repr": text, "bytes": group["at"][2], "shared_with": len(group["names"]) - 1}
         for group in header["groups"]
         for name, kind, text in zip(group["names"], group["types"], group["reprs"], strict=True)
+        if OUTSIDE not in name
     ]
     rows += [
         {"name": name, "type": "module", "repr": f"<module {module!r}>", "bytes": 0, "shared_with": 0}

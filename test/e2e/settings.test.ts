@@ -25,6 +25,19 @@ const SETTINGS: Readonly<Record<string, readonly [set: string, show: string]>> =
     "import decimal; decimal.getcontext().prec = 7; decimal.getcontext().traps[decimal.Inexact] = False; decimal.getcontext().rounding = decimal.ROUND_UP",
     "import decimal; print(decimal.Decimal(1) / 7, decimal.getcontext())",
   ],
+  "the usual context of decimal": [
+    "import decimal; decimal.DefaultContext.prec = 5; decimal.DefaultContext.traps[decimal.DivisionByZero] = False",
+    "import decimal; print(decimal.Context(), decimal.getcontext())",
+  ],
+  "how much csv takes": ["import csv; csv.field_size_limit(10)", "import csv; print(csv.field_size_limit())"],
+  "collection of garbage": [
+    "import gc; gc.disable(); gc.set_threshold(5, 6, 7)",
+    "import gc; print(gc.isenabled(), gc.get_threshold())",
+  ],
+  "how long a socket waits": [
+    "import socket; socket.setdefaulttimeout(1.5)",
+    "import socket; print(socket.getdefaulttimeout())",
+  ],
   "dialects of csv": [
     "import csv; csv.register_dialect('semi', delimiter=';', quoting=csv.QUOTE_ALL)",
     "import csv, io; out = io.StringIO(); csv.writer(out, 'semi').writerow([1, 'a']); print(out.getvalue().strip())",
@@ -142,5 +155,12 @@ test("what cannot be set again is named", async () => {
   assert.deepEqual(
     state.not_kept.map(({ name, type }: { name: string; type: string }) => [name, type]),
     [["logging: handlers of root", "setting"]],
+  );
+  const zone = await it.client.create("zone", { imaging: "never" });
+  await zone.prints("", "import os, time; os.environ['TZ'] = 'Asia/Tokyo'; time.tzset()");
+  const asleep = await it.client.expect(200, "POST", `${zone.path}/hibernate`);
+  assert.deepEqual(
+    asleep.state.not_kept.map(({ name }: { name: string }) => name),
+    ["time: tzset"],
   );
 });

@@ -1,0 +1,165 @@
+"""What programs change outside their variables: attributes of libraries, data of modules in the workspace, and open
+figures.
+
+Each has a name that no variable has, `module:attribute`, under which it is saved and restored like a variable: with
+what it shares, as soon as its module is imported.
+"""
+
+import sys
+
+import figures
+import library_state
+import workspace_state
+from after_import import after_import
+from stored_names import stored_names, stored_names_of_module
+
+ALL = "*"
+
+
+def is_outside(name):
+    return type(name) is str and ":" in name
+
+
+def _parts(name):
+    """The module, the place (as library_state.place_of() names it) and the attribute of a name."""
+    module, _, path = name.partition(":")
+    owner, dot, attribute = path.rpartition(".")
+    return module, f"{module}:{owner}{dot}", attribute
+
+
+class Outside:
+    """`kernel` tells: the variables, the modules of the workspace, and the builtins that programs see."""
+
+    def __init__(self, kernel):
+        self._kernel = kernel
+        self._waiting = {}  # what was loaded, but its module is not imported yet
+        self._texts = {}  # module of the workspace -> its file as it was noted, and a digest of it
+        self._saved_texts = {}  # digests by module, of the version that was restored
+        self.deleted = set()  # names of attributes that were found to be gone
+        self.stored = {}  # under which names programs have stored, and whether they may have deleted there
+
+    def note(self, codes):
+        """After programs have run; answers whether a module of the workspace was imported again with another text."""
+        for code in codes:
+            self.stored |= stored_names(code)
+        is_changed = False
+        for name, signature in self._kernel.modules.known():
+            before = self._texts.get(name)
+            if (before is None or before[0] != signature) and (module := sys.modules.get(name)) is not None:
+                is_changed |= before is not None
+                self._texts[name] = signature, workspace_state.digest_of(module)
+                self.stored |= stored_names_of_module(module)
+        return is_changed
+
+    # What there is to save.
+
+    def find(self, names, everything):
+        """
+        What programs that use these names can have changed, or with `everything` any: name -> value; and the places
+        that were looked at.
+        """
+        found, places = dict(self._waiting), set()
+        if self.stored and (everything or not names.isdisjoint(self.stored)):
+            owners = library_state.reachable(names, self._kernel.namespace)
+            places.update(owners)
+            found |= library_state.set_attributes(owners, self.stored, self._kernel.mended.theirs)
+            self.deleted |= library_state.deleted_attributes(owners, self.stored)
+        found |= {name: library_state.DELETED for name in self.deleted if name not in found and not self.value_of(name)}
+        if self._texts and (everything or self._uses_workspace(names)):
+            places.update(f"{module}:{ALL}" for module in self._texts)
+            for module in self._texts:
+                found |= {f"{module}:{name}": value for name, value in workspace_state.data_of(sys.modules.get(module))}
+        if everything or figures.may_use(names, self._kernel.namespace):
+            places.add(figures.PLACE)
+            found |= figures.open_figures()
+        return found, places
+
+    def _uses_workspace(self, names):
+        namespace, modules = self._kernel.namespace, self._texts
+        if not names.isdisjoint(modules):
+            return True
+        return any(workspace_state.is_of(namespace[name], modules) for name in names if name in namespace)
+
+    @staticmethod
+    def was_looked_at(name, places):
+        module, place, _ = _parts(name)
+        return place in places or f"{module}:{ALL}" in places
+
+    def value_of(self, name):
+        """(value,) of what has that name now, () if nothing has."""
+        if name in self._waiting:
+            return (self._waiting[name],)
+        if name in (open_ones := figures.open_figures()):
+            return (open_ones[name],)
+        owner, attribute = self._owner(name)
+        if owner is None:
+            return ()
+        if attribute == library_state.REGISTERED:
+            return (library_state.registered_with(owner),)
+        scope = self._kernel.mended.theirs if name.startswith("builtins:") else library_state.scope_of(owner)
+        return (scope[attribute],) if attribute in scope else ()
+
+    @staticmethod
+    def _owner(name):
+        module, place, attribute = _parts(name)
+        owner = sys.modules.get(module)
+        for part in filter(None, place.partition(":")[2].split(".")):
+            owner = getattr(owner, part, None)
+        return owner, attribute
+
+    def state(self):
+        """What else is saved of it."""
+        return {
+            "stored": self.stored,
+            "deleted": self.deleted,
+            "texts": {name: digest for name, (_, digest) in self._texts.items()},
+        }
+
+    # What was saved.
+
+    def restore(self, state):
+        self.stored |= state.get("stored", {})
+        self.deleted |= state.get("deleted", set())
+        self._saved_texts = state.get("texts", {})
+
+    def when_imported(self, name, act):
+        """Acts once the module of a name is imported, and all of the package that it belongs to."""
+        module = name.partition(":")[0]
+        package = module.partition(".")[0]
+
+        def act_if_whole(_module):
+            if not _is_initializing(package):
+                act()
+
+        if module in sys.builtin_module_names:
+            __import__(module)
+        after_import(package, lambda _module: act())
+        if module != package:
+            after_import(module, act_if_whole)
+
+    def put(self, name, value):
+        """Sets it as it was saved, at once or when its module is imported."""
+        module = name.partition(":")[0]
+        if module in sys.modules and not _is_initializing(module):
+            self._put(name, value)
+            return
+        self._waiting[name] = value
+        after_import(
+            module, lambda _module: self._put(name, self._waiting.pop(name)) if name in self._waiting else None
+        )
+
+    def _put(self, name, value):
+        module = sys.modules[name.partition(":")[0]]
+        if name == figures.NAME:
+            figures.put(module, value)
+            return
+        text = self._saved_texts.get(module.__name__)
+        if text is not None and text != workspace_state.digest_of(module):
+            return  # its text is another one now: it begins anew, as in a session that goes on
+        owner, attribute = self._owner(name)
+        library_state.put(owner, attribute, value)
+
+
+def _is_initializing(module):
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    return getattr(spec, "_initializing", False)
