@@ -6,22 +6,21 @@ cannot be pickled is left out, with its reason; the others of its group are save
 """
 
 import sys
-import time
 import warnings
 
 import state_files
 import state_values
 import state_versions
 import surroundings
-from by_name import Code, Function, NeedsChild, is_importable
-from description import describe, name_of_kind
+from by_name import NeedsChild
+from description import name_of_kind
 from outside import is_outside
+from parts import InPlaceWriter, Part
 from pickling import Pickler
 from reductions import Module
 from state_values import INLINE_BYTES, InlineData, ValueWriter
+from verifying import MAX_BYTES, failure_of, key_of
 
-IN_PLACE_BYTES = 64 << 10
-IN_PLACE_SECONDS = 0.005
 MAX_REASON = 300
 MAX_TOLD_CHARS = 500
 MAX_CHANGED = 100
@@ -32,79 +31,6 @@ NOT_SAVED = {"at": [None, 0, 0, None]}
 NOT_VARIABLES = frozenset(
     ("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__", "__file__", "__warningregistry__")
 )
-BuiltinFunction = type(len)
-ATOMS = frozenset((str, bytes, int, float, complex, bool, type(None), Code, BuiltinFunction, Module, range, slice))
-IMMUTABLE_MODULES = frozenset(
-    ("datetime", "decimal", "fractions", "uuid", "re", "zoneinfo", "ipaddress", "numpy.dtypes")
-)
-
-
-class Budget:
-    """What a save in the kernel itself may take; beyond it a child does the work."""
-
-    def __init__(self):
-        self._bytes = IN_PLACE_BYTES
-        self._until = time.monotonic() + IN_PLACE_SECONDS
-
-    def spend(self, size):
-        self._bytes -= size
-        if self._bytes < 0 or time.monotonic() > self._until:
-            raise NeedsChild
-
-
-class InPlaceWriter(ValueWriter):
-    def __init__(self, budget, allowance):
-        super().__init__(False, allowance)
-        self._budget = budget
-
-    def write(self, data):
-        data = state_files.bytes_of(data)
-        if self.size + len(data) > INLINE_BYTES:
-            raise NeedsChild
-        self._budget.spend(len(data))
-        return super().write(data)
-
-
-class Part:
-    """One variable, or several that share objects, as pickled."""
-
-    def __init__(self, names, snapshot):
-        self.values = {name: snapshot.values[name] for name in names}
-        self.writer = snapshot.new_writer()
-        pickler = Pickler(self.writer, snapshot.namespace, snapshot.in_place)
-        try:
-            pickler.dump(self.values)
-        except BaseException:
-            self.writer.discard()
-            raise
-        self.reaches, self.files = pickler.reaches, pickler.files
-        self._pickler = pickler  # its memo keeps alive whatever it saw, so that no id is used twice
-
-    def changeable(self):
-        """Ids of the objects that make variables belong together when they share them."""
-        memo = self._pickler.memo.copy()
-        del memo[id(self.values)]
-        return {key for key, (_, value) in memo.items() if not _is_immutable(value)}
-
-    def entry(self, place):
-        values = self.values.values()
-        return {
-            "names": list(self.values),
-            "at": place,
-            "types": [name_of_kind(value) for value in values],
-            "reprs": [describe(value) for value in values],
-            "reaches": sorted(self.reaches),
-            "files": sorted(self.files),
-        }
-
-
-def _is_immutable(value):
-    kind = type(value)
-    if kind in ATOMS or kind.__module__ in IMMUTABLE_MODULES:
-        return True
-    if kind is tuple:
-        return all(type(item) in ATOMS for item in value)
-    return (kind is Function or issubclass(type(value), type)) and is_importable(value)
 
 
 class Snapshot:
@@ -124,6 +50,7 @@ class Snapshot:
         self.groups = {name: group for group in saver.header["groups"] for name in group["names"]}
         self.parts = {}
         self.failures = {}
+        self.newly_verified = []
         self.seen = set()
         self.looked_for = set()  # of what is outside of the variables
 
@@ -142,7 +69,7 @@ class Snapshot:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._pickle_touched()
-            parts = self._group()
+            parts = self._verify(self._group())
             extras = self._extras(around)
         self._refuse_too_large(parts)
         carry = self._carrier(data)
@@ -271,6 +198,45 @@ class Snapshot:
         for name in names:
             self.parts[name].writer.discard()
         return Part(names, self)
+
+    def _verify(self, parts):
+        """
+        Those that load again. A variable that does not is a failure; the others of its group are saved without it.
+        """
+        verified, sound, pending = self.saver.verified, [], list(parts)
+        while pending:
+            part = pending.pop()
+            unknown = verified.unknown(part.kinds)
+            if unknown and self.in_place:
+                raise NeedsChild
+            if not unknown or part.writer.size > MAX_BYTES or part.writer.has_overflowed:
+                sound.append(part)
+            elif (reason := failure_of(part.writer.reader(), self.values.__getitem__)) is None:
+                verified.add(map(key_of, unknown))
+                self.newly_verified += map(key_of, unknown)
+                sound.append(part)
+            else:
+                pending += self._without_failures(part, reason)
+        return sound
+
+    def _without_failures(self, part, reason):
+        """What is left of a group that does not load: nothing, or a part of fewer variables."""
+        part.writer.discard()
+        names = list(part.values)
+        if len(names) > 1:
+            alone = {name: self._failure_of(name) for name in names}
+            self.failures |= {name: why for name, why in alone.items() if why is not None}
+            left = [name for name in names if alone[name] is None]
+            if len(left) < len(names):
+                return [Part(left, self)] if left else []
+        self.failures |= dict.fromkeys(names, reason[:MAX_REASON])
+        return []
+
+    def _failure_of(self, name):
+        part = Part([name], self)
+        reason = failure_of(part.writer.reader(), self.values.__getitem__)
+        part.writer.discard()
+        return reason and reason[:MAX_REASON]
 
     def _refuse_too_large(self, parts):
         size = sum(part.writer.size for part in parts) + sum(group["at"][2] for group in self._untouched())

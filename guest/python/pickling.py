@@ -48,6 +48,7 @@ class Pickler(_pickle.Pickler):
         self.in_place = in_place
         self.reaches = set()  # names of globals that functions of this group use
         self.files = set()  # file names of their code
+        self.kinds = set()  # of the objects that the interpreter does not pickle by itself
         self._function_cells = set()
         self._scopes = {}
         self._kinds_with_hooks = {}
@@ -59,6 +60,7 @@ class Pickler(_pickle.Pickler):
         reduce = TABLE.get(kind)
         if reduce is not None:
             return reduce(self, value)
+        self.kinds.add(kind)
         if issubclass(kind, type):
             return self._reduce_class(value)
         if (by_name := OF_NAME.get(f"{kind.__module__}.{kind.__name__}")) is not None:

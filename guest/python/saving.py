@@ -20,7 +20,9 @@ import state_files
 import state_versions
 import surroundings
 from by_name import global_names
-from grouping import Budget, Snapshot
+from grouping import Snapshot
+from parts import Budget
+from verifying import Verified
 from wire import parse_json, to_json
 
 CHILD_SECONDS = 120
@@ -68,6 +70,7 @@ class Saver:
         self.header = header or save_report.NOTHING_SAVED
         self.touched = set()  # names, since the last save began
         self.touched_all = False
+        self.verified = Verified()
         self.seen = {}  # name -> id of its value after the last run
         self.child = None
         self.report = None  # of the last save, until the agent was told
@@ -170,8 +173,10 @@ class Saver:
             for descriptor in (0, 1, 2):
                 posix.dup2(null, descriptor)
             state_files.allow_large_files()
-            header, durable = self._write(Snapshot(self, entry, None), durable, stage)
-            answer = (b"S" if stage else b"D" if durable else b"V") + to_json(header)
+            snapshot = Snapshot(self, entry, None)
+            header, durable = self._write(snapshot, durable, stage)
+            told = {"header": header, "verified": snapshot.newly_verified}
+            answer = (b"S" if stage else b"D" if durable else b"V") + to_json(told)
         except state_files.WriteFailed as error:
             answer = b"F" + str(error).encode(errors="backslashreplace")
         except BaseException as error:
@@ -199,7 +204,9 @@ class Saver:
         except ChildProcessError:
             pass  # the program has waited for it
         if answer and answer[:1] in b"SDV":
-            self._saved(parse_json(answer[1:]), answer[:1] == b"S", answer[:1] in b"SD")
+            told = parse_json(answer[1:])
+            self.verified.add(told["verified"])
+            self._saved(told["header"], answer[:1] == b"S", answer[:1] in b"SD")
             return
         self.touched |= child.touched[0]
         self.touched_all |= child.touched[1]

@@ -1,7 +1,7 @@
 """The data of groups of variables: written as it is pickled, read as it is unpickled, checked by its digest."""
 
 import posix
-from _io import BytesIO
+from _io import BytesIO, FileIO
 from _sha2 import sha256
 
 from mapping import map_pages, padding_before
@@ -59,6 +59,9 @@ class StagedFile:
             posix.fsync(self._descriptor)
         posix.close(self._descriptor)
         put_in_place(self._path, path)
+
+    def open(self):
+        return FileIO(posix.open(self._path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC))
 
     def remove(self):
         posix.close(self._descriptor)
@@ -123,6 +126,12 @@ class ValueWriter:
             self._file.put(f"{VALUES}/{name}", self._durable)
             written = self.size
         return [f"values/{name}", 0, self.size, name], written
+
+    def reader(self):
+        """What was written so far, for an unpickler."""
+        if self._file is None:
+            return CheckedBytes(b"".join(self._parts))
+        return ValueFile(self._file.open(), self.size, self._file.digest.hexdigest())
 
     def discard(self):
         if self._file is not None:
