@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createLogger } from "../log.ts";
+import { AppError } from "../protocol/errors.ts";
 import type { Language } from "../protocol/languages.ts";
 import type { Limits } from "../sandbox/policy.ts";
 import { folderAt } from "./folder.ts";
@@ -57,7 +58,7 @@ class ScriptedLauncher implements Launcher<Scripted> {
   readonly started: Scripted[] = [];
   /** Starts in progress at the same time, at the most. */
   widest = 0;
-  failing = false;
+  failsWith: () => Error | null = () => null;
   #running = 0;
   #gate: Promise<void> = Promise.resolve();
 
@@ -74,7 +75,8 @@ class ScriptedLauncher implements Launcher<Scripted> {
     await this.#gate;
     await sleep(1);
     this.#running -= 1;
-    if (this.failing) throw new Error("cannot start");
+    const error = this.failsWith();
+    if (error !== null) throw error;
     const made = new Scripted(this.started.length, language);
     this.started.push(made);
     return made;
@@ -208,17 +210,38 @@ test("a burst is started few at a time, serves in the order of arrival, and leav
 
 test("a start that fails is told to who waits for it, and its slot is free again", async () => {
   const { pool, launcher } = poolOf(4);
-  launcher.failing = true;
+  launcher.failsWith = () => new Error("cannot start");
   const asked = [1, 2, 3].map(() => pool.take("python", null));
   for (const each of asked) await assert.rejects(each, /cannot start/);
   assert.equal(pool.counts.live, 0);
-  launcher.failing = false;
+  launcher.failsWith = () => null;
   await (await pool.take("python", null)).end(REASON);
+});
+
+test("a host that is short of processes is given some back by warm sandboxes, then by sessions that sleep", async () => {
+  const { pool, launcher } = poolOf(6, [["node", 1]]);
+  await pool.fill();
+  const [warm] = launcher.started;
+  const spared: string[] = [];
+  launcher.failsWith = () =>
+    warm?.ended === true && spared.length === 2 ? null : new AppError("host_exhausted", "short of processes");
+  pool.reclaim = async () => spared.push("a session") > 0;
+  const lease = await pool.take("python", null);
+  assert.equal(spared.length, 2);
+  assert.equal(pool.counts.live, 1);
+  pool.reclaim = async () => false;
+  launcher.failsWith = () => new AppError("host_exhausted", "short of processes");
+  await assert.rejects(pool.take("python", null), { code: "host_exhausted" });
+  launcher.failsWith = () => new AppError("sandbox_failed", "broken");
+  pool.reclaim = () => assert.fail("no session sleeps for a host that is broken");
+  await assert.rejects(pool.take("python", null), { code: "sandbox_failed" });
+  assert.equal(pool.counts.live, 1);
+  await lease.end(REASON);
 });
 
 test("a host that cannot start sandboxes is not asked again and again to fill the pool", async () => {
   const { pool, launcher } = poolOf(4, [["python", 2]]);
-  launcher.failing = true;
+  launcher.failsWith = () => new Error("cannot start");
   let starts = 0;
   const { startPristine } = launcher;
   launcher.startPristine = (start) => {

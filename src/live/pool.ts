@@ -48,6 +48,8 @@ export type Lease<S = LiveSandbox> = {
   destroy(reason: Error): Promise<void>;
 };
 
+/** How often a start is tried again on a host that is short of something. */
+const MAKING_ROOM_TIMES = 3;
 const PAUSE_AFTER_FAILURE_MS = 2_000;
 /**
  * Whoever has taken a warm sandbox has its first result first: a start takes all of a core, and a moment of the server.
@@ -107,8 +109,9 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
     const warm = await this.takeWarm(language, limits);
     if (warm !== null) return warm;
     if (limits !== null && languageEntry(language).isSizedAtStart)
-      return this.#startSized({ language, limits });
-    return this.#limited(this.#lease(await this.#startOne(this.#of(language))), limits);
+      return this.#makingRoom(() => this.#startSized({ language, limits }));
+    const started = await this.#makingRoom(() => this.#startOne(this.#of(language)));
+    return this.#limited(this.#lease(started), limits);
   }
 
   /** One of those that are warm; null when there is none. */
@@ -133,40 +136,59 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
   }
 
   /** One that is started for its limits. */
-  async #startSized(start: Start): Promise<Lease<S>> {
-    await this.#takeSlot();
-    try {
-      return this.#lease(await this.#gate.run(() => this.#launcher.startPristine(start)));
-    } catch (error) {
-      this.#slots -= 1;
-      throw error;
-    }
+  #startSized(start: Start): Promise<Lease<S>> {
+    return this.#leased(() => this.#gate.run(() => this.#launcher.startPristine(start)));
   }
 
   /** A sandbox on the folder of a session that has none running. */
   async wake(folder: Folder, language: Language, limits: Limits | null): Promise<Lease<S>> {
     this.#refuseIfClosed();
-    await this.#takeSlot();
     const start = { language, limits: limits ?? this.#options.limits };
+    return this.#makingRoom(() =>
+      this.#leased(() => this.#gate.run(() => this.#launcher.start(folder, start))),
+    );
+  }
+
+  /** A sandbox that goes on where its snapshot was taken. */
+  async resume(resume: Resume): Promise<Lease<S>> {
+    this.#refuseIfClosed();
+    // Not at the gate of starts, which are shorter: whoever takes and resumes snapshots has one of its own.
+    return this.#leased(() => this.#launcher.resume(resume));
+  }
+
+  async #leased(start: () => Promise<S>): Promise<Lease<S>> {
+    await this.#takeSlot();
     try {
-      return this.#lease(await this.#gate.run(() => this.#launcher.start(folder, start)));
+      return this.#lease(await start());
     } catch (error) {
       this.#slots -= 1;
       throw error;
     }
   }
 
-  /** A sandbox that goes on where its snapshot was taken. */
-  async resume(resume: Resume): Promise<Lease<S>> {
-    this.#refuseIfClosed();
-    await this.#takeSlot();
-    try {
-      // Not at the gate of starts, which are shorter: whoever takes and resumes snapshots has one of its own.
-      return this.#lease(await this.#launcher.resume(resume));
-    } catch (error) {
-      this.#slots -= 1;
-      throw error;
+  /** A host that is short of processes or memory has more of them when a warm sandbox ends, or a session sleeps. */
+  async #makingRoom<T>(start: () => Promise<T>): Promise<T> {
+    for (let left = MAKING_ROOM_TIMES; ; left--) {
+      try {
+        return await start();
+      } catch (error) {
+        const isShort = error instanceof AppError && error.code === "host_exhausted";
+        if (!isShort || left === 0 || !(await this.#spareOne())) throw error;
+        this.#refuseIfClosed();
+      }
     }
+  }
+
+  async #spareOne(): Promise<boolean> {
+    const warm = this.#takeWarm();
+    if (warm === null) return this.reclaim();
+    await this.#launcher.destroy(warm, new Error("the host is short of processes or memory"));
+    this.#slots -= 1;
+    return true;
+  }
+
+  #takeWarm(): S | null {
+    return this.#all.find((pool) => pool.ready.size > 0)?.takeReady() ?? null;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -210,7 +232,7 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
   async #takeSlot(): Promise<void> {
     const deadline = performance.now() + this.#options.patienceMs;
     while (this.#slots >= this.#options.maxLive) {
-      const warm = this.#all.find((pool) => pool.ready.size > 0)?.takeReady() ?? null;
+      const warm = this.#takeWarm();
       // Its slot is the caller's from now on; if it cannot be ended, it goes on to count.
       if (warm !== null) return this.#launcher.destroy(warm, new Error("its slot was needed"));
       if (await this.reclaim()) continue;

@@ -18,6 +18,8 @@ export type Start = { language: Language; limits: Limits };
 
 const MIB = 1 << 20;
 const START_TIMEOUT_MS = 30_000;
+const NO_PROCESSES = /Resource temporarily unavailable|can't start new thread/;
+const NO_MEMORY = /Cannot allocate memory|MemoryError/;
 const AGENT = ["/usr/bin/python3.13", "-s", "-S", "/opt/era/agent/main.py"];
 
 /** Starts a sandbox on an existing folder. Rejects with `sandbox_failed`, leaving nothing of it behind. */
@@ -43,11 +45,21 @@ export async function startSandbox(host: SandboxHost, folder: Folder, start: Sta
   } catch (cause) {
     const reason =
       shortageError("start a sandbox", cause) ??
+      shortageTold(sandbox) ??
       new AppError("sandbox_failed", `Cannot start a sandbox: ${describe(cause, sandbox)}`, { cause });
     channel.close(reason);
     await (sandbox === null ? cgroup?.remove() : sandbox.end());
     throw reason;
   }
+}
+
+/** What a program of the sandbox has died of, by its own words. */
+function shortageTold(sandbox: Sandbox | null): AppError | null {
+  const said = sandbox?.diagnostics() ?? "";
+  const short = NO_PROCESSES.test(said) ? "processes" : NO_MEMORY.test(said) ? "memory" : null;
+  return short === null
+    ? null
+    : new AppError("host_exhausted", `Cannot start a sandbox: this host is short of ${short}`);
 }
 
 /** Starts a sandbox on a new folder of its own. */
