@@ -1,5 +1,6 @@
 /** The command line: which subcommand, with which settings, and what ends it. */
 import { attackCommand } from "./cli/attack.ts";
+import { backupCommand, restoreCommand } from "./cli/backup/backup.ts";
 import { bench } from "./cli/bench.ts";
 import { doctor } from "./cli/doctor.ts";
 import { imageCommand } from "./cli/image.ts";
@@ -27,6 +28,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   import: {
     summary: "make a session from such a file: FILE [--session ID]",
     run: (args, context) => importCommand(args, context),
+  },
+  backup: {
+    summary: "save all sessions to a folder, only what is new: FOLDER [--keep COUNT]",
+    run: (args, context) => backupCommand(args, context),
+  },
+  restore: {
+    summary: "make sessions from such a folder: FOLDER [SESSION...] [--backup NAME] | --list",
+    run: (args, context) => restoreCommand(args, context),
   },
   doctor: {
     summary: "what this host enforces, and what it cannot",

@@ -1,7 +1,7 @@
 """Under which names programs store attributes of anything but `self`: what they may have changed of modules and
 classes."""
 
-from opcode import opmap
+from _opcode_metadata import opmap  # pyright: ignore[reportMissingImports]  the interpreter has it
 
 from by_name import Code, Function, global_names
 

@@ -4,7 +4,7 @@ import type { Logger } from "../log.ts";
 import { obtainImage } from "./image.ts";
 import { startServer } from "./start-server.ts";
 
-type Target = { url: string; headers: Record<string, string> };
+export type Target = { url: string; headers: Record<string, string> };
 export type CommandContext = { config: Config; log: Logger; signal: AbortSignal };
 
 const HEALTH_TIMEOUT_MS = 1_000;

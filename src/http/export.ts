@@ -8,10 +8,17 @@ import { acceptStreams, receive, STALLED_MS, UPLOAD } from "./uploads.ts";
 
 const importQuery = z.object({ session_id: z.string().optional() });
 
+/** The tag of an earlier export, without its quotes. */
+const markIn = (header: string | undefined): string | null =>
+  /^"([0-9a-f]{64})"$/.exec(header ?? "")?.[1] ?? null;
+
 export function addExport(app: FastifyInstance, { registry, config }: SessionRoutes): void {
   app.get<IdParams>("/api/sessions/:id/export", async (request, reply) => {
     const id = parseId(request.params.id);
-    const stream = await registry.export(id);
+    const exported = await registry.export(id, markIn(request.headers["if-none-match"]));
+    if (exported === null) return reply.status(304).send();
+    const { stream, mark } = exported;
+    if (mark !== null) reply.header("etag", `"${mark}"`);
     const name = `${id.replaceAll(":", "_")}.era.tar`;
     reply.raw.setTimeout(STALLED_MS, () => reply.raw.destroy()); // a copy is held for who reads it
     reply.header("content-disposition", `attachment; filename="${name}"`).type("application/x-tar");

@@ -7,8 +7,8 @@ import type { StateListing } from "../protocol/guest.ts";
 import { NO_USAGE, type RunUsage } from "../protocol/outcome.ts";
 import type { OneShotResult } from "../runs/one-shot.ts";
 import { DEFAULT_TIMEOUT_MS, type RunResult } from "../runs/request.ts";
+import type { SessionLimits } from "../session/life/memory.ts";
 import type { SessionView } from "../session/records.ts";
-import type { SessionLimits } from "../session/session.ts";
 import type {
   Dropped,
   JsonObject,

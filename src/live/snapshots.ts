@@ -114,6 +114,10 @@ export async function reasonInFiles(snapshot: Snapshot, folder: Folder): Promise
 /** A fingerprint of all files that programs of a session use. */
 export const fingerprintOf = ({ workspace, home }: Folder): Promise<string> => fingerprint([workspace, home]);
 
+/** Also of its saved variables. */
+export const fingerprintOfAll = ({ workspace, home, state }: Folder): Promise<string> =>
+  fingerprint([workspace, home, state]);
+
 /** For a copy of a session that sleeps; null when its snapshot is of no use to the session itself. */
 export async function copySnapshot(
   host: SandboxHost,

@@ -187,16 +187,25 @@ export class SessionRegistry {
     }
   }
 
-  /** The session as it is between two runs, as one stream: see docs/export-format.md. */
-  async export(id: string): Promise<Readable> {
+  /**
+   * The session as it is between two runs, as one stream: see docs/export-format.md. Of one that sleeps, `mark` tells
+   * whether it is the same another time: null when it is `unless`.
+   */
+  async export(id: string, unless: string | null): Promise<{ stream: Readable; mark: string | null } | null> {
     this.#refuseIfStopping();
     const source = await this.get(id);
     source.setup.refuseIfOpen();
+    const mark = await source.markAsleep();
+    if (mark !== null && mark === unless) return null;
+    return { stream: await this.#exportNow(source), mark };
+  }
+
+  async #exportNow(source: Session): Promise<Readable> {
     const { host, store } = this.#deps;
     const leave = this.#moves.take();
     let runIds: string[] = [];
     const noteRuns = async () => {
-      runIds = await endedRuns(store, id);
+      runIds = await endedRuns(store, source.id);
     };
     try {
       const copy = await this.#copies.run(() => copyOut(host, source, noteRuns));

@@ -17,9 +17,9 @@ import { durabilityOf } from "../runs/plan.ts";
 import type { Run, RunRequest } from "../runs/request.ts";
 import { queuedRun } from "../runs/run-row.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
-import type { Limits } from "../sandbox/policy.ts";
 import type { PlaceStore } from "../store/places.ts";
 import type { RunRow, SessionSettings, Store, StoredCode } from "../store/store.ts";
+import { markAsleep } from "./export/mark.ts";
 import { CurrentRuns } from "./history/current-runs.ts";
 import { EgressLog } from "./history/egress-log.ts";
 import { LateOutput } from "./history/late-output.ts";
@@ -30,7 +30,7 @@ import { Admission } from "./life/admission.ts";
 import { copyAwake, hibernate, type Sleeper } from "./life/hibernate.ts";
 import { Incoming } from "./life/incoming.ts";
 import { LiveSession } from "./life/live-session.ts";
-import { changeLimits } from "./life/memory.ts";
+import { changeLimits, type SessionLimits } from "./life/memory.ts";
 import { type HeldFolder, SessionFolder } from "./life/session-folder.ts";
 import type { SessionState } from "./life/state.ts";
 import { Tenancy } from "./life/tenancy.ts";
@@ -49,9 +49,6 @@ export type SessionDependencies = {
 
 /** Keeps a session as an object while it has work or a sandbox. */
 type Residents = { add(session: Session): unknown; delete(session: Session): unknown };
-
-/** `stateBytes`: for saved variables. */
-export type SessionLimits = Limits & { stateBytes: number };
 
 export class Session {
   readonly #deps: SessionDependencies;
@@ -247,10 +244,9 @@ export class Session {
   /** Its folder, made now if it has none: a session that has run nothing may be given files. */
   async holdMadeFolder(): Promise<HeldFolder & { folder: Folder }> {
     const make = async () => {
-      this.#admission.check();
       if (this.#folder.current === null) await this.#folder.make();
     };
-    if (this.#folder.current === null) await this.#inTurn(make);
+    if (this.#folder.current === null) await this.#admitted(make);
     return this.#folder.holdMade();
   }
 
@@ -272,18 +268,12 @@ export class Session {
    * `keepsPrograms` also when what goes on in it cannot be kept.
    */
   async hibernate({ keepsPrograms = false } = {}): Promise<void> {
-    await this.#inTurn(async () => {
-      this.#admission.check();
-      await this.#sleep(keepsPrograms);
-    });
+    await this.#admitted(() => this.#sleep(keepsPrograms));
   }
 
   /** Makes a kept version of the variables current again, as a new version; files stay as they are. */
   async rollback(version: number): Promise<void> {
-    await this.#inTurn(async () => {
-      this.#admission.check();
-      await this.#live.rollBack(version);
-    });
+    await this.#admitted(() => this.#live.rollBack(version));
   }
 
   /** Saved variables and versions: as the agent sees them, or as it saw them last when the session sleeps. */
@@ -294,10 +284,12 @@ export class Session {
 
   /** Has `copy` made of the session's folder between runs, all of its state saved. Answers how the copy begins. */
   copyFolder(copy: (source: Folder) => Promise<Folder>): ReturnType<typeof copyAwake> {
-    return this.#inTurn(async () => {
-      this.#admission.check();
-      return copyAwake(this.#sleeper, copy);
-    });
+    return this.#admitted(() => copyAwake(this.#sleeper, copy));
+  }
+
+  /** What tells this moment from any other; null of a session that is awake. */
+  markAsleep(): Promise<string | null> {
+    return this.#inTurn(() => markAsleep(this.#sandbox, this.#folder, this.#records));
   }
 
   /** After a start of the server: takes over the sandbox that an earlier one left, or settles what it left open. */
@@ -376,6 +368,14 @@ export class Session {
   }
 
   /** Work on the session has its turn after all that was asked for before. */
+  /** In the session's turn, if it still takes on work by then. */
+  #admitted<T>(work: () => Promise<T>): Promise<T> {
+    return this.#inTurn(async () => {
+      this.#admission.check();
+      return work();
+    });
+  }
+
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     this.#residents.add(this);
     try {

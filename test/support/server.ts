@@ -15,7 +15,7 @@ import { removeTree } from "../../src/lib/remove-tree.ts";
 import { Client } from "./client.ts";
 
 /** Another program that serves, in the place of the real one: see waiting-store.ts. */
-const MAIN = process.env.ERA_TEST_MAIN ?? fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+export const MAIN = process.env.ERA_TEST_MAIN ?? fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const READY = /listens on (\S+)/;
 const START_TIMEOUT_MS = 30_000;
 

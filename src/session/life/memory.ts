@@ -4,6 +4,9 @@ import { AppError } from "../../protocol/errors.ts";
 import type { Limits } from "../../sandbox/policy.ts";
 import type { SessionRow } from "../../store/store.ts";
 
+/** `stateBytes`: for saved variables. */
+export type SessionLimits = Limits & { stateBytes: number };
+
 const MIB = 1 << 20;
 /** Besides the variables: the interpreter and what it works with. */
 const HEADROOM_MIB = 64;
