@@ -26,6 +26,7 @@ const environment = z.object({
   ERA_OPEN_FILES: integer(64, 1 << 20).default(1024),
   ERA_TMP_MIB: integer(1, 65_536).default(64),
   ERA_DISK_MIB: integer(16, 1 << 24).default(1024),
+  ERA_MAX_DISK_MIB: integer(16, 1 << 24).default(10_240),
   ERA_STATE_MIB: integer(16, 1 << 24).default(1024),
   ERA_DISK_FILES: integer(1_000, 100_000_000).default(200_000),
   ERA_OUTPUT_KIB: integer(1, 16_384).default(1024),
@@ -77,6 +78,7 @@ export type Config = {
   };
   /** What one session may ask for at most. */
   maxMemoryMib: number;
+  maxDiskMib: number;
   maxCpus: number;
   outputBytes: number;
   bodyBytes: number;
@@ -141,6 +143,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
       diskFiles: settings.ERA_DISK_FILES,
     },
     maxMemoryMib: Math.max(settings.ERA_MEMORY_MIB, Math.floor(totalmem() / 2 / MIB)),
+    maxDiskMib: Math.max(settings.ERA_DISK_MIB, settings.ERA_MAX_DISK_MIB),
     maxCpus: Math.max(settings.ERA_CPUS, availableParallelism()),
     outputBytes: settings.ERA_OUTPUT_KIB * 1024,
     bodyBytes: settings.ERA_BODY_MIB * MIB,

@@ -59,6 +59,8 @@ class CurrentRun:
         self._files_since = workspace.file_clock_ns()
         limit = header["output_bytes"]
         kernel = self._agent.kernels.kernel
+        if header["file_bytes"] > 0:
+            processes.limit_files(kernel.pid, header["file_bytes"])
         self.run = run = Run(header, open_pipes(limit) if header["shell"] else kernel.open_pipes(limit))
         self._known[run.id] = None
         if len(self._known) > MAX_KNOWN_RUNS:

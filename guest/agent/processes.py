@@ -3,6 +3,7 @@
 import time
 from _ctypes import call_function, dlopen, dlsym
 from posix import kill, listdir, sysconf
+from resource import RLIMIT_FSIZE, prlimit
 
 SIGKILL, SIGCONT, SIGSTOP, SIGTERM = 9, 18, 19, 15
 _TICKS = sysconf("SC_CLK_TCK")
@@ -164,3 +165,14 @@ def kill_since(ticks, spare):
             send(pid, SIGKILL)
         killed.update(pids)
     send(-1, SIGKILL)
+
+
+def limit_files(pid, size):
+    """How large a file a process, this one, and what they start may write, as far as the sandbox's own limit goes."""
+    for target in (pid, 0):
+        try:
+            soft, most = prlimit(target, RLIMIT_FSIZE)
+            if soft != min(size, most):
+                prlimit(target, RLIMIT_FSIZE, (min(size, most), most))
+        except OSError:
+            pass  # it has just ended

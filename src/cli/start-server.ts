@@ -59,9 +59,7 @@ export async function startServer(
   const facilities = await probeHost(host);
   refuseUnsafe(facilities, config);
 
-  const disk = stack.use(
-    new DiskMonitor(config.dataDir, { bytes: config.limits.diskBytes, files: config.limits.diskFiles }, log),
-  );
+  const disk = stack.use(new DiskMonitor(config.dataDir, log));
   const { pool: sizes, maxLive } = host.config;
   const limits = defaultLimits(host.config);
   const launcher = hostLauncher(host);
@@ -69,7 +67,10 @@ export async function startServer(
   const pool = stack.use(new SandboxPool({ launcher, sizes, maxLive, limits, patienceMs, log }));
   const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
   const { outputBytes } = config;
-  const oneShots = stack.use(new OneShots({ pool, disk, egress: host.egress, outputBytes, onError }));
+  const diskQuota = { bytes: config.limits.diskBytes, files: config.limits.diskFiles };
+  const oneShots = stack.use(
+    new OneShots({ pool, disk, egress: host.egress, outputBytes, diskQuota, onError }),
+  );
   const registry = new SessionRegistry({ host, store, places, pool, disk });
   const hibernation = stack.use(new Hibernation(() => registry.residents(), config.idleMs, log));
   pool.reclaim = () => hibernation.reclaim();

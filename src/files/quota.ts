@@ -55,16 +55,16 @@ export class Quota {
 }
 
 export class Quotas {
-  readonly #limits: Limits;
   readonly #open = new Map<string, { quota: Promise<Quota>; users: number }>();
 
-  constructor(limits: Limits) {
-    this.#limits = limits;
-  }
-
   /** The quota of a tree, which counts with others `beside` it, for as long as somebody writes into it. */
-  async use<T>(root: string, beside: readonly string[], write: (quota: Quota) => Promise<T>): Promise<T> {
-    const entry = this.#open.get(root) ?? { quota: Quota.of(() => this.#left([root, ...beside])), users: 0 };
+  async use<T>(
+    root: string,
+    { beside, limits }: { beside: readonly string[]; limits: () => Limits },
+    write: (quota: Quota) => Promise<T>,
+  ): Promise<T> {
+    const measure = () => this.#left([root, ...beside], limits());
+    const entry = this.#open.get(root) ?? { quota: Quota.of(measure), users: 0 };
     this.#open.set(root, entry);
     entry.users += 1;
     try {
@@ -75,11 +75,11 @@ export class Quotas {
     }
   }
 
-  async #left(paths: readonly string[]): Promise<Limits> {
+  async #left(paths: readonly string[], limits: Limits): Promise<Limits> {
     const uses = await diskUse(paths, MEASURE_MS);
     if (uses === null)
       throw new AppError("disk_full", "Cannot write: what is stored cannot be counted in time");
-    let { bytes, files } = this.#limits;
+    let { bytes, files } = limits;
     for (const use of uses.values()) {
       bytes -= use.bytes || 0;
       files -= use.files || 0;

@@ -24,6 +24,8 @@ type ProgramOptions = Pick<
 > & {
   /** New content for .session_data.json; null keeps what the agent wrote last. */
   data: string | null;
+  /** The largest file that it may write; 0 leaves that as it is. */
+  fileBytes: number;
   /** False empties the workspace when the run has ended. */
   keepFiles: boolean;
 };
@@ -35,6 +37,7 @@ const DEFAULTS: ProgramOptions = {
   version: 1,
   save: "none",
   keep: { versions: 1, bytes: 0 },
+  fileBytes: 0,
   whole: false,
   check: false,
   shell: false,
@@ -59,6 +62,7 @@ export function frameOf(program: GuestProgram): { header: RunFrame; payload: Buf
     version: run.version,
     save: run.save,
     keep: run.keep,
+    file_bytes: run.fileBytes,
     whole: run.whole,
     check: run.check,
     shell: run.shell,

@@ -28,17 +28,17 @@ import { acceptStreams, receive, UPLOAD } from "./uploads.ts";
 import { viewFile } from "./views.ts";
 
 type FileParams = { Params: { id: string; "*": string } };
-type FileRoutes = { registry: SessionRegistry; quotas: Quotas };
+type FileRoutes = { registry: SessionRegistry; quotas: Quotas; maxFiles: number };
 
 const MAX_LISTED = 10_000;
 
 type FindSession = (id: string) => Promise<Session>;
 
-export function addFiles(app: FastifyInstance, { registry, quotas }: FileRoutes): void {
+export function addFiles(app: FastifyInstance, { registry, quotas, maxFiles }: FileRoutes): void {
   const find = (id: string) => registry.get(parseId(id));
   addReading(app, find);
   addChanging(app, find);
-  acceptStreams(app, (uploads) => addUploads(uploads, find, quotas));
+  acceptStreams(app, (uploads) => addUploads(uploads, find, { quotas, maxFiles }));
 }
 
 function addReading(app: FastifyInstance, find: FindSession): void {
@@ -95,7 +95,11 @@ function addChanging(app: FastifyInstance, find: FindSession): void {
   });
 }
 
-function addUploads(uploads: FastifyInstance, find: FindSession, quotas: Quotas): void {
+function addUploads(
+  uploads: FastifyInstance,
+  find: FindSession,
+  { quotas, maxFiles }: Pick<FileRoutes, "quotas" | "maxFiles">,
+): void {
   const upload = async <T>(
     session: Session,
     request: FastifyRequest,
@@ -104,7 +108,8 @@ function addUploads(uploads: FastifyInstance, find: FindSession, quotas: Quotas)
     using held = await session.holdMadeFolder();
     const { folder, owner } = held;
     try {
-      const done = await quotas.use(folder.workspace, [folder.home], (quota) =>
+      const limits = () => ({ bytes: session.resources.limits.fileBytes, files: maxFiles });
+      const done = await quotas.use(folder.workspace, { beside: [folder.home], limits }, (quota) =>
         receive(request, (body) => write(body, folder, { owner, quota, stagingDir: folder.run })),
       );
       await session.noteChangedFiles();

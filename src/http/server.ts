@@ -68,8 +68,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addStates(app, { registry, idempotency, config });
   addExport(app, { registry, idempotency, config });
   addCode(app, registry);
-  const { diskBytes, diskFiles } = config.limits;
-  addFiles(app, { registry, quotas: new Quotas({ bytes: diskBytes, files: diskFiles }) });
+  addFiles(app, { registry, quotas: new Quotas(), maxFiles: config.limits.diskFiles });
   addProxy(app, { registry, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
   addSetup(app, registry);
   addConnections(app, registry, store);

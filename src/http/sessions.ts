@@ -9,7 +9,7 @@ import { parseLanguage } from "../protocol/languages.ts";
 import { type CreateRequest, DEFAULTS } from "../session/new-row.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
-import type { SessionSummary } from "../store/store.ts";
+import type { ResourceSettings, SessionSummary } from "../store/store.ts";
 import { goneSignal } from "./gone.ts";
 import type { Idempotency } from "./idempotency.ts";
 import { parseBody, parseInput } from "./input.ts";
@@ -125,22 +125,25 @@ export function parseId(text: string): string {
   );
 }
 
-type ResourceBody = { memory_mib?: number | null | undefined; cpu_count?: number | null | undefined };
+type Asked = number | null | undefined;
+type ResourceBody = { memory_mib?: Asked; cpu_count?: Asked; disk_mib?: Asked };
 
 /** Those that are given; null is as the server has it. */
 export function parseResources(
-  { memory_mib: memoryMib, cpu_count: cpuCount }: ResourceBody,
-  { maxMemoryMib, maxCpus }: Config,
-): Partial<Pick<CreateRequest, "memoryMib" | "cpuCount">> {
+  { memory_mib: memoryMib, cpu_count: cpuCount, disk_mib: diskMib }: ResourceBody,
+  { maxMemoryMib, maxCpus, maxDiskMib }: Config,
+): Partial<Pick<CreateRequest, keyof ResourceSettings>> {
   refuseOverHost("memory_mib", memoryMib, maxMemoryMib);
   refuseOverHost("cpu_count", cpuCount, maxCpus);
+  refuseOverHost("disk_mib", diskMib, maxDiskMib);
   return {
     ...(memoryMib === undefined ? {} : { memoryMib }),
     ...(cpuCount === undefined ? {} : { cpuCount }),
+    ...(diskMib === undefined ? {} : { diskMib }),
   };
 }
 
-function refuseOverHost(name: string, value: number | null | undefined, most: number): void {
+function refuseOverHost(name: string, value: Asked, most: number): void {
   if ((value ?? 0) > most)
     throw new AppError("invalid_request", `Cannot use '${name}' ${value}: at most ${most} on this host`);
 }
@@ -150,6 +153,7 @@ export function parseCreate(body: z.infer<typeof createBody>, config: Config): C
   return {
     memoryMib: null,
     cpuCount: null,
+    diskMib: null,
     ...parseResources(body, config),
     id: id === undefined ? null : parseId(id),
     language: parseLanguage(body.language),

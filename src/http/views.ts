@@ -58,6 +58,7 @@ export function viewSession(row: SessionView, counts: FileCounts) {
     ...(row.defaultTimeout === null ? {} : { default_timeout: row.defaultTimeout }),
     ...(row.memoryMib === null ? {} : { memory_mib: row.memoryMib }),
     ...(row.cpuCount === null ? {} : { cpu_count: row.cpuCount }),
+    ...(row.diskMib === null ? {} : { disk_mib: row.diskMib }),
   };
 }
 

@@ -15,6 +15,8 @@ type DiskUsage = { bytes: number; files: number; stateBytes: number };
 export type Watched = {
   /** Folders that count against the quota of its files. */
   paths: readonly string[];
+  /** That quota, as it is now. */
+  quota: () => { bytes: number; files: number };
   /** Where its variables are saved, and how much that may take: see state-budget.ts. */
   state: { path: string; bytes: number };
   /** Host pids of what runs in its sandbox. */
@@ -45,7 +47,6 @@ const STATE_SLACK_BYTES = 64 << 20;
 
 export class DiskMonitor {
   readonly #path: string;
-  readonly #limits: { bytes: number; files: number };
   readonly #log: Logger;
   readonly #watched = new Set<Watched>();
   readonly #timer: NodeJS.Timeout;
@@ -56,9 +57,8 @@ export class DiskMonitor {
   #skipped = 0;
   #busy: Promise<void> | null = null;
 
-  constructor(path: string, limits: { bytes: number; files: number }, log: Logger) {
+  constructor(path: string, log: Logger) {
     this.#path = path;
-    this.#limits = limits;
     this.#log = log;
     this.#timer = setInterval(() => this.#tick(), INTERVAL_MS);
     this.#timer.unref();
@@ -107,17 +107,13 @@ export class DiskMonitor {
     // First by what lies in folders, then with what is deleted and still held, which takes long to find where it is
     // much.
     for (const [at, session] of sessions.entries())
-      this.#judge(session, usages[at], isOver(this.#limitsOf(session)));
+      this.#judge(session, usages[at], isOver(limitsOf(session)));
     for (const [at, session] of sessions.entries()) {
       const usage = usages[at];
       if (usage === undefined || !this.#watched.has(session)) continue;
       const held = await unlinkedBytes(session.pids(), dev, performance.now() + UNLINKED_MS);
       this.#judge(session, { ...usage, bytes: usage.bytes + held }, always);
     }
-  }
-
-  #limitsOf({ state }: Watched): DiskUsage {
-    return { ...this.#limits, stateBytes: STATE_TRANSIENT * state.bytes + STATE_SLACK_BYTES };
   }
 
   /** Together; one by one when that takes too long, so that one session does not hide what the others use. */
@@ -142,7 +138,7 @@ export class DiskMonitor {
     // A session that was not measured, since it has ended, is neither over its quota nor within it.
     if (usage === undefined || Number.isNaN(usage.bytes + usage.files + usage.stateBytes)) return;
     if (!this.#watched.has(session) || !counts(usage)) return;
-    const limits = this.#limitsOf(session);
+    const limits = limitsOf(session);
     const before = session.excess;
     const over = isOver(limits)(usage);
     session.excess = over ? smaller(usage, before ?? usage) : null;
@@ -155,6 +151,10 @@ export class DiskMonitor {
       usage.files > before.files + SLACK_FILES;
     if (grew) session.onExceeded(describeExcess(usage, limits), before === null);
   }
+}
+
+function limitsOf({ quota, state }: Watched): DiskUsage {
+  return { ...quota(), stateBytes: STATE_TRANSIENT * state.bytes + STATE_SLACK_BYTES };
 }
 
 const always = () => true;

@@ -4,15 +4,16 @@ import { measuredFolders } from "./folder.ts";
 import type { LiveSandbox } from "./live-sandbox.ts";
 import type { Service } from "./services.ts";
 
-/** `stateBytes`: see state-budget.ts. `onExceeded` is called as the monitor says, with the sandbox that it is about. */
+/** `onExceeded` is called as the monitor says, with the sandbox that it is about. */
 export function diskService(
   monitor: DiskMonitor,
-  stateBytes: number,
+  { quota, stateBytes }: { quota: Watched["quota"]; stateBytes: number },
   onExceeded: (live: LiveSandbox, message: string, isNew: boolean) => void,
 ): Service {
   return async (first) => {
     const watchedOf = (live: LiveSandbox, excess: Watched["excess"]): Watched => ({
       ...measuredFolders(live.folder, stateBytes),
+      quota,
       pids: () => live.sandbox.cgroup?.pids() ?? [],
       excess,
       onExceeded: (message, isNew) => onExceeded(live, message, isNew),

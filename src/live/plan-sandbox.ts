@@ -4,26 +4,29 @@ import type { Config } from "../config.ts";
 import type { Cgroup } from "../sandbox/cgroup.ts";
 import { type LaunchPlan, planLaunch } from "../sandbox/plan.ts";
 import { guestEnvironment, type Limits, type SandboxPolicy } from "../sandbox/policy.ts";
+import type { ResourceSettings } from "../store/store.ts";
 import type { Folder } from "./folder.ts";
 import type { SandboxHost } from "./host.ts";
-import { memoryBytesOf, stateBytesOf } from "./state-budget.ts";
+import { diskBytesOf, memoryBytesOf, stateBytesOf } from "./state-budget.ts";
 
 const MIB = 1 << 20;
-
-/** What a session may choose; null is as the server has it. */
-type Resources = { memoryMib: number | null; cpuCount: number | null };
 
 export function defaultLimits(config: Config): Limits {
   const { memoryBytes, cpus, pids, openFiles, tmpBytes, diskBytes } = config.limits;
   // Set before it is known which session a warm sandbox is for.
-  const stateFileBytes = stateBytesOf(config, config.maxMemoryMib * MIB);
-  return { memoryBytes, cpus, pids, openFiles, tmpBytes, fileBytes: diskBytes, stateFileBytes };
+  const mostFileBytes = Math.max(stateBytesOf(config, config.maxMemoryMib * MIB), config.maxDiskMib * MIB);
+  return { memoryBytes, cpus, pids, openFiles, tmpBytes, fileBytes: diskBytes, mostFileBytes };
 }
 
 /** Those of a session: its own where it has some. */
-export function limitsOf({ memoryMib, cpuCount }: Resources, config: Config): Limits {
+export function limitsOf({ memoryMib, cpuCount, diskMib }: ResourceSettings, config: Config): Limits {
   const defaults = defaultLimits(config);
-  return { ...defaults, memoryBytes: memoryBytesOf(memoryMib, config), cpus: cpuCount ?? defaults.cpus };
+  return {
+    ...defaults,
+    memoryBytes: memoryBytesOf(memoryMib, config),
+    cpus: cpuCount ?? defaults.cpus,
+    fileBytes: diskBytesOf(diskMib, config),
+  };
 }
 
 /** The launch plan of a sandbox of this server. */

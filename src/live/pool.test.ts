@@ -18,7 +18,7 @@ const LIMITS: Limits = {
   openFiles: 1,
   tmpBytes: 1,
   fileBytes: 1,
-  stateFileBytes: 1,
+  mostFileBytes: 1,
 };
 const REASON = new Error("the test is over");
 const log = createLogger("silent");

@@ -16,6 +16,11 @@ export function memoryBytesOf(memoryMib: number | null, { limits }: Pick<Config,
   return memoryMib === null ? limits.memoryBytes : memoryMib * MIB;
 }
 
+/** What its files may take. */
+export function diskBytesOf(diskMib: number | null, { limits }: Pick<Config, "limits">): number {
+  return diskMib === null ? limits.diskBytes : diskMib * MIB;
+}
+
 export function keepOf({ memoryMib }: Pick<SessionSettings, "memoryMib">, config: Config): Keep {
   return { versions: config.keepVersions, bytes: stateBytesOf(config, memoryBytesOf(memoryMib, config)) };
 }

@@ -163,6 +163,8 @@ export type RunFrame = {
   version: number;
   save: SaveMode;
   keep: Keep;
+  /** The largest file that its programs may write; 0 leaves it as it is. */
+  file_bytes: number;
   /** A program that runs alone: it ends when nothing of it is left to happen, as its process would. */
   whole: boolean;
   /** TypeScript: it is run only when it has no type errors. */

@@ -151,7 +151,11 @@ function isPlainText(text: string): boolean {
 }
 
 /** Null: as the server has it. */
-const resources = { memory_mib: z.int().min(64).nullish(), cpu_count: z.number().min(0.1).nullish() };
+const resources = {
+  memory_mib: z.int().min(64).nullish(),
+  cpu_count: z.number().min(0.1).nullish(),
+  disk_mib: z.int().min(1).nullish(),
+};
 
 export const createBody = z.object({
   language: z.string(),

@@ -41,6 +41,8 @@ type OneShotOptions = {
   disk: DiskMonitor;
   egress: EgressGateway;
   outputBytes: number;
+  /** What the files of one may take. */
+  diskQuota: { bytes: number; files: number };
   /** A sandbox could not be destroyed. */
   onError: (error: unknown) => void;
 };
@@ -105,7 +107,8 @@ export class OneShots {
     { allowInternetAccess: rule }: OneShotRequest,
     onExceeded: Parameters<typeof diskService>[2],
   ): Service[] {
-    const disk = diskService(this.#options.disk, 0, onExceeded);
+    const quota = () => this.#options.diskQuota;
+    const disk = diskService(this.#options.disk, { quota, stateBytes: 0 }, onExceeded);
     if (rule === false) return [disk];
     const egress = new EgressService(this.#options.egress, () => undefined);
     egress.allow(rule);

@@ -1,7 +1,7 @@
 /** From what a client asks, and what its session is set to, to the program that the agent is asked to run. Pure. */
 import type { Config } from "../config.ts";
 import type { GuestProgram } from "../guest/run-frame.ts";
-import { keepOf } from "../live/state-budget.ts";
+import { diskBytesOf, keepOf } from "../live/state-budget.ts";
 import type { Durability, RunRow, SessionSettings, SessionSummary } from "../store/store.ts";
 import { DEFAULT_TIMEOUT_MS, type RunRequest } from "./request.ts";
 
@@ -22,6 +22,7 @@ export function planProgram(
     version: session.version + (request.shell ? 0 : 1),
     save: durabilityOf(request, session),
     keep: keepOf(session, config),
+    fileBytes: diskBytesOf(session.diskMib, config),
     check: request.check,
     shell: request.shell,
   };

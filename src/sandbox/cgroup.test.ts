@@ -10,7 +10,7 @@ const limits = {
   openFiles: 1024,
   tmpBytes: 1,
   fileBytes: 1,
-  stateFileBytes: 1,
+  mostFileBytes: 1,
 };
 
 test("a hybrid host is used by its v1 controllers", () => {

@@ -9,7 +9,7 @@ const FILE_BLOCK_BYTES = 512;
 
 export function planHostLimits(limits: Limits, cgroupFolders: readonly string[]): string[] {
   const blocks = (bytes: number) => String(Math.floor(bytes / FILE_BLOCK_BYTES));
-  const { openFiles, fileBytes, stateFileBytes } = limits;
-  const files = [blocks(fileBytes), blocks(Math.max(fileBytes, stateFileBytes))];
+  const { openFiles, fileBytes, mostFileBytes } = limits;
+  const files = [blocks(fileBytes), blocks(Math.max(fileBytes, mostFileBytes))];
   return ["/bin/sh", LAUNCH_SCRIPT, String(openFiles), ...files, ...cgroupFolders, "--"];
 }

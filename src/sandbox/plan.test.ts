@@ -16,7 +16,7 @@ const policy: SandboxPolicy = {
     openFiles: 1024,
     tmpBytes: 1 << 26,
     fileBytes: 1 << 30,
-    stateFileBytes: 2 ** 31,
+    mostFileBytes: 2 ** 31,
   },
   env: guestEnvironment(1, { pip: undefined, npm: undefined, go: undefined }, 7),
   command: ["/agent"],

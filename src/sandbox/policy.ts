@@ -11,8 +11,8 @@ export type Limits = {
   tmpBytes: number;
   /** The largest single file; the whole session's disk is bounded by session/disk-quota. */
   fileBytes: number;
-  /** The same of a file of saved variables, where that is more. */
-  stateFileBytes: number;
+  /** The most that any session may be given of it, or a file of saved variables may take. */
+  mostFileBytes: number;
 };
 
 /** Host folders of one session. All are written by the guest but `run`, which holds the agent's socket. */

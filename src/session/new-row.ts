@@ -15,6 +15,7 @@ export type CreateRequest = { id: string | null } & Pick<
   | "defaultTimeout"
   | "memoryMib"
   | "cpuCount"
+  | "diskMib"
   | "durability"
   | "imaging"
 > & { metadata: JsonObject | null; data: JsonObject | null; setup: SetupRequest | null };
@@ -28,6 +29,7 @@ export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
   defaultTimeout: null,
   memoryMib: null,
   cpuCount: null,
+  diskMib: null,
   durability: "async",
   imaging: "auto",
   setup: null,

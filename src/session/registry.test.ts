@@ -40,8 +40,7 @@ function openRegistry(settings: Record<string, string> = {}, dataDir?: string) {
     patienceMs: 0,
     log: host.log,
   });
-  const { diskBytes, diskFiles } = host.config.limits;
-  const disk = new DiskMonitor(host.config.dataDir, { bytes: diskBytes, files: diskFiles }, host.log);
+  const disk = new DiskMonitor(host.config.dataDir, host.log);
   const registry = new SessionRegistry({ ...bare, pool, disk });
   return {
     ...bare,

@@ -17,9 +17,9 @@ import type {
   JsonObject,
   Page,
   PageRequest,
+  ResourceSettings,
   RunRow,
   SessionRow,
-  SessionSettings,
   SessionSummary,
 } from "../store/store.ts";
 import { copyOut, removeCopy } from "./copy-out.ts";
@@ -38,7 +38,7 @@ type DuplicateRequest = {
   /** The version of the variables; null means as they are. */
   version: number | null;
   /** Resources that it shall have; those not given are the source's. */
-  resources: Partial<Pick<SessionSettings, "memoryMib" | "cpuCount">>;
+  resources: Partial<ResourceSettings>;
 };
 
 type ImportRequest = {

@@ -22,6 +22,7 @@ export type SessionSettings = {
   defaultTimeout: number | null;
   memoryMib: number | null;
   cpuCount: number | null;
+  diskMib: number | null;
   /** Whether a run is answered before its state is on disk (async) or after (sync), or only sleep saves it (none). */
   durability: Durability;
   /** When its processes are kept as it goes to sleep: when it would lose something else, each time, or never. */
@@ -29,6 +30,9 @@ export type SessionSettings = {
   /** Made by a run on an unknown id, and not yet claimed by an explicit create. */
   claimable: boolean;
 };
+
+/** What a session may choose to have; null is as the server has it. */
+export type ResourceSettings = Pick<SessionSettings, "memoryMib" | "cpuCount" | "diskMib">;
 
 /** How far a session has come: small, and written with each run's end. */
 export type SessionProgress = {

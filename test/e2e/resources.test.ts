@@ -109,3 +109,32 @@ test("processors are changed for a program that runs", async () => {
   const quick = Number((await session.run(code)).stdout);
   assert.ok(slow < 0.45 && quick > 0.6, `${slow} and ${quick} s of processor in a second`);
 });
+
+test(
+  "a quota of files of its own holds at once, for programs, one file and uploads; and in a copy",
+  { timeout: 60_000 },
+  async () => {
+    const session = await it.client.create("disk", { disk_mib: 50 });
+    const write = (mib: number) =>
+      `with open("f", "wb") as f:\n    for _ in range(${mib}): f.write(bytes(1 << 20))\nprint("written")`;
+    await session.fails(/File too large|quota/, write(80));
+    await session.prints("", "import os; os.remove('f')");
+    await it.client.expect(200, "PATCH", session.path, { disk_mib: 1500 });
+    assert.equal((await session.get()).limits.disk_mib, 1500);
+    await session.prints("written\n", write(1200), { timeout: 60 });
+    await it.client.expect(201, "POST", `${session.path}/duplicate`, { new_id: "disk-copy" });
+    assert.equal((await it.client.session("disk-copy").get()).disk_mib, 1500);
+    await session.prints("", "os.remove('f'); open('g', 'wb').write(bytes(40 << 20)) and None");
+    await it.client.expect(200, "PATCH", session.path, { disk_mib: 60 });
+    const body = "x".repeat(25 << 20);
+    const refused = await it.client.call("PUT", `${session.path}/files/h`, body);
+    assert.deepEqual([refused.status, refused.body.code], [507, "disk_full"]);
+    await it.client.expect(200, "PATCH", session.path, { disk_mib: null });
+    assert.equal((await it.client.call("PUT", `${session.path}/files/h`, body)).status, 200);
+    await it.client.expect(200, "POST", `${session.path}/hibernate`);
+    await it.client.expect(200, "PATCH", session.path, { disk_mib: 1500 });
+    await session.prints("written\n", write(1200), { timeout: 60 });
+    const tooMuch = await it.client.call("PATCH", session.path, { disk_mib: 1 << 20 });
+    assert.deepEqual([tooMuch.status, tooMuch.body.code], [400, "invalid_request"]);
+  },
+);

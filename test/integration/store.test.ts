@@ -36,6 +36,7 @@ const session = (id: string, fields: Partial<SessionRow> = {}): SessionRow => ({
   defaultTimeout: null,
   memoryMib: null,
   cpuCount: null,
+  diskMib: null,
   claimable: false,
   version: 0,
   fileCounts: { files: 0, bytes: 0 },

@@ -7,6 +7,7 @@ import { removeTree } from "../../lib/remove-tree.ts";
 import type { Folder } from "../../live/folder.ts";
 import type { SandboxHost } from "../../live/host.ts";
 import { unpackFolder } from "../../live/pack-folder.ts";
+import { diskBytesOf } from "../../live/state-budget.ts";
 import { AppError } from "../../protocol/errors.ts";
 import { newRunId } from "../../runs/run-row.ts";
 import type { RunRow, Store } from "../../store/store.ts";
@@ -36,23 +37,25 @@ const refuse = (why: string, cause?: unknown) =>
  * is no file of the session stays beside it until `removeMeta`.
  */
 export async function unpackSession(host: SandboxHost, folder: Folder, content: Readable): Promise<Unpacked> {
-  const { limits, recordBytes, outputBytes, bodyBytes } = host.config;
+  const { limits, maxDiskMib, recordBytes, outputBytes, bodyBytes } = host.config;
   // Both streams of a run, and what came late. One run alone may have more than all may together.
   const lineBytes = MAX_ESCAPED * 3 * outputBytes + MAX_SUMMARY_BYTES;
   const runsBytes = MAX_ESCAPED * recordBytes + lineBytes;
   // As much as saving may take for a while: see docs/security.md.
   const stateBytes = 2 * limits.stateBytes + 64 * MIB;
+  const mostBytes = maxDiskMib * MIB; // what the session may have is known when all of it is here
   const metaDir = metaDirOf(folder);
   await mkdir(metaDir, { mode: 0o700 });
   await unpackFolder({ host, folder, metaDir }, content, {
-    bytes: limits.diskBytes + stateBytes + runsBytes + SLACK_BYTES,
+    bytes: mostBytes + stateBytes + runsBytes + SLACK_BYTES,
     entries: 2 * limits.diskFiles + 10_000,
-    fileBytes: Math.max(limits.diskBytes, stateBytes),
+    fileBytes: Math.max(mostBytes, stateBytes),
   });
-  await refuseTooMuch([folder.workspace, folder.home], limits.diskBytes, limits.diskFiles);
-  await refuseTooMuch([folder.state], stateBytes, limits.diskFiles);
   await using session = await openMeta(metaDir, "session.json", bodyBytes);
   const file = parseSessionFile(await session.readFile("utf8"));
+  const diskBytes = Math.min(mostBytes, diskBytesOf(file.session.disk_mib ?? null, host.config));
+  await refuseTooMuch([folder.workspace, folder.home], diskBytes, limits.diskFiles);
+  await refuseTooMuch([folder.state], stateBytes, limits.diskFiles);
   const runs = (id: string) => readRuns(metaDir, { runsBytes, lineBytes }, id);
   for await (const _run of runs(file.session.session_id)); // each is sound, before anything is made of them
   return { file, runs };

@@ -114,6 +114,7 @@ export function encodeSession(view: SessionView, leftOut: readonly string[]): st
       default_timeout: view.defaultTimeout,
       memory_mib: view.memoryMib,
       cpu_count: view.cpuCount,
+      disk_mib: view.diskMib,
       durability: view.durability,
       imaging: view.imaging,
     },

@@ -118,8 +118,8 @@ export class Tenancy {
 
   /** Null when they are the server's own. */
   get #limits(): Limits | null {
-    const { memoryMib, cpuCount } = this.#records.settings;
-    return memoryMib === null && cpuCount === null ? null : this.limitsWith();
+    const { memoryMib, cpuCount, diskMib } = this.#records.settings;
+    return memoryMib === null && cpuCount === null && diskMib === null ? null : this.limitsWith();
   }
 
   limitsWith(change: Partial<SessionSettings> = {}): Limits {
@@ -356,7 +356,8 @@ export class Tenancy {
       this.#onDiskExceeded(live, message, isNew);
     try {
       if (this.#records.settings !== startedWith) lease.live.setLimits(this.limitsWith());
-      const services = [diskService(disk, bytes, onExceeded), this.#egress.attach];
+      const quota = () => ({ bytes: this.limitsWith().fileBytes, files: host.config.limits.diskFiles });
+      const services = [diskService(disk, { quota, stateBytes: bytes }, onExceeded), this.#egress.attach];
       this.#services = await AttachedServices.attach(lease.live, services);
     } catch (cause) {
       const reason = new Error("it could not be served", { cause });

@@ -4,7 +4,7 @@
  */
 import { randomBase36 } from "../../lib/random-id.ts";
 import type { SandboxHost } from "../../live/host.ts";
-import { keepOf } from "../../live/state-budget.ts";
+import { diskBytesOf, keepOf } from "../../live/state-budget.ts";
 import { AppError } from "../../protocol/errors.ts";
 import { execute } from "../../runs/execute.ts";
 import { OutputLog } from "../../runs/output-log.ts";
@@ -113,6 +113,7 @@ export class Setup {
           env: step.env,
           version: this.#records.progress.now.version,
           keep: keepOf(this.#records.settings, this.#deps.host.config),
+          fileBytes: diskBytesOf(this.#records.settings.diskMib, this.#deps.host.config),
           shell: true,
           onOutput: (stream, chunk) => {
             log.append(stream, chunk);

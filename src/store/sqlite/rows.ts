@@ -36,7 +36,11 @@ export function page<T>(rows: Row[], limit: number, key: string, parse: (row: Ro
 const parse = <T>(text: unknown): T => JSON.parse(String(text)) as T;
 const parseOr = <T>(text: unknown, none: T): T => (text === null ? none : parse<T>(text));
 
+/** What the settings of a session that an older version has stored do not have. */
+const LATER_SETTINGS = { diskMib: null };
+
 export const parseSummary = (row: Row): SessionSummary => ({
+  ...LATER_SETTINGS,
   ...parse<SessionSettings>(row.settings),
   ...parse<SessionProgress>(row.progress),
 });
