@@ -2,7 +2,7 @@
 
 import sys
 
-IS_MADE_AT_RUN_TIME = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+IS_IMMUTABLE, IS_MADE_AT_RUN_TIME = 1 << 8, 1 << 9  # Py_TPFLAGS_IMMUTABLETYPE, Py_TPFLAGS_HEAPTYPE
 Function, Code = type(lambda: 0), type((lambda: 0).__code__)
 
 
@@ -44,14 +44,30 @@ def global_names(code):
     return names
 
 
+def _is_made_in_c(kind):
+    return type.__getattribute__(kind, "__flags__") & (IS_IMMUTABLE | IS_MADE_AT_RUN_TIME) != IS_MADE_AT_RUN_TIME
+
+
+def is_class(value):
+    return issubclass(type(value), type)
+
+
+def _attribute_of(value, name):
+    """Calls nothing of the session's: its metaclasses may have any ways."""
+    try:
+        return type.__getattribute__(value, name) if is_class(value) else getattr(value, name, None)
+    except AttributeError:
+        return None
+
+
 def is_importable(value):
     """Whether a class or function can be found under its name in an imported module."""
-    name = getattr(value, "__module__", None)
+    name = _attribute_of(value, "__module__")
     if name == "__main__" or name == "_era_rebuild" or type(name) is not str:
         return name == "_era_rebuild"
     found = sys.modules.get(name)
-    if found is None and isinstance(value, type) and not value.__flags__ & IS_MADE_AT_RUN_TIME:
-        found = import_unhidden(name)  # of the interpreter's own, which are there before their modules
-    for part in getattr(value, "__qualname__", "<locals>").split("."):
-        found = getattr(found, part, None)
+    if found is None and is_class(value) and _is_made_in_c(value):
+        found = import_unhidden(name)  # such a class may be there before the module that it names
+    for part in (_attribute_of(value, "__qualname__") or "<locals>").split("."):
+        found = _attribute_of(found, part)
     return found is value

@@ -4,8 +4,9 @@ import sys
 
 from library_state import origin_of, root_of
 
-PLACE = "matplotlib.pyplot:figures."
-NAME = PLACE + "open"
+PLACES = frozenset(("matplotlib.pyplot:figures.",))
+NAME = "matplotlib.pyplot:figures.open"
+NAMES = frozenset((NAME,))
 AT_REST = ("builtins", "__main__")
 
 
@@ -20,7 +21,7 @@ def _is_of_library(value):
     return type(value) is type(sys) or root_of(origin_of(value)) not in AT_REST
 
 
-def open_figures():
+def found():
     """Under its name, [(number, figure)], the current one last; nothing when none is open."""
     helpers = sys.modules.get("matplotlib._pylab_helpers")
     if helpers is None or "matplotlib.pyplot" not in sys.modules or not helpers.Gcf.figs:
@@ -28,7 +29,7 @@ def open_figures():
     return {NAME: [(number, manager.canvas.figure) for number, manager in helpers.Gcf.figs.items()]}
 
 
-def put(pyplot, figures):
+def put(_name, pyplot, figures):
     """Gives them their numbers and order again: loading them has shown each to pyplot, under one that was free."""
     figs = sys.modules["matplotlib._pylab_helpers"].Gcf.figs
     ours = [figure for _, figure in figures]

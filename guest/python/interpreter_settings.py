@@ -1,5 +1,6 @@
 """Settings of the interpreter itself: limits, the mask of new files' modes, filters of warnings."""
 
+import _signal
 import posix
 import sys
 import warnings
@@ -7,10 +8,15 @@ from _operator import is_
 
 from unkept import attempt, is_plain
 
+TIMERS = (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF)
 _encoded_before = ([], [], {})  # filters, how they are encoded, and which cannot be kept
 
 
 def get_interpreter(unkept):
+    if any(first for first, _ in map(_signal.getitimer, TIMERS)):
+        unkept["signal: a timer"] = "a timer that runs is not kept"
+    if sys.gettrace() is not None or sys.getprofile() is not None:
+        unkept["sys: settrace"] = "it is a part of the program"
     mask = posix.umask(0o077)
     posix.umask(mask)
     return {

@@ -285,7 +285,18 @@ class Kernel:
             return {"outcome": "exited", "exit_code": _exit_code(request.code), "error": None}
         except BaseException as error:
             self.interruptible = False
-            return {"outcome": "raised", "exit_code": 1, "error": tracebacks.report(error)}
+            return {"outcome": "raised", "exit_code": 1, "error": self._report(error)}
+
+    def _report(self, error):
+        if self.restored is None or not isinstance(error, NameError):
+            return tracebacks.report(error)
+        waiting = self.restored.names()
+        self.namespace.update(dict.fromkeys(waiting))  # the interpreter looks there for the name that was meant
+        try:
+            return tracebacks.report(error)
+        finally:
+            for name in waiting:
+                del self.namespace[name]
 
     def _end_as_process(self):
         """For a program that runs alone: waits for its threads, then calls what it has registered for its end."""

@@ -6,7 +6,7 @@ itself has there.
 
 import sys
 
-from by_name import Function, global_names, is_importable
+from by_name import Function, global_names, is_class, is_importable
 from reductions import Module
 from workspace_modules import file_of
 
@@ -25,10 +25,6 @@ DATA = (str, bytes, int, float, complex, bool, type(None), list, tuple, dict, se
 Member = type(Function.__globals__)
 class_dict = type.__dict__["__dict__"].__get__
 _module_of_class = type.__dict__["__module__"].__get__
-
-
-def is_class(value):
-    return issubclass(type(value), type)
 
 
 def set_attributes(owners, stored, builtins):
@@ -121,12 +117,12 @@ def _is_of_library(name, value, owner):
     """Whether a library itself has put a value in its place, as far as that can be told."""
     kind = type(value)
     if kind in (classmethod, staticmethod, property):
-        return not _is_of_session(value.fget if kind is property else value.__func__)
+        return not is_of_session(value.fget if kind is property else value.__func__)
     if kind is Module:
         return value.__name__.rpartition(".")[2] == name
     if kind in OF_THE_INTERPRETER or kind is Member:
         return value.__name__ == name
-    if kind in DATA or _is_of_session(value):
+    if kind in DATA or is_of_session(value):
         return False
     if is_class(value) or kind is Function:
         return root_of(origin_of(value)) == root_of(place_of(owner) or "")
@@ -136,10 +132,10 @@ def _is_of_library(name, value, owner):
 def registered_with(owner):
     """Classes of the session that are registered with an abstract base class of a library."""
     found = (reference() for reference in sys.modules["_abc"]._get_dump(owner)[0])
-    return [kind for kind in found if kind is not None and _is_of_session(kind)]
+    return [kind for kind in found if kind is not None and is_of_session(kind)]
 
 
-def _is_of_session(value):
+def is_of_session(value):
     origin = origin_of(value)
     return origin == "__main__" or file_of(sys.modules.get(origin)) is not None
 

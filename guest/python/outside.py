@@ -8,12 +8,15 @@ what it shares, as soon as its module is imported.
 import sys
 
 import figures
+import finalizers
 import library_state
+import registries
 import workspace_state
 from after_import import after_import
 from stored_names import stored_names, stored_names_of_module
 
 ALL = "*"
+KNOWN = (figures, finalizers, registries)  # what libraries know by themselves: each has names of its own
 
 
 def is_outside(name):
@@ -25,6 +28,10 @@ def _parts(name):
     module, _, path = name.partition(":")
     owner, dot, attribute = path.rpartition(".")
     return module, f"{module}:{owner}{dot}", attribute
+
+
+def _known(name):
+    return next((kind for kind in KNOWN if name in kind.NAMES), None)
 
 
 class Outside:
@@ -69,9 +76,10 @@ class Outside:
             places.update(f"{module}:{ALL}" for module in self._texts)
             for module in self._texts:
                 found |= {f"{module}:{name}": value for name, value in workspace_state.data_of(sys.modules.get(module))}
-        if everything or figures.may_use(names, self._kernel.namespace):
-            places.add(figures.PLACE)
-            found |= figures.open_figures()
+        for kind in KNOWN:
+            if everything or kind.may_use(names, self._kernel.namespace):
+                places |= kind.PLACES
+                found |= kind.found()
         return found, places
 
     def _uses_workspace(self, names):
@@ -89,8 +97,8 @@ class Outside:
         """(value,) of what has that name now, () if nothing has."""
         if name in self._waiting:
             return (self._waiting[name],)
-        if name in (open_ones := figures.open_figures()):
-            return (open_ones[name],)
+        if (kind := _known(name)) is not None:
+            return tuple(value for key, value in kind.found().items() if key == name)
         owner, attribute = self._owner(name)
         if owner is None:
             return ()
@@ -150,8 +158,8 @@ class Outside:
 
     def _put(self, name, value):
         module = sys.modules[name.partition(":")[0]]
-        if name == figures.NAME:
-            figures.put(module, value)
+        if (kind := _known(name)) is not None:
+            kind.put(name, module, value)
             return
         text = self._saved_texts.get(module.__name__)
         if text is not None and text != workspace_state.digest_of(module):

@@ -136,6 +136,8 @@ class Pickler(_pickle.Pickler):
             return NotImplemented
         if value in OF_SINGLE_VALUES:
             return type, (OF_SINGLE_VALUES[value],)
+        if self.in_place and self._has_hooks(type(value)):
+            raise NeedsChild
         if "enum" in sys.modules and issubclass(value, sys.modules["enum"].Enum):
             return import_unhidden("cloudpickle.cloudpickle")._class_reduce(value)
         return _take_class_apart(value)

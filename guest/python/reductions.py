@@ -189,6 +189,14 @@ def _by_cloudpickle(_pickler, value):
     return import_unhidden("cloudpickle.cloudpickle")._typevar_reduce(value)
 
 
+def _reduce_type_variable(_pickler, value):
+    names = ("__bound__", "__covariant__", "__contravariant__", "__infer_variance__")
+    options = {name.strip("_"): getattr(value, name) for name in names if hasattr(value, name)}
+    if value.has_default():
+        options["default"] = value.__default__
+    return rebuild("type_variable"), (type(value).__name__, value.__name__, value.__module__, options)
+
+
 def _reduce_struct(_pickler, value):
     return type(value), (value.format,)
 
@@ -266,6 +274,13 @@ def _reduce_array(_pickler, value):
     return rebuild("array_view"), (base, value.shape, value.dtype, offset, value.strides, value.flags.writeable)
 
 
+def _reduce_finalizer(_pickler, value):
+    parts = value.peek()
+    if parts is None:
+        return rebuild("finalizer"), (None, None, (), {}, False)
+    return rebuild("finalizer"), (*parts, value.atexit)
+
+
 def _reduce_system_random(_pickler, _value):
     return rebuild("system_random"), ()
 
@@ -313,6 +328,8 @@ OF_NAME = {
     "functools._lru_cache_wrapper": _reduce_cached_function,
     "typing.NewType": _reduce_new_type,
     "typing.TypeVar": _by_cloudpickle,
+    "typing.ParamSpec": _reduce_type_variable,
+    "typing.TypeVarTuple": _reduce_type_variable,
     "typing.TypeAliasType": _reduce_type_alias,
     "_struct.Struct": _reduce_struct,
     "_contextvars.ContextVar": _reduce_context_variable,
@@ -321,6 +338,7 @@ OF_NAME = {
     "sqlite3.Connection": _reduce_sqlite_connection,
     "weakref.WeakMethod": _reduce_weak_method,
     "weakref.WeakSet": _reduce_weak_set,
+    "weakref.finalize": _reduce_finalizer,
     "_weakrefset.WeakSet": _reduce_weak_set,
     "weakref.WeakValueDictionary": _reduce_weak_mapping,
     "weakref.WeakKeyDictionary": _reduce_weak_mapping,
@@ -333,6 +351,7 @@ OF_NAME = {
     "builtins.traceback": _refuse("a traceback belongs to a run"),
     "threading.Thread": _reduce_thread,
     "subprocess.Popen": _refuse("a running program cannot be saved"),
+    "multiprocessing.shared_memory.SharedMemory": _refuse("shared memory is emptied when the session sleeps"),
     "socket.socket": _refuse("a connection cannot be saved"),
     "_asyncio.Task": _refuse("a task cannot be saved"),
     "_asyncio.Future": _refuse("a future cannot be saved"),

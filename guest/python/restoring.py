@@ -177,6 +177,10 @@ class Restored:
         if not self.groups and not self.modules and not self.lost:
             self.show()
 
+    def names(self):
+        """Names of variables that wait."""
+        return [name for name in (*self.groups, *self.modules) if name not in self.namespace and not is_outside(name)]
+
     def find(self, name):
         """A variable that a pickle refers to by its name."""
         if name not in self.namespace and self.waits(name):

@@ -101,15 +101,14 @@ DIALECT = (
 
 def _get_csv(module, _unkept):
     own = [name for name in module.list_dialects() if name not in ("excel", "excel-tab", "unix")]
-    return {name: {field: getattr(module.get_dialect(name), field) for field in DIALECT} for name in own}
+    dialects = {name: {field: getattr(module.get_dialect(name), field) for field in DIALECT} for name in own}
+    return {"dialects": dialects, "limit": module.field_size_limit()}
 
 
-def _get_csv_limit(module, _unkept):
-    return {"limit": module.field_size_limit()}
-
-
-def _put_csv_limit(module, state, _find):
-    module.field_size_limit(state["limit"])
+def _put_csv(module, state, _find):
+    module.field_size_limit(state.get("limit", module.field_size_limit()))
+    for name, fields in state.get("dialects", state).items():  # an older version has saved dialects alone
+        module.register_dialect(name, **fields)
 
 
 def _get_gc(module, _unkept):
@@ -138,11 +137,6 @@ def _get_time(module, unkept):
 
 def _put_time(_module, _state, _find):
     pass
-
-
-def _put_csv(module, state, _find):
-    for name, fields in state.items():
-        module.register_dialect(name, **fields)
 
 
 def _get_numpy(module, unkept):
@@ -201,12 +195,12 @@ def _put_matplotlib(module, state, _find):
             module.rcParams[key] = sys.modules["cycler"].cycler(**value[1]) if key == "axes.prop_cycle" else value
 
 
-# By the module that has them: what tells the settings of the module, and what sets them.
+# By the module that has them, below those that only pass them on: what tells the settings, and what sets them.
+NAMED_BEFORE = {"csv": "_csv", "decimal": "_decimal"}  # in what an older version has saved
 LIBRARIES = {
-    "decimal": (_get_decimal, _put_decimal),
+    "_decimal": (_get_decimal, _put_decimal),
     "locale": (_get_locale, _put_locale),
-    "csv": (_get_csv, _put_csv),
-    "_csv": (_get_csv_limit, _put_csv_limit),
+    "_csv": (_get_csv, _put_csv),
     "gc": (_get_gc, _put_gc),
     "_socket": (_get_socket, _put_socket),
     "time": (_get_time, _put_time),

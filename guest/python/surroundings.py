@@ -124,6 +124,7 @@ def _put_generator(name, module):
 def _restore_settings(states, restored):
     if "sys" in states:
         interpreter_settings.put_interpreter(states["sys"])
+    states = {settings.NAMED_BEFORE.get(name, name): state for name, state in states.items()}
     _waiting_settings.update({name: state for name, state in states.items() if name in settings.LIBRARIES})
     for name in list(_waiting_settings):
         if name in sys.builtin_module_names:

@@ -4,8 +4,8 @@ their functions."""
 import sys
 from _sha2 import sha256
 
-from by_name import Function, is_importable
-from library_state import class_dict, is_class, origin_of
+from by_name import Function, is_class, is_importable
+from library_state import class_dict, origin_of
 from reductions import Module
 from workspace_modules import file_of
 

@@ -288,6 +288,13 @@ def type_alias(name, value, parameters, module_name):
     return eval("lambda *parts: make(*parts[:2], type_params=parts[2])", scope)(name, value, parameters)
 
 
+def type_variable(kind, name, module_name, options):
+    """A ParamSpec or TypeVarTuple."""
+    made = attribute("typing", kind)(name, **options)
+    made.__module__ = module_name
+    return made
+
+
 def thread(name, daemon, ident):
     """One that has not begun, or, with its number, one that has ended."""
     import _thread
@@ -331,15 +338,24 @@ def weak_proxy(target):
 
 
 def weak_method(target, name):
-    from weakref import WeakMethod
+    return attribute("weakref", "WeakMethod")(getattr(target, name))
 
-    return WeakMethod(getattr(target, name))
+
+def finalizer(target, act, *parts):
+    """One that has been called when it has nothing to call."""
+    from weakref import finalize
+
+    args, keywords, at_exit = parts
+    made = finalize(_Nobody() if act is None else target, act or id, *args, **keywords)
+    if act is None:
+        made.detach()
+    else:
+        made.atexit = at_exit
+    return made
 
 
 def weak_set(items):
-    from weakref import WeakSet
-
-    return WeakSet(items)
+    return attribute("weakref", "WeakSet")(items)
 
 
 def weak_mapping(kind, items):
@@ -376,9 +392,7 @@ def array_view(base, *layout):
 
 
 def system_random():
-    from random import SystemRandom
-
-    return SystemRandom()
+    return attribute("random", "SystemRandom")()
 
 
 def memory(base, start, stop, form):

@@ -65,6 +65,14 @@ const CHANGES: Readonly<Record<string, readonly [change: string, show: string]>>
     "import matplotlib.pyplot as plt\nfigure, axes = plt.subplots(num=4)",
     "axes.plot([1]); print(plt.gcf() is figure, plt.gca() is axes, len(plt.gca().lines), plt.get_fignums())",
   ],
+  "finalizers of objects": [
+    "import weakref\nclass Thing: pass\ndef gone(*rest): print('gone', *rest)\none, two = Thing(), Thing()\nweakref.finalize(one, gone, 1)\nkept = weakref.finalize(two, gone, 2)\nover = weakref.finalize(two, gone); over.detach(); n = 0",
+    "n += 1; print(n, kept.alive, over.alive)\nif n == 2: del one\nif n == 3: kept()",
+  ],
+  "registries of the standard library": [
+    "import copyreg, mimetypes, sqlite3, xml.etree.ElementTree as ET\nclass P:\n    def __init__(self, n): self.n = n\ncopyreg.pickle(P, lambda p: (P, (p.n + 1,)))\nsqlite3.register_adapter(P, lambda p: f'P{p.n}')\nET.register_namespace('own', 'urn:own')\nmimetypes.add_type('text/own', '.own')",
+    "import copy; print(copy.copy(P(1)).n, sqlite3.connect(':memory:').execute('select ?', (P(4),)).fetchone(), ET.tostring(ET.Element('{urn:own}a')), mimetypes.guess_type('a.own'))",
+  ],
   "data of a module in the workspace": [
     "open('till.py', 'w').write('count = 0\\nsales = []\\ndef sell(what):\\n    global count\\n    count += 1\\n    sales.append(what)\\n    return count\\n')\nimport till\ntill.sell('a')",
     "print(till.sell('b'), till.count, till.sales)",

@@ -10,6 +10,26 @@ const it = oneServer({ ERA_POOL: "python=0" });
 type Program = { what: string; before: string; after: string; prints: string };
 const PROGRAMS: readonly Program[] = [
   {
+    what: "flags of decimal's context, and the context itself, by functions alone",
+    before: "from decimal import *\ngetcontext().prec = 6; Decimal(1) / 7\nc = getcontext()",
+    after: "print(getcontext().flags[Inexact], getcontext().prec, c.prec, type(c) is Context)",
+    prints: "True 6 6 True\n",
+  },
+  {
+    what: "parameters of generic functions",
+    before:
+      "from typing import Callable, Generic, ParamSpec, TypeVar, TypeVarTuple\nP = ParamSpec('P'); T = TypeVar('T', bound=int); Ts = TypeVarTuple('Ts')",
+    after: "class Z(Generic[T, P]): ...\nprint(P, Ts, T.__bound__, Z[int, [str]])",
+    prints: "~P Ts <class 'int'> __main__.Z[int, [str]]\n",
+  },
+  {
+    what: "classes whose metaclass tells whoever looks at them",
+    before:
+      "class Meta(type):\n    def __getattribute__(*args):\n        print('asked')\n        return type.__getattribute__(*args)\nclass C(metaclass=Meta): pass\nc = C(); c.__len__ = 5",
+    after: "class D(C): pass\nd = D(); d.__len__ = 6; print(d.__len__)",
+    prints: "6\n",
+  },
+  {
     what: "submodules",
     before:
       "import urllib.parse, xml.etree.ElementTree, importlib.util\ndef q(s): return urllib.parse.quote(s)",
@@ -135,6 +155,14 @@ test("python: what tells of an error in a program has its lines, whoever asks", 
     "import traceback\ntry:\n    1 / 0\nexcept Exception: print(traceback.format_exc())",
   );
   assert.match(stdout, /1 \/ 0/);
+});
+
+test("python: which name was meant is told, also among those that nobody has used since", async () => {
+  const session = await it.client.create("meant", { imaging: "never" });
+  await session.prints("", "apples = 3");
+  await it.client.expect(200, "POST", `${session.path}/hibernate`);
+  await session.fails(/Did you mean: 'apples'\?/, "appels");
+  await session.prints("3\n", "print(apples)");
 });
 
 test("python: figures are the kernel's to show, and programs that it starts draw all the same", async () => {
