@@ -14,6 +14,7 @@ import time
 
 import processes
 import save_report
+import scratch
 import state_listing
 import state_versions
 from current_run import CurrentRun
@@ -76,6 +77,7 @@ class Agent:
         }
 
     def begin(self):
+        self._restore_scratch()
         self.server.begin()
         self._watch_children()
         self.kernels.start()
@@ -126,6 +128,7 @@ class Agent:
 
     def _start_run(self, header, payload):
         self.phase.move("running")
+        scratch.forget()  # a copy of the session has it
         self.version, self.keep = header["version"], header["keep"]
         self.records.forget(header["recorded"])
         self.keeps_state = self.keeps_state or header["save"] != "none"
@@ -158,6 +161,7 @@ class Agent:
             raise FrameError("a session moves into a sandbox that is not new")
         self.phase.move("moving_in")
         self.keeps_state = True
+        self._restore_scratch()
         self.kernels.move_in()
 
     def _roll_back(self, header, _payload):
@@ -238,11 +242,27 @@ class Agent:
 
     def on_saved(self, report):
         if report["complete"]:
+            report = self._with_scratch(report)
             if self.phase == "leaving":
                 os._exit(0)
             self.phase.end("saving")
         self.runs.begin()
         self.server.send(report)
+
+    def _with_scratch(self, report):
+        """The report of a save before sleep, or a copy, which covers /tmp, too."""
+        try:
+            scratch.keep()
+        except (scratch.ScratchLost, OSError) as lost:
+            item = {"name": "/tmp", "type": "folder", "reason": f"it could not be kept: {lost}"}
+            return {**report, "not_kept": [*report["not_kept"][: save_report.MAX_TOLD - 1], item]}
+        return report
+
+    def _restore_scratch(self):
+        try:
+            scratch.restore()
+        except (scratch.ScratchLost, OSError) as lost:
+            self.runs.tell_next(f"Cannot put back /tmp as it was: {lost}\n")
 
     def on_late(self, run_id, stream, payload):
         if not self.runs.is_known(run_id):

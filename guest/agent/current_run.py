@@ -49,7 +49,11 @@ class CurrentRun:
         try:
             workspace.write_seed(path, content)
         except OSError as error:
-            self._seed_errors.append(f"Cannot write {path!r}: {error.strerror}\n".encode(errors="backslashreplace"))
+            self.tell_next(f"Cannot write {path!r}: {error.strerror}\n")
+
+    def tell_next(self, text):
+        """Says something on the standard error of the next run."""
+        self._seed_errors.append(text.encode(errors="backslashreplace"))
 
     # Its beginning.
 

@@ -117,7 +117,7 @@ def _absolute(path):
 
 
 def _refuse_lost(path, descriptor):
-    if _absolute(path).startswith(("/tmp/", "/dev/shm/")):
+    if _absolute(path).startswith("/dev/shm/"):
         raise CannotKeep("its file is in a folder that is emptied when the session sleeps")
     try:
         is_there = posix.stat(path)[1:3] == posix.fstat(descriptor)[1:3]  # number of the file, and of its disk

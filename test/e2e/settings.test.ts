@@ -108,7 +108,7 @@ test("one setting that cannot be put back is named, and takes no other with it",
   const session = await it.client.create("gone", { imaging: "never" });
   await session.prints(
     "",
-    "import logging, os; os.mkdir('/tmp/logs'); logging.getLogger('a').addHandler(logging.FileHandler('/tmp/logs/a')); logging.getLogger('b').setLevel(35)",
+    "import logging, os; os.mkdir('/dev/shm/logs'); logging.getLogger('a').addHandler(logging.FileHandler('/dev/shm/logs/a')); logging.getLogger('b').setLevel(35)",
   );
   await it.client.expect(200, "POST", `${session.path}/hibernate`);
   await session.prints("35\n", "import logging; print(logging.getLogger('b').level)");
