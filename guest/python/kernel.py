@@ -292,6 +292,7 @@ class Kernel:
             return tracebacks.report(error)
         waiting = self.restored.names()
         self.namespace.update(dict.fromkeys(waiting))  # the interpreter looks there for the name that was meant
+        self.restored.put_in_order()
         try:
             return tracebacks.report(error)
         finally:

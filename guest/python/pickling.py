@@ -67,7 +67,7 @@ class Pickler(_pickle.Pickler):
             return by_name(self, value)
         if issubclass(kind, BaseException):
             return self._reduce_exception(value)
-        if self.in_place and self._has_hooks(kind):
+        if self.in_place and (self._has_hooks(kind) or _has_own_reducer(kind)):
             raise NeedsChild
         if kind.__name__[0] == "_" and (found := _name_of_singleton(value)) is not None:
             return rebuild("attribute"), found
@@ -139,7 +139,7 @@ class Pickler(_pickle.Pickler):
         if self.in_place and self._has_hooks(type(value)):
             raise NeedsChild
         if "enum" in sys.modules and issubclass(value, sys.modules["enum"].Enum):
-            return import_unhidden("cloudpickle.cloudpickle")._class_reduce(value)
+            return _with_aliases(value, import_unhidden("cloudpickle.cloudpickle")._class_reduce(value))
         return _take_class_apart(value)
 
     def reduce_cell(self, value):
@@ -191,6 +191,14 @@ MemberDescriptor, GetSetDescriptor = type(Function.__globals__), type(Code.co_co
 class_dict = type.__dict__["__dict__"].__get__
 
 
+def _with_aliases(kind, reduced):
+    """An enumeration, made with all names of its members: others are no attributes to be set later."""
+    make, (bases, name, qualname, _, *rest), (state, slots), *ways = reduced
+    members = {alias: member.value for alias, member in kind.__members__.items()}
+    state = {key: value for key, value in state.items() if key not in members}
+    return make, (bases, name, qualname, members, *rest), (state, slots), *ways
+
+
 def _take_class_apart(value):
     """A class as what type() is called with, and its attributes, which are set after it is known to the unpickler."""
     attributes = class_dict(value)
@@ -209,6 +217,12 @@ def _take_class_apart(value):
         ]
     parts = (type(value), value.__name__, value.__bases__, frame)
     return rebuild("new_class"), parts, (state, registered), None, None, rebuild("fill_class")
+
+
+def _has_own_reducer(kind):
+    """Whether the session has registered a function that takes such objects apart."""
+    reduce = sys.modules["copyreg"].dispatch_table.get(kind)
+    return type(reduce) is Function and reduce.__module__ == "__main__"
 
 
 def _name_of_singleton(value):

@@ -9,6 +9,8 @@ import fcntl
 import posix
 import sys
 import time
+from _io import _TextIOBase as TextIOBase
+from _thread import _count as count_threads
 
 import interpreter_settings
 import state_files
@@ -70,6 +72,22 @@ def _exists(path):
     return True
 
 
+class Quiet:
+    """What a session's classes print as their objects are rebuilt is nothing that the run has printed."""
+
+    def __enter__(self):
+        self._streams = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = Nothing()
+
+    def __exit__(self, *_error):
+        sys.stdout, sys.stderr = self._streams
+
+
+class Nothing(TextIOBase):
+    def write(self, text):
+        return len(text)
+
+
 def wait_for_saver():
     """A kernel that has died may have left a child that is still writing the last version."""
     try:
@@ -108,6 +126,7 @@ class Restored:
         self.lost = {item["name"]: item for item in header["not_kept"]}
         self.sources = {}
         self.submodules = ()
+        self.order = ()  # names of all variables, as they were made
         self._loading = set()
         self._when_loaded = []
         self._users = {}
@@ -151,6 +170,7 @@ class Restored:
                 state = Unpickler(file, self.find).load()
                 file.verify()
             self.submodules = state.get("submodules", ())
+            self.order = state.get("order", ())
             surroundings.restore(state, first_path, not is_copy, self)
         except Exception as error:
             self._lose("(surroundings)", "state", error)
@@ -174,8 +194,19 @@ class Restored:
                 pending += group["reaches"]
             if self.waits(name):
                 self.load(name)
-        if not self.groups and not self.modules and not self.lost:
-            self.show()
+        if not self.groups and not self.modules:
+            self.put_in_order()
+            if not self.lost:
+                self.show()
+
+    def put_in_order(self):
+        """Gives the variables the order in which they were made, also those that came back later than others."""
+        ordered = {name: self.namespace[name] for name in self.order if name in self.namespace}
+        is_other = list(ordered) != [name for name in self.namespace if name in ordered]
+        if is_other and count_threads() == 0:  # none may miss a name meanwhile
+            ordered |= self.namespace
+            self.namespace.clear()
+            self.namespace.update(ordered)
 
     def names(self):
         """Names of variables that wait."""
@@ -202,7 +233,7 @@ class Restored:
             raise Damaged(f"{name!r} cannot be loaded: it needs itself")
         self._loading.update(group["names"])
         try:
-            with state_values.open_value(group["at"]) as file:
+            with state_values.open_value(group["at"]) as file, Quiet():
                 values = Unpickler(file, self.find).load()
                 file.verify()
             if type(values) is not dict or set(values) != set(group["names"]):

@@ -49,8 +49,10 @@ def put(name, module, state, find):
 CONTEXT = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 
 
-def _get_decimal(module, _unkept):
-    return {**_context(module.getcontext()), "default": _context(module.DefaultContext)}
+def _get_decimal(module, unkept):
+    current = module.getcontext()
+    variable = next((name for name, value in list(unkept.namespace.items()) if value is current), None)
+    return {**_context(current), "default": _context(module.DefaultContext), "variable": variable}
 
 
 def _context(context):
@@ -61,11 +63,11 @@ def _context(context):
     return {**{name: getattr(context, name) for name in CONTEXT}, **names}
 
 
-def _put_decimal(module, state, _find):
-    default = state.pop("default", None)
-    if default is not None:
-        _put_context(module.DefaultContext, default)
-    context = module.Context()
+def _put_decimal(module, state, find):
+    if state.get("default") is not None:
+        _put_context(module.DefaultContext, state["default"])
+    variable = state.get("variable")
+    context = module.Context() if variable is None else find(variable)
     _put_context(context, state)
     module.setcontext(context)
 

@@ -32,9 +32,16 @@ def capture(kernel):
         "path": [entry for entry in sys.path if entry not in first_path and type(entry) is str],
         "generators": {**_waiting, **_generators()},
         "settings": {**_waiting_settings, **current},
+        "order": _order(kernel),
         "outside": kernel.outside.state(),
         "unkept": unkept,
     }
+
+
+def _order(kernel):
+    before = kernel.restored.order if kernel.restored is not None else ()
+    known = {name: None for name in before if name in kernel.namespace or kernel.waits(name)}
+    return [*known, *(name for name in kernel.namespace if name not in known and type(name) is str)]
 
 
 def _generators():

@@ -346,11 +346,11 @@ def finalizer(target, act, *parts):
     from weakref import finalize
 
     args, keywords, at_exit = parts
-    made = finalize(_Nobody() if act is None else target, act or id, *args, **keywords)
+    nobody = _Nobody()
+    made = finalize(nobody if act is None else target, act or int, *args, **keywords)
+    made.atexit = at_exit
     if act is None:
         made.detach()
-    else:
-        made.atexit = at_exit
     return made
 
 

@@ -16,6 +16,42 @@ const PROGRAMS: readonly Program[] = [
     prints: "True 6 6 True\n",
   },
   {
+    what: "a context of decimal that is current and a variable",
+    before: "from decimal import *\nc = getcontext()",
+    after:
+      "c.traps[FloatOperation] = True\ntry: Decimal(3.14)\nexcept FloatOperation: print('trapped', getcontext() is c)",
+    prints: "trapped True\n",
+  },
+  {
+    what: "the order in which variables were made",
+    before: "zebra = 1; apple = 2; mango = [3]\nimport json\nbanana = 4",
+    after:
+      "mango.append(1); print([name for name in globals() if name in ('zebra', 'apple', 'mango', 'json', 'banana')])",
+    prints: "['zebra', 'apple', 'mango', 'json', 'banana']\n",
+  },
+  {
+    what: "classes that print as their objects are rebuilt",
+    before:
+      "class Loud:\n    def __new__(cls): print('new'); return object.__new__(cls)\n    def __setstate__(self, state): print('state'); vars(self).update(state)\nloud = Loud(); loud.n = 1",
+    after: "print(loud.n)",
+    prints: "1\n",
+  },
+  {
+    what: "enumerations with other names for their members",
+    before:
+      "from enum import Enum, Flag\nclass Shape(Enum):\n    SQUARE = 2\n    CIRCLE = 3\n    ALIAS = 2\nclass Day(Flag):\n    SAT = 1\n    SUN = 2\n    WEEKEND = SAT | SUN\nday = Day.WEEKEND",
+    after:
+      "print(Shape.ALIAS is Shape.SQUARE, list(Shape), list(Shape.__members__), day is Day.WEEKEND, day, list(day))",
+    prints:
+      "True [<Shape.SQUARE: 2>, <Shape.CIRCLE: 3>] ['SQUARE', 'CIRCLE', 'ALIAS'] True Day.WEEKEND [<Day.SAT: 1>, <Day.SUN: 2>]\n",
+  },
+  {
+    what: "finalizers that were called",
+    before: "import weakref\nclass T: pass\nt = T(); f = weakref.finalize(t, print, 'gone'); f()",
+    after: "print(f.alive, f())",
+    prints: "False None\n",
+  },
+  {
     what: "parameters of generic functions",
     before:
       "from typing import Callable, Generic, ParamSpec, TypeVar, TypeVarTuple\nP = ParamSpec('P'); T = TypeVar('T', bound=int); Ts = TypeVarTuple('Ts')",
