@@ -9,13 +9,13 @@ import fcntl
 import posix
 import sys
 import time
-from _io import _TextIOBase as TextIOBase
 from _thread import _count as count_threads
 
 import interpreter_settings
 import state_files
 import state_values
 import state_versions
+import streams
 import surroundings
 from outside import is_outside
 from pickling import Unpickler
@@ -70,22 +70,6 @@ def _exists(path):
     except OSError:
         return False
     return True
-
-
-class Quiet:
-    """What a session's classes print as their objects are rebuilt is nothing that the run has printed."""
-
-    def __enter__(self):
-        self._streams = sys.stdout, sys.stderr
-        sys.stdout = sys.stderr = Nothing()
-
-    def __exit__(self, *_error):
-        sys.stdout, sys.stderr = self._streams
-
-
-class Nothing(TextIOBase):
-    def write(self, text):
-        return len(text)
 
 
 def wait_for_saver():
@@ -233,7 +217,7 @@ class Restored:
             raise Damaged(f"{name!r} cannot be loaded: it needs itself")
         self._loading.update(group["names"])
         try:
-            with state_values.open_value(group["at"]) as file, Quiet():
+            with state_values.open_value(group["at"]) as file, streams.Muted():
                 values = Unpickler(file, self.find).load()
                 file.verify()
             if type(values) is not dict or set(values) != set(group["names"]):
@@ -279,7 +263,8 @@ class Restored:
         module = self.modules[name]
         filters = interpreter_settings.filters()
         try:
-            __import__(module)
+            with streams.Muted():
+                __import__(module)
             self.namespace.setdefault(name, sys.modules[module])
         except Exception as error:
             self._lose(name, "module", error)
@@ -292,7 +277,8 @@ class Restored:
         for submodule in self.submodules:
             if submodule.startswith(f"{module}."):
                 try:
-                    __import__(submodule)
+                    with streams.Muted():
+                        __import__(submodule)
                 except (Exception, SystemExit):
                     continue  # whoever uses it is told by the attribute that is not there
 

@@ -30,9 +30,9 @@ const PROGRAMS: readonly Program[] = [
     prints: "['zebra', 'apple', 'mango', 'json', 'banana']\n",
   },
   {
-    what: "classes that print as their objects are rebuilt",
+    what: "classes and modules that print as they are restored",
     before:
-      "class Loud:\n    def __new__(cls): print('new'); return object.__new__(cls)\n    def __setstate__(self, state): print('state'); vars(self).update(state)\nloud = Loud(); loud.n = 1",
+      "open('loud.py', 'w').write('print(1)')\nimport loud\nclass Loud:\n    def __new__(cls): print('new'); return object.__new__(cls)\n    def __setstate__(self, state): print('state'); vars(self).update(state)\nloud = Loud(); loud.n = 1",
     after: "print(loud.n)",
     prints: "1\n",
   },
