@@ -69,7 +69,7 @@ class Pickler(_pickle.Pickler):
             return self._reduce_exception(value)
         if self.in_place and (self._has_hooks(kind) or _has_own_reducer(kind)):
             raise NeedsChild
-        if kind.__name__[0] == "_" and (found := _name_of_singleton(value)) is not None:
+        if _may_be_singleton(kind, value) and (found := _name_of_singleton(value)) is not None:
             return rebuild("attribute"), found
         if (reduce := self._plan_of(kind)) is not None:
             return reduce(value)
@@ -225,8 +225,13 @@ def _has_own_reducer(kind):
     return type(reduce) is Function and reduce.__module__ == "__main__"
 
 
+def _may_be_singleton(kind, value):
+    """Whether it is of a private class, or of one of a library and has nothing of its own."""
+    return kind.__name__[0] == "_" or (kind.__module__ != "__main__" and getattr(value, "__dict__", None) == {})
+
+
 def _name_of_singleton(value):
-    """(module, name) of a private object of a module that others compare by identity, such as dataclasses.MISSING."""
+    """(module, name) of an object of a module that others compare by identity, such as dataclasses.MISSING."""
     module = type(value).__module__
     if module == "__main__":
         return None

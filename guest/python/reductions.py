@@ -14,6 +14,7 @@ from _io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWr
 import open_files
 import running_threads
 from by_name import CannotKeep, Code, NeedsChild, import_unhidden, is_importable, rebuild
+from workspace_modules import file_of
 
 Module, MappingProxy = type(sys), type(type.__dict__)
 
@@ -24,6 +25,27 @@ def _reduce_module(_pickler, value):
         return rebuild("module"), (name,)
     content = {key: item for key, item in vars(value).items() if key not in ("__builtins__", "__loader__", "__spec__")}
     return rebuild("new_module"), (name,), content, None, None, rebuild("fill_dict")
+
+
+_marks = {}  # id of a mark -> (module, name)
+_marks_of = 0  # how many modules there were when they were looked through
+
+
+def _reduce_mark(_pickler, value):
+    """A bare object is what a module compares with by identity, such as the usual timeout of sockets: found there."""
+    global _marks_of
+    if _marks_of != len(sys.modules):
+        _marks_of = len(sys.modules)
+        for module in list(sys.modules.values()):
+            if type(module) is Module and module.__name__ != "__main__" and file_of(module) is None:
+                found = (
+                    (id(item), (module.__name__, name)) for name, item in vars(module).items() if type(item) is object
+                )
+                _marks.update(found)
+    place = _marks.get(id(value))
+    if place is None or getattr(sys.modules.get(place[0]), place[1], None) is not value:
+        return NotImplemented
+    return rebuild("attribute"), place
 
 
 def _reduce_code(_pickler, value):
@@ -298,6 +320,7 @@ def _refuse(reason):
 
 
 OF_KIND = {
+    object: _reduce_mark,
     Module: _reduce_module,
     Code: _reduce_code,
     property: _reduce_property,

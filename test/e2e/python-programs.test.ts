@@ -52,6 +52,14 @@ const PROGRAMS: readonly Program[] = [
     prints: "False None\n",
   },
   {
+    what: "marks that modules compare with",
+    before:
+      "import http.client, socket, inspect, dataclasses\nc = http.client.HTTPConnection('127.0.0.1', 9); own = object(); both = [own, own]\nempty = inspect.Parameter.empty; missing = dataclasses.MISSING",
+    after:
+      "try: c.request('GET', '/')\nexcept ConnectionRefusedError: print('refused')\nprint(c.timeout is socket._GLOBAL_DEFAULT_TIMEOUT, both[0] is both[1] is own, empty is inspect.Parameter.empty, missing is dataclasses.MISSING)",
+    prints: "refused\nTrue True True True\n",
+  },
+  {
     what: "parameters of generic functions",
     before:
       "from typing import Callable, Generic, ParamSpec, TypeVar, TypeVarTuple\nP = ParamSpec('P'); T = TypeVar('T', bound=int); Ts = TypeVarTuple('Ts')",
