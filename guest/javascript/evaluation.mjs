@@ -46,6 +46,29 @@ export class Evaluator {
     });
   }
 
+  /** For what is asked in the middle of a program; undefined where the engine does not answer at once. */
+  postNow(method, parameters) {
+    let answer;
+    this.#session.post(method, parameters, (error, result) => {
+      answer = error ? undefined : result;
+    });
+    return answer;
+  }
+
+  /** As internals(), at once: {name: RemoteObject}. */
+  internalsNow(value) {
+    Object.defineProperty(globalThis, HELD, { value, configurable: true, enumerable: false });
+    const expression = `globalThis.${HELD}`;
+    const held = this.postNow("Runtime.evaluate", { expression, objectGroup: LOOK, silent: true });
+    delete globalThis[HELD];
+    const objectId = held?.result.objectId;
+    const found =
+      objectId === undefined
+        ? undefined
+        : this.postNow("Runtime.getProperties", { objectId, ownProperties: true });
+    return Object.fromEntries((found?.internalProperties ?? []).map(({ name, value: of }) => [name, of]));
+  }
+
   /** Answers {value} or {thrown}. */
   async evaluate(code, name) {
     const expression = `${code}\n//# sourceURL=${name}`;

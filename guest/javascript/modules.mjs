@@ -14,6 +14,7 @@ const FROM_RUN = "era-run:";
 const SUFFIXES = [".ts", ".js", ".mjs", ".cjs", ".json", "/index.ts", "/index.js", "/index.mjs"];
 const NOT_FOUND = new Set(["ERR_MODULE_NOT_FOUND", "ERR_UNSUPPORTED_DIR_IMPORT", "MODULE_NOT_FOUND"]);
 const MAX_NOTED = 1_000;
+const MAX_ASKED = 10;
 const MARK = {
   depth: 8,
   breakLength: Number.POSITIVE_INFINITY,
@@ -34,6 +35,8 @@ export class Modules {
    * again.
    */
   origins = new WeakMap();
+  /** Called with each module that was imported, by its specifier, and the functions that it gives out. */
+  onImport = (_specifier, _functions) => undefined;
   #base = createRequire(`${WORKSPACE}run.js`);
   #files = new Map();
   #generation = 0;
@@ -145,7 +148,11 @@ export class Modules {
   }
 
   #note(from, value) {
-    for (const [object, names] of exportsOf(value)) this.#noteObject(from, object, names);
+    const isNew = isObject(value) && !this.origins.has(value);
+    const given = [...exportsOf(value)];
+    for (const [object, names] of given) this.#noteObject(from, object, names);
+    const functions = given.map(([object]) => object).filter((object) => typeof object === "function");
+    if (isNew) this.onImport(from.specifier, functions.slice(0, MAX_ASKED));
     return value;
   }
 

@@ -8,6 +8,7 @@ import process from "node:process";
 import { CannotKeep, Encoder, NeedsFacts } from "./encoding.mjs";
 import { findIntrinsics } from "./intrinsics.mjs";
 import { KeptVersions } from "./kept-versions.mjs";
+import { BEGINS_ANEW, ModuleState } from "./module-state.mjs";
 import { Originals } from "./originals.mjs";
 import { Restorer } from "./restoring.mjs";
 import { MAX_REASON, NOTHING_SAVED, ofFailure, ofRestore, ofSave } from "./save-report.mjs";
@@ -54,6 +55,7 @@ export class Saver {
   #variables;
   #context;
   #originals = new Originals();
+  #moduleState;
   #kept = new KeptVersions();
   #header = NOTHING_SAVED;
   #touched = new Set();
@@ -67,6 +69,8 @@ export class Saver {
   constructor({ evaluator, variables, modules }) {
     this.#evaluator = evaluator;
     this.#variables = variables;
+    this.#moduleState = new ModuleState(evaluator);
+    modules.onImport = (specifier, functions) => this.#moduleState.note(specifier, functions);
     const intrinsics = findIntrinsics();
     const byPath = new Map([...intrinsics].map(([value, path]) => [path.join("."), value]));
     this.#context = {
@@ -242,7 +246,7 @@ export class Saver {
       extras: data.add(Buffer.from(JSON.stringify({ ...captureSurroundings(), kinds }))),
       sources: {},
       modules: {},
-      not_kept: this.#notKept(values, seen, failures),
+      not_kept: [...this.#notKept(values, seen, failures), ...this.#changedModules(values, seen)],
       written: data.written,
     };
     const isDurable = durable || this.#kept.mustFlush(header);
@@ -263,9 +267,21 @@ export class Saver {
       reason: reason.slice(0, MAX_REASON),
     }));
     const earlier = this.#header.not_kept.filter(({ name }) => !seen.has(name) && values.has(name));
-    const lost = [...this.lost.values()].filter(({ name }) => !values.has(name));
+    const lost = [...this.lost.values()].filter(
+      ({ name, reason }) => !values.has(name) && reason !== BEGINS_ANEW,
+    );
     const added = this.#originals.added.map((name) => ({ name, type: "property", reason: ADDED }));
     return [...found, ...earlier, ...lost, ...added].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Modules whose functions a program can have called, as far as the variables tell that it uses. */
+  #changedModules(values, seen) {
+    if (this.#touchedAll) return this.#moduleState.look();
+    const { origins } = this.#context;
+    const used = [...seen]
+      .map((name) => values.get(name))
+      .filter((value) => isObject(value) && origins.has(value));
+    return this.#moduleState.look(new Set(used.map((value) => origins.get(value).specifier)));
   }
 
   async #learn(value) {
@@ -292,6 +308,8 @@ export class Saver {
     }
   }
 }
+
+const isObject = (value) => (typeof value === "object" && value !== null) || typeof value === "function";
 
 function entryOf(encoder, values, place) {
   return {

@@ -101,7 +101,7 @@ const { items, settings, size } = require("./store.cjs"); items.push(1, 2); sett
     const told = await session.run("console.log(app.total, state.n)");
     assert.deepEqual(
       [told.stdout, told.stderr, told.state.not_kept.map(({ name }: { name: string }) => name)],
-      ["0 0\n", "", ["app"]],
+      ["0 0\n", "", language === "deno" ? ["app"] : ["app", "./app.cjs"]],
     );
     await session.prints("1\n", "state.inc(); console.log(state.n)");
   });
@@ -271,5 +271,41 @@ test("what goes on unseen between runs is saved, and leaves the next run's envir
     await session.prints("1 undefined true\n", "console.log(box.n, process.env.LEFT, 'HOME' in process.env)");
     await session.prints("ran\n", "process.env.LEFT = '2'; delete process.env.HOME; console.log('ran')");
     await session.prints("undefined true\n", "console.log(process.env.LEFT, 'HOME' in process.env)");
+  }
+});
+
+test("what a module holds itself is named once it has changed, and goes on in a snapshot", async () => {
+  for (const [imaging, again] of [
+    ["never", "1\n"],
+    ["auto", "3\n"],
+  ] as const) {
+    const session = await it.client.create(`module-state-${imaging}`, { language: "node", imaging });
+    const files = {
+      "count.mjs":
+        "let n = 0; const seen = new Map(); export const next = () => { seen.set(++n, n); return n; }; export const double = (x) => 2 * x;",
+      "pure.cjs": "const table = { a: 1 }; module.exports = { look: (name) => table[name] };",
+      "list.cjs":
+        "const items = []; class List { add(x) { items.push(x); return items.length; } } module.exports = { List };",
+    };
+    for (const [name, content] of Object.entries(files))
+      await it.client.expect(200, "PUT", `${session.path}/files/${name}`, content);
+    const named = async () => {
+      const { state } = await it.client.expect(200, "POST", `${session.path}/hibernate`);
+      return state.not_kept.map(({ name, type }: Record<string, string>) => `${type} ${name}`);
+    };
+    await session.prints(
+      "4 1\n",
+      "import { next, double } from './count.mjs'; const { look } = require('./pure.cjs'); console.log(double(2), look('a'))",
+    );
+    assert.deepEqual(await named(), []);
+    await session.prints("1\n2\n", "console.log(next()); console.log(next())");
+    assert.deepEqual(await named(), ["module ./count.mjs"]);
+    await session.prints(again, "console.log(next())");
+    await session.prints(
+      "1\n",
+      "const { List } = require('./list.cjs'); const list = new List(); console.log(list.add(1))",
+    );
+    const last = await named();
+    assert.deepEqual(last, ["module ./count.mjs", "module ./list.cjs"]);
   }
 });
