@@ -48,6 +48,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   integration: suite("test/integration/**/*.test.ts"),
   e2e: suite("test/e2e/**/*.test.ts"),
   conformance: suite("test/conformance/**/*.test.ts"),
+  programs: suite("test/programs/**/*.test.ts"),
   waiting: {
     suite: {
       width: 1,
