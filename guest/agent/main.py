@@ -14,7 +14,7 @@ AGENT, STATE, PYTHON = "/opt/era/agent", "/opt/era/state", "/opt/era/python"
 # In the order of their imports: each needs only those before it.
 STATE_PARTS = (
     STATE,
-    "mapping state_files state_header state_versions state_values save_report kept_versions state_listing",
+    "mapping state_files pieces state_header state_versions state_values save_report kept_versions state_listing",
 )
 AGENT_PARTS = (
     (AGENT, "wire processes workspace output kernel_process run_limits shell"),

@@ -54,10 +54,10 @@ class Snapshot:
         self.seen = set()
         self.looked_for = set()  # of what is outside of the variables
 
-    def new_writer(self):
+    def new_writer(self, before):
         if self.in_place:
             return InPlaceWriter(self.budget, self.allowance)
-        return ValueWriter(self.durable, self.allowance)
+        return ValueWriter(self.durable, self.allowance, before)
 
     def take(self, durable):
         """The header of the new version and the data of its small groups."""
@@ -77,9 +77,9 @@ class Snapshot:
         changed = self._removed()
         written = 0
         for part in parts:
-            place, size = part.writer.finish(data)
+            place, is_pieced, size = part.writer.finish(data)
             written += size
-            groups.append(part.entry(place))
+            groups.append(part.entry(place, is_pieced))
             changed += [name for name in part.values if self.groups.get(name, NOT_SAVED)["at"][3] != place[3]]
         extras, sources = data.add_inline(extras), self._sources(groups, carry, data)
         header = {

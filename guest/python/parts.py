@@ -6,6 +6,7 @@ import state_files
 from by_name import Code, Function, NeedsChild, is_importable
 from description import describe, name_of_kind
 from pickling import Pickler
+from pieces import pieces_of
 from reductions import Module
 from state_values import INLINE_BYTES, ValueWriter
 
@@ -16,6 +17,9 @@ ATOMS = frozenset((str, bytes, int, float, complex, bool, type(None), Code, Buil
 IMMUTABLE_MODULES = frozenset(
     ("datetime", "decimal", "fractions", "uuid", "re", "zoneinfo", "ipaddress", "numpy.dtypes")
 )
+
+
+NONE_BEFORE = {"names": []}
 
 
 class Budget:
@@ -49,7 +53,9 @@ class Part:
 
     def __init__(self, names, snapshot):
         self.values = {name: snapshot.values[name] for name in names}
-        self.writer = snapshot.new_writer()
+        before = snapshot.groups.get(names[0], NONE_BEFORE)
+        is_same = set(before["names"]) == set(names)
+        self.writer = snapshot.new_writer(_pieces_of(before) if is_same else ())
         pickler = Pickler(self.writer, snapshot.namespace, snapshot.in_place)
         try:
             pickler.dump(self.values)
@@ -65,7 +71,7 @@ class Part:
         del memo[id(self.values)]
         return {key for key, (_, value) in memo.items() if not _is_immutable(value)}
 
-    def entry(self, place):
+    def entry(self, place, is_pieced):
         values = self.values.values()
         return {
             "names": list(self.values),
@@ -74,7 +80,15 @@ class Part:
             "reprs": [describe(value) for value in values],
             "reaches": sorted(self.reaches),
             "files": sorted(self.files),
+            **({"is_pieced": True} if is_pieced else {}),
         }
+
+
+def _pieces_of(group):
+    try:
+        return pieces_of(group["at"]) if group.get("is_pieced") else ()
+    except (state_files.Damaged, OSError):
+        return ()  # all of it is written again
 
 
 def _is_immutable(value):

@@ -217,7 +217,7 @@ class Restored:
             raise Damaged(f"{name!r} cannot be loaded: it needs itself")
         self._loading.update(group["names"])
         try:
-            with state_values.open_value(group["at"]) as file, streams.Muted():
+            with state_values.open_group(group) as file, streams.Muted():
                 values = Unpickler(file, self.find).load()
                 file.verify()
             if type(values) is not dict or set(values) != set(group["names"]):

@@ -4,7 +4,7 @@ import posix
 import time
 
 from state_files import SPARE, STATE, Damaged, names_in, size_of
-from state_versions import files_of, places_of, read_header, version_numbers
+from state_versions import files_of, pieced_of, places_of, read_header, version_numbers
 
 FLUSH_SECONDS = 5.0
 
@@ -17,7 +17,9 @@ class KeptVersions:
         self.on_disk = frozenset()  # names of files that are known to be
         self._files = {}  # of each kept version
         self._has_read = False
-        self._sizes = {}  # of the files of kept versions
+        self._sizes = {}  # of the files of kept versions, but for pieces
+        self._pieces = {}  # by the file of its list, those of each value in pieces: name -> size
+        self._users = {}  # of each piece: how many lists have it
         self._bytes = 0  # of all of them
         self._flushed = []  # the last version that was put on disk; two of them while the newer one is only staged
         self._flushed_at = time.monotonic()
@@ -38,8 +40,11 @@ class KeptVersions:
         if self._bytes + header["written"] <= self.keep["bytes"] or not self._files:
             return False
         sizes = _sizes_of(header)
+        for pieces in pieced_of(header).values():
+            sizes |= dict(pieces)
         for version in self._flushed:
-            sizes |= {name: self._sizes.get(name, 0) for name in self._files.get(version, ())}
+            for name in self._files.get(version, ()):
+                sizes |= self._pieces.get(name, {name: self._sizes.get(name, 0)})
         return sum(sizes.values()) > self.keep["bytes"]
 
     def _read(self, but):
@@ -60,6 +65,28 @@ class KeptVersions:
         for name, size in {**_sizes_of(header), f"versions/{version}": max(0, size_of(f"versions/{version}"))}.items():
             self._bytes += size - self._sizes.get(name, 0)
             self._sizes[name] = size
+        for name, pieces in pieced_of(header).items():
+            if name not in self._pieces:
+                self._enter_pieces(name, dict(pieces))
+
+    def _enter_pieces(self, name, pieces):
+        self._pieces[name] = pieces
+        for piece, size in pieces.items():
+            self._users[piece] = self._users.get(piece, 0) + 1
+            if self._users[piece] == 1:
+                self._bytes += size
+
+    def _remove_pieces(self, name):
+        """Those of a list that nobody needs, but for what other lists have, too."""
+        for piece, size in self._pieces.pop(name, {}).items():
+            self._users[piece] -= 1
+            if self._users[piece] == 0:
+                del self._users[piece]
+                self._bytes -= size
+                try:
+                    posix.unlink(f"{STATE}/values/{piece}")
+                except OSError:
+                    pass  # gone already
 
     def add(self, header, staged, durable):
         """
@@ -85,8 +112,11 @@ class KeptVersions:
     def _remove(self, names, present):
         """Removes those that no kept version needs; `present`: what an earlier kernel left may be anything."""
         unneeded = names.difference(*self._files.values())
+        if present:
+            unneeded -= {f"values/{piece}" for piece in self._users}
         self.on_disk -= unneeded
         for name in unneeded:
+            self._remove_pieces(name)
             self._bytes -= self._sizes.pop(name, 0)
             try:
                 if name.startswith("versions/") and name not in present:
@@ -98,8 +128,10 @@ class KeptVersions:
 
 
 def _sizes_of(header):
-    """What the files take that a version needs; of versions' own files, as much as it uses."""
-    sizes = {}
+    """What the files take that a version needs, but for pieces; of versions' own files, as much as it uses."""
+    sizes, pieced = {}, {group["at"][0] for group in header["groups"] if group.get("is_pieced")}
     for name, offset, size, _ in places_of(header):
+        if name in pieced:
+            continue
         sizes[name] = max(sizes.get(name, 0), offset + size)
     return sizes

@@ -15,20 +15,43 @@ def padding_before(offset, size):
     return (BUFFER_OFFSET - offset) % PAGE if size >= MAPPED_BYTES else 0
 
 
+_mmap = None
+
+
+def _map(address, size, descriptor, offset):
+    """Whether private, writable pages of a file are there now."""
+    global _mmap
+    import ctypes
+
+    if _mmap is None:
+        _mmap = ctypes.CDLL(None).mmap
+        _mmap.restype = ctypes.c_void_p
+        _mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64)
+    return _mmap(address, size, PROT_READ_WRITE, MAP_PRIVATE_FIXED, descriptor, offset) == address
+
+
+def _address_of(view):
+    import ctypes
+
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
 def map_pages(descriptor, offset, view):
     """Puts the pages of a file in place of a buffer's: which part of `view` they are now, (0, 0) if there is none."""
     size = len(view)
     if size < MAPPED_BYTES:
         return 0, 0
-    import ctypes
-
-    address = ctypes.addressof(ctypes.c_char.from_buffer(view))
+    address = _address_of(view)
     if address % PAGE != BUFFER_OFFSET or offset % PAGE != BUFFER_OFFSET:
         return 0, 0
     start = PAGE - BUFFER_OFFSET
     end = start + (size - start) // PAGE * PAGE
-    mmap = ctypes.CDLL(None).mmap
-    mmap.restype = ctypes.c_void_p
-    mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64)
-    mapped = mmap(address + start, end - start, PROT_READ_WRITE, MAP_PRIVATE_FIXED, descriptor, offset + start)
-    return (start, end) if mapped == address + start else (0, 0)
+    return (start, end) if _map(address + start, end - start, descriptor, offset + start) else (0, 0)
+
+
+def map_whole_pages(descriptor, offset, view):
+    """The same from the beginning of `view`, a part of such a buffer: how many bytes of it are the file's now."""
+    size = len(view) // PAGE * PAGE
+    if size == 0 or offset % PAGE != 0 or (address := _address_of(view)) % PAGE != 0:
+        return 0
+    return size if _map(address, size, descriptor, offset) else 0

@@ -67,6 +67,8 @@ def _is_group(group):
     lists = [group["names"], group["types"], group["reprs"]]
     if not all(type(items) is list and len(items) == len(group["names"]) for items in lists):
         return False
+    if type(group.get("is_pieced", False)) is not bool:
+        return False
     texts = [text for items in (*lists, group["reaches"]) for text in items]
     return group["names"] != [] and all(is_text(text, 1 << 20) for text in texts) and _is_place(group["at"])
 

@@ -1,10 +1,11 @@
 """The data of groups of variables: written as it is pickled, read as it is unpickled, checked by its digest."""
 
 import posix
-from _io import BytesIO, FileIO
+from _io import BytesIO
 from _sha2 import sha256
 
 from mapping import map_pages, padding_before
+from pieces import PIECED_BYTES, PiecedFile, PieceWriter, SharedPieces, pieces_of
 from state_files import (
     CHUNK_BYTES,
     FILE_FLAGS,
@@ -30,6 +31,7 @@ class Allowance:
 
     def __init__(self, limit):
         self._left = limit
+        self.pieces = SharedPieces()
 
     def take(self, size):
         """False when there is not that much."""
@@ -60,9 +62,6 @@ class StagedFile:
         posix.close(self._descriptor)
         put_in_place(self._path, path)
 
-    def open(self):
-        return FileIO(posix.open(self._path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC))
-
     def remove(self):
         posix.close(self._descriptor)
         posix.unlink(self._path)
@@ -70,15 +69,16 @@ class StagedFile:
 
 class ValueWriter:
     """
-    Takes the data of one group as it is pickled: small data stays in memory, the rest goes to a file. What exceeds the
-    allowance is counted only.
+    Takes the data of one group as it is pickled: small data stays in memory, a large value goes into pieces. What
+    exceeds the allowance is counted only. `before`: pieces of the group in the version before.
     """
 
-    def __init__(self, durable, allowance):
+    def __init__(self, durable, allowance, before=()):
         self._durable = durable
         self._allowance = allowance
+        self._before = before
         self._parts = []
-        self._file: StagedFile | None = None
+        self._pieces: PieceWriter | None = None
         self._taken = 0
         self.size = 0
         self.has_overflowed = False
@@ -91,52 +91,62 @@ class ValueWriter:
         self.size += size
         if self.has_overflowed:
             return size
-        if self._file is None and self.size <= INLINE_BYTES:
+        if self._pieces is None and self.size <= PIECED_BYTES:
             self._parts.append(bytes(data))
             return size
         try:
-            if self._file is None:
-                self._file = StagedFile()
+            if self._pieces is None:
+                self._pieces = PieceWriter(self._before, self._durable, self._allowance.pieces)
                 for part in self._parts:
-                    self._put(self._file, part)
+                    self._put(self._pieces, memoryview(part))
                 self._parts.clear()
-            self._put(self._file, data)
+            self._put(self._pieces, data)
         except OSError as cause:
             raise WriteFailed(f"its data cannot be written: {cause.strerror}") from cause
         return size
 
-    def _put(self, file, data):
-        if not self._allowance.take(len(data)):
+    def _put(self, pieces, data):
+        if not self.has_overflowed and not self._allowance.take(len(data)):
             self.discard()
             self.has_overflowed = True
         if not self.has_overflowed:
             self._taken += len(data)
-            file.write(data)
+            pieces.write(data)
 
     def finish(self, files):
-        """Where the data lies, as [file, offset, size, digest], and how many bytes were written for it."""
-        if self._file is None:
+        """Where the data lies, as [file, offset, size, digest]; whether in pieces; and how many bytes were written."""
+        try:
+            if self._pieces is not None:
+                return self._pieces.finish(), True, self._pieces.written
             data = b"".join(self._parts)
-            return files.add_inline(data), 0
-        name = self._file.digest.hexdigest()
-        written = 0
-        if size_of(f"values/{name}") == self.size:
-            self.discard()
+            if len(data) <= INLINE_BYTES:
+                return files.add_inline(data), False, 0
+            return self._write_file(data)
+        except OSError as cause:
+            raise WriteFailed(f"its data cannot be written: {cause.strerror}") from cause
+
+    def _write_file(self, data):
+        file = StagedFile()
+        file.write(data)
+        name = file.digest.hexdigest()
+        is_there = size_of(f"values/{name}") == len(data)
+        if is_there:
+            file.remove()
         else:
-            self._file.put(f"{VALUES}/{name}", self._durable)
-            written = self.size
-        return [f"values/{name}", 0, self.size, name], written
+            file.put(f"{VALUES}/{name}", self._durable)
+        return [f"values/{name}", 0, len(data), name], False, 0 if is_there else len(data)
 
     def reader(self):
         """What was written so far, for an unpickler."""
-        if self._file is None:
+        if self._pieces is None:
             return CheckedBytes(b"".join(self._parts))
-        return ValueFile(self._file.open(), self.size, self._file.digest.hexdigest())
+        self._pieces.flush()
+        return PiecedFile(self._pieces.pieces)
 
     def discard(self):
-        if self._file is not None:
-            self._file.remove()
-            self._file = None
+        if self._pieces is not None:
+            self._pieces.discard()
+            self._pieces = None
             self._allowance.give_back(self._taken)
             self._taken = 0
 
@@ -224,6 +234,12 @@ class CheckedBytes(BytesIO):
 
     def verify(self):
         pass
+
+
+def open_group(group):
+    """The data of a group, as open_value() opens it."""
+    place = group["at"]
+    return PiecedFile(pieces_of(place)) if group.get("is_pieced") else open_value(place)
 
 
 def open_value(place):

@@ -5,6 +5,7 @@ import time
 from _sha2 import sha256
 from _struct import Struct
 
+from pieces import known_pieces
 from state_files import (
     VALUES,
     VERSIONS,
@@ -48,7 +49,10 @@ def write_version(header, data, stage, on_disk=None):
         posix.close(descriptor)
     if on_disk is not None:
         make_folders()
+        pieced = pieced_of(header)
         for name in files_of(header) - on_disk - {f"versions/{header['version']}"}:
+            for piece, _ in pieced.get(name, ()):
+                sync_file(f"values/{piece}")
             sync_file(name)
         sync_folder(VALUES)
     if not stage:
@@ -105,13 +109,20 @@ def places_of(header):
 
 
 def files_of(header):
-    """Names of the files that a version needs, its own included."""
+    """Names of the files that a version needs, its own included; of a value in pieces, that of its list."""
     return {place[0] for place in places_of(header)} | {f"versions/{header['version']}"}
+
+
+def pieced_of(header):
+    """By the file of its list, the pieces of each value that is in pieces."""
+    places = (group["at"] for group in header["groups"] if group.get("is_pieced"))
+    return {place[0]: known_pieces(place) for place in places}
 
 
 def is_whole(header):
     """Whether all files that a version needs are there: its own may be for the sake of a later one."""
-    return all(size_of(name) >= 0 for name in files_of(header))
+    pieces = (f"values/{name}" for pieces in pieced_of(header).values() for name, _ in pieces)
+    return all(size_of(name) >= 0 for name in (*files_of(header), *pieces))
 
 
 def now_ms():

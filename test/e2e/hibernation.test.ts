@@ -262,10 +262,10 @@ grown[-1] = 7`,
   );
   await hibernate(session);
   await session.prints(
-    "2 True True True 7\n",
+    "True True True True 7\n",
     `mapped = sum("era-state/values" in line for line in open("/proc/self/maps"))
 total = int(array.sum())
-print(mapped, bool((array == numpy.arange(size // 8)).all()), raw == b"ab" * (size // 2), text == "xyz" * (size // 3), grown[-1])`,
+print(mapped >= 60, bool((array == numpy.arange(size // 8)).all()), raw == b"ab" * (size // 2), text == "xyz" * (size // 3), grown[-1])`,
   );
   await session.prints(
     "[ 4 50 51  7  8] 51 69206018\n",

@@ -24,6 +24,7 @@ def load(folder, name):
 load("agent", "wire")
 load("state", "mapping")
 load("state", "state_files").make_folders()
+load("state", "pieces")
 load("state", "state_header")
 versions = load("state", "state_versions")
 values = load("state", "state_values")
@@ -34,7 +35,7 @@ def read(request):
     try:
         header = versions.read_header(request["version"])
         for group in header["groups"]:
-            with values.open_value(group["at"]) as file:
+            with values.open_group(group) as file:
                 file.read()
                 file.verify()
     except (versions.Damaged, OSError) as error:
