@@ -48,6 +48,12 @@ def _is_made_in_c(kind):
     return type.__getattribute__(kind, "__flags__") & (IS_IMMUTABLE | IS_MADE_AT_RUN_TIME) != IS_MADE_AT_RUN_TIME
 
 
+def name_of_module(module):
+    """Programs may take it away, or put anything there: "" for what is no name."""
+    name = vars(module).get("__name__")
+    return name if type(name) is str else ""
+
+
 def is_class(value):
     return issubclass(type(value), type)
 

@@ -12,7 +12,7 @@ import state_files
 import state_values
 import state_versions
 import surroundings
-from by_name import NeedsChild
+from by_name import NeedsChild, name_of_module
 from description import name_of_kind
 from outside import is_outside
 from parts import InPlaceWriter, Part
@@ -51,6 +51,7 @@ class Snapshot:
         self.parts = {}
         self.failures = {}
         self.newly_verified = []
+        self.trouble = None  # why it is not known what is outside of the variables
         self.seen = set()
         self.looked_for = set()  # of what is outside of the variables
 
@@ -132,7 +133,7 @@ class Snapshot:
         everything = self.saver.touched_all
         met = self._pickle(list(self.namespace) + list(self.groups) if everything else list(self.saver.touched))
         outside = self.kernel.outside
-        found, places = outside.find(self.seen | self.saver.touched, everything)
+        found, places = self._look_outside(everything)
         met |= found.keys() | {name for name in self.groups if is_outside(name) and outside.was_looked_at(name, places)}
         if met:
             self.values = {**self.namespace, **found}
@@ -142,6 +143,17 @@ class Snapshot:
                 self.values.update((name, value) for value in outside.value_of(name))
             met = self._pickle(list(met))
 
+    def _look_outside(self, everything):
+        """
+        What programs have put where modules are looked for may be anything, which must not keep variables from being
+        saved.
+        """
+        try:
+            return self.kernel.outside.find(self.seen | self.saver.touched, everything)
+        except Exception as error:
+            self.trouble = f"what programs have changed of modules cannot be told: {_reason(error)}"
+            return {}, ()
+
     def _pickle(self, pending):
         """These variables, and those that they lead to; answers which of what is outside must be looked for."""
         met = set()
@@ -149,10 +161,13 @@ class Snapshot:
             name = pending.pop()
             if name in self.seen or self.kernel.waits(name):
                 continue
-            if is_outside(name) and name not in self.looked_for:
+            if is_outside(name) and name not in self.looked_for and name not in self.namespace:
                 met.add(name)
                 continue
             self.seen.add(name)
+            if is_outside(name) and name in self.namespace:
+                self.failures[name] = "a variable with a colon in its name cannot be saved"
+                continue
             if (group := self.groups.get(name)) is not None:
                 if self.in_place and group["at"][2] > INLINE_BYTES:
                     raise NeedsChild
@@ -261,7 +276,7 @@ class Snapshot:
 
     def _modules(self):
         modules = {
-            name: value.__name__
+            name: name_of_module(value)
             for name, value in self.namespace.items()
             if type(value) is Module and type(name) is str and name not in NOT_VARIABLES and _is_imported(value)
         }
@@ -273,6 +288,8 @@ class Snapshot:
         """
         known = {item["name"]: item for item in self.saver.header["not_kept"]}
         lost = self.kernel.lost()
+        if self.trouble is not None:
+            settings = {**settings, "modules": self.trouble}
         found = [
             {"name": name, "type": name_of_kind(self.values[name]), "reason": reason}
             for name, reason in self.failures.items()
@@ -321,7 +338,7 @@ class _Bytes:
 
 
 def _is_imported(module):
-    return sys.modules.get(module.__name__) is module and getattr(module, "__spec__", None) is not None
+    return sys.modules.get(name_of_module(module)) is module and getattr(module, "__spec__", None) is not None
 
 
 def _reason(error):

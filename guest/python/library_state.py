@@ -6,7 +6,7 @@ itself has there.
 
 import sys
 
-from by_name import Function, global_names, is_class, is_importable
+from by_name import Function, global_names, is_class, is_importable, name_of_module
 from reductions import Module
 from workspace_modules import file_of
 
@@ -84,8 +84,9 @@ def reachable(names, namespace):
 def place_of(owner):
     """The name of a module or class of a library, `module:` or `module:Class.`; None for anything else."""
     if type(owner) is Module:
-        is_there = sys.modules.get(owner.__name__) is owner and owner.__name__ != "__main__"
-        return f"{owner.__name__}:" if is_there and _is_library(owner) else None
+        name = name_of_module(owner)
+        is_there = sys.modules.get(name) is owner and name != "__main__"
+        return f"{name}:" if is_there and _is_library(owner) else None
     if not is_class(owner) or not is_importable(owner) or not _is_library(sys.modules.get(owner.__module__)):
         return None
     return f"{owner.__module__}:{owner.__qualname__}."
@@ -119,7 +120,7 @@ def _is_of_library(name, value, owner):
     if kind in (classmethod, staticmethod, property):
         return not is_of_session(value.fget if kind is property else value.__func__)
     if kind is Module:
-        return value.__name__.rpartition(".")[2] == name
+        return name_of_module(value).rpartition(".")[2] == name
     if kind in OF_THE_INTERPRETER or kind is Member:
         return value.__name__ == name
     if kind in DATA or is_of_session(value):

@@ -13,6 +13,7 @@ import library_state
 import registries
 import workspace_state
 from after_import import after_import
+from by_name import Function, is_class
 from stored_names import stored_names, stored_names_of_module
 
 ALL = "*"
@@ -52,7 +53,8 @@ class Outside:
         is_changed = False
         for name, signature in self._kernel.modules.known():
             before = self._texts.get(name)
-            if (before is None or before[0] != signature) and (module := sys.modules.get(name)) is not None:
+            module = sys.modules.get(name)
+            if (before is None or before[0] != signature) and type(module) is type(sys):
                 is_changed |= before is not None
                 self._texts[name] = signature, workspace_state.digest_of(module)
                 self.stored |= stored_names_of_module(module)
@@ -100,10 +102,12 @@ class Outside:
         if (kind := _known(name)) is not None:
             return tuple(value for key, value in kind.found().items() if key == name)
         owner, attribute = self._owner(name)
-        if owner is None:
+        if type(owner) is Function:
+            return (getattr(owner, attribute),) if hasattr(owner, attribute) else ()
+        if type(owner) is not type(sys) and not is_class(owner):
             return ()
         if attribute == library_state.REGISTERED:
-            return (library_state.registered_with(owner),)
+            return (library_state.registered_with(owner),) if "_abc_impl" in library_state.scope_of(owner) else ()
         scope = self._kernel.mended.theirs if name.startswith("builtins:") else library_state.scope_of(owner)
         return (scope[attribute],) if attribute in scope else ()
 

@@ -119,7 +119,7 @@ class Pickler(_pickle.Pickler):
         scope = value.__globals__
         if scope is self.namespace:
             made = rebuild("function"), (code, None, value.__name__, cells)
-        elif getattr(sys.modules.get(scope.get("__name__")), "__dict__", None) is scope:
+        elif getattr(_module_of(scope), "__dict__", None) is scope:
             made = rebuild("function_from"), (scope["__name__"], *parts)
         else:
             made = rebuild("function"), (code, self._own_scope(scope), value.__name__, cells)
@@ -164,6 +164,11 @@ class Pickler(_pickle.Pickler):
                 if getattr(value, name, None) is not None:
                     state["attributes"][name] = getattr(value, name)
         return rebuild("exception"), (type(value), value.args), state, None, None, rebuild("fill_exception")
+
+
+def _module_of(scope):
+    name = scope.get("__name__")
+    return sys.modules.get(name) if type(name) is str else None
 
 
 class Unpickler(_pickle.Unpickler):

@@ -13,14 +13,14 @@ from _io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWr
 
 import open_files
 import running_threads
-from by_name import CannotKeep, Code, NeedsChild, import_unhidden, is_importable, rebuild
+from by_name import CannotKeep, Code, NeedsChild, import_unhidden, is_importable, name_of_module, rebuild
 from workspace_modules import file_of
 
 Module, MappingProxy = type(sys), type(type.__dict__)
 
 
 def _reduce_module(_pickler, value):
-    name = value.__name__
+    name = name_of_module(value)
     if sys.modules.get(name) is value and (getattr(value, "__spec__", None) is not None or name == "__main__"):
         return rebuild("module"), (name,)
     content = {key: item for key, item in vars(value).items() if key not in ("__builtins__", "__loader__", "__spec__")}
@@ -37,7 +37,7 @@ def _reduce_mark(_pickler, value):
     if _marks_of != len(sys.modules):
         _marks_of = len(sys.modules)
         for module in list(sys.modules.values()):
-            if type(module) is Module and module.__name__ != "__main__" and file_of(module) is None:
+            if type(module) is Module and name_of_module(module) not in ("", "__main__") and file_of(module) is None:
                 found = (
                     (id(item), (module.__name__, name)) for name, item in vars(module).items() if type(item) is object
                 )

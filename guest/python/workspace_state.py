@@ -4,7 +4,7 @@ their functions."""
 import sys
 from _sha2 import sha256
 
-from by_name import Function, is_class, is_importable
+from by_name import Function, is_class, is_importable, name_of_module
 from library_state import class_dict, origin_of
 from reductions import Module
 from workspace_modules import file_of
@@ -32,7 +32,7 @@ def data_of(module):
         is_made = (type(value) is Function or is_class(value)) and is_importable(value)
         if not is_made:
             yield name, value
-        elif value.__module__ == module.__name__:
+        elif value.__module__ == name_of_module(module):
             yield from _of_function(name, value) if type(value) is Function else _of_class(name, value)
 
 
@@ -75,4 +75,4 @@ def digest_of(module):
 
 def is_of(value, modules):
     """Whether a value is one of these modules, is defined in one, or is of a class of one."""
-    return (value.__name__ if type(value) is Module else origin_of(value)) in modules
+    return (name_of_module(value) if type(value) is Module else origin_of(value)) in modules

@@ -154,6 +154,43 @@ test("a module of another text begins anew; what cannot be kept of one is named"
   await session.prints("0\n", "print(next(two.steps))");
 });
 
+test("whatever programs put where modules are looked for, the variables are saved", async () => {
+  const session = await it.client.create("odd", { imaging: "never" });
+  await session.prints(
+    "",
+    `import sys, types
+odd = types.ModuleType("odd"); odd.__name__ = []; sys.modules["odd"] = odd
+sys.modules["lazy"] = 5
+open("lazy2.py", "w").write("""import sys
+class Lazy:
+    __file__ = __file__
+    def __getattr__(self, name): raise KeyError(name)
+sys.modules[__name__] = Lazy()""")
+import lazy2
+odd.x = 1
+globals()["a:b"] = 1
+kept = [1]`,
+  );
+  const { state } = await sleep(session);
+  const names = state.not_kept.map(({ name }: { name: string }) => name);
+  assert.ok(names.includes("a:b"), JSON.stringify(state.not_kept));
+  await session.prints("[1]\n", "print(kept)");
+});
+
+test("a list that a module's function has as a default and a variable stay one, whoever is looked at", async () => {
+  const session = await it.client.create("defaults", { imaging: "never" });
+  await session.prints(
+    "",
+    "open('memo.py', 'w').write('def seen(x, known=[]):\\n    known.append(x)\\n    return known\\n')\nimport memo\nmine = memo.seen(1)",
+  );
+  await sleep(session);
+  for (let n = 2; n < 5; n++) {
+    await session.prints("", `mine.append(${n})`);
+    await sleep(session);
+  }
+  await session.prints("[1, 2, 3, 4, 5] True\n", "again = memo.seen(5); print(again, again is mine)");
+});
+
 test("what programs of libraries set themselves is not taken for a change", async () => {
   const session = await it.client.create("libraries", { imaging: "never", memory_mib: 512 });
   await session.prints(
