@@ -64,7 +64,7 @@ class CurrentRun:
         limit = header["output_bytes"]
         kernel = self._agent.kernels.kernel
         if header["file_bytes"] > 0:
-            processes.limit_files(kernel.pid, header["file_bytes"])
+            processes.limit_files([0] if kernel.saves_itself else [0, kernel.pid], header["file_bytes"])
         self.run = run = Run(header, open_pipes(limit) if header["shell"] else kernel.open_pipes(limit))
         self._known[run.id] = None
         if len(self._known) > MAX_KNOWN_RUNS:

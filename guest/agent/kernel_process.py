@@ -32,6 +32,8 @@ def open_pipes(limit):
 class Kernel:
     """What the agent does with any kernel. Subclasses start one, and pass it the pipes of a run."""
 
+    saves_itself = False  # with no other process to do it, for which the limit of a program's files does not hold
+
     def __init__(self, pid, reader, writer):
         self.pid = pid
         self.has_run = False
@@ -144,6 +146,8 @@ class ProgramKernel(Kernel):
     """A kernel that is a program: requests on descriptor 3, answers on 4, and on 5 a byte for each interrupt. It cannot
     be passed descriptors, so one pair of pipes serves all its runs; it tells apart itself what an earlier run
     prints."""
+
+    saves_itself = True
 
     def __init__(self, prepare, argv):
         pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]

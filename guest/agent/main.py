@@ -34,7 +34,7 @@ PYTHON_PARTS = (
 PERSISTENCE = (
     PYTHON,
     "description unkept interpreter_settings logging_settings settings surroundings open_files running_threads by_name "
-    "reductions instances library_state workspace_state figures finalizers registries stored_names outside pickling "
+    "reductions instances stored_names library_state workspace_state figures finalizers registries outside pickling "
     "verifying parts grouping saving restoring",
 )
 

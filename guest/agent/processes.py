@@ -167,9 +167,9 @@ def kill_since(ticks, spare):
     send(-1, SIGKILL)
 
 
-def limit_files(pid, size):
-    """How large a file a process, this one, and what they start may write, as far as the sandbox's own limit goes."""
-    for target in (pid, 0):
+def limit_files(pids, size):
+    """How large a file processes and what they start may write, as far as the sandbox's own limit goes."""
+    for target in pids:
         try:
             soft, most = prlimit(target, RLIMIT_FSIZE)
             if soft != min(size, most):

@@ -3,6 +3,8 @@
 import os
 import select
 import time
+from _stat import S_ISREG
+from resource import RLIMIT_FSIZE, getrlimit, setrlimit
 
 from state_files import STATE
 
@@ -10,10 +12,15 @@ SCRATCH, TAR = "/tmp", "/usr/bin/tar"
 ARCHIVE, PART = STATE + "/tmp.tar", STATE + "/.tmp-part"
 SECONDS = 20
 MAX_REASON = 300
+CHANGED = 1  # tar's status when a file was written to while it was read
 
 
 class ScratchLost(Exception):
     """It could not be kept, or not be put back; the message says why."""
+
+
+class TooSlow(ScratchLost):
+    """Whatever there is of an archive is not whole."""
 
 
 def keep():
@@ -21,12 +28,18 @@ def keep():
     forget()
     if not os.listdir(SCRATCH):
         return
+    lost = None
     try:
         _tar("--create", "--file", PART, "--sparse", "--one-file-system", "--warning=no-file-ignored", ".")
-        os.rename(PART, ARCHIVE)
-    except (ScratchLost, OSError):
+    except TooSlow:
         _remove(PART)
         raise
+    except ScratchLost as error:
+        lost = error  # the archive has what could be read
+    if S_ISREG(os.lstat(PART).st_mode):
+        os.rename(PART, ARCHIVE)
+    if lost is not None:
+        raise lost
 
 
 def restore():
@@ -53,7 +66,9 @@ def _remove(path):
 def _tar(*arguments):
     """Its standard error tells why it fails; a time limit, since a guest chooses what it meets."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    soft, most = getrlimit(RLIMIT_FSIZE)
     try:
+        setrlimit(RLIMIT_FSIZE, (most, most))  # it is no file of the session's
         actions = [(os.POSIX_SPAWN_DUP2, writer, 2)]
         argv = [TAR, "--directory", SCRATCH, *arguments]
         pid = os.posix_spawn(TAR, argv, {"LC_ALL": "C"}, file_actions=actions)
@@ -61,6 +76,7 @@ def _tar(*arguments):
         os.close(reader)
         raise ScratchLost(f"no program for it can be started: {error.strerror}") from error
     finally:
+        setrlimit(RLIMIT_FSIZE, (soft, most))
         os.close(writer)
     try:
         said = _read(reader, time.monotonic() + SECONDS)
@@ -70,8 +86,8 @@ def _tar(*arguments):
     finally:
         os.close(reader)
     if said is None:
-        raise ScratchLost(f"it takes longer than {SECONDS} s")
-    if status != 0:
+        raise TooSlow(f"it takes longer than {SECONDS} s")
+    if os.waitstatus_to_exitcode(status) not in (0, CHANGED):
         raise ScratchLost(said.decode(errors="replace")[:MAX_REASON] or "its archive cannot be written")
 
 

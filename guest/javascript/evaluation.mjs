@@ -57,7 +57,8 @@ export class Evaluator {
 
   /** As internals(), at once: {name: RemoteObject}. */
   internalsNow(value) {
-    Object.defineProperty(globalThis, HELD, { value, configurable: true, enumerable: false });
+    if (!Reflect.defineProperty(globalThis, HELD, { value, configurable: true, enumerable: false }))
+      return {};
     const expression = `globalThis.${HELD}`;
     const held = this.postNow("Runtime.evaluate", { expression, objectGroup: LOOK, silent: true });
     delete globalThis[HELD];

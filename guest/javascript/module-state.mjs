@@ -81,8 +81,12 @@ const LOOKED_INTO = new Set(["object", "array", "map", "set"]);
 const CONTENTS = `function (...others) {
   const brief = (value) =>
     typeof value === "object" || typeof value === "function" ? typeof value : String(value).slice(0, 40);
-  const itemsOf = (value) =>
-    value instanceof Map ? [...value].flat() : value instanceof Set ? [...value] : Object.entries(value).flat();
+  const { getOwnPropertyDescriptors, entries } = Object;
+  const dataOf = (value) => entries(getOwnPropertyDescriptors(value)).flatMap(([name, { value: item }]) => [name, item]);
+  const itemsOf = (value) => {
+    if (value instanceof Map) return [...Map.prototype.entries.call(value)].flat();
+    return value instanceof Set ? [...Set.prototype.values.call(value)] : dataOf(value);
+  };
   return [this, ...others].map((value) => {
     try {
       const items = itemsOf(value);

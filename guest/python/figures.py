@@ -21,7 +21,7 @@ def _is_of_library(value):
     return type(value) is type(sys) or root_of(origin_of(value)) not in AT_REST
 
 
-def found():
+def found(_namespace):
     """Under its name, [(number, figure)], the current one last; nothing when none is open."""
     helpers = sys.modules.get("matplotlib._pylab_helpers")
     if helpers is None or "matplotlib.pyplot" not in sys.modules or not helpers.Gcf.figs:

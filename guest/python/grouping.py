@@ -19,7 +19,7 @@ from parts import InPlaceWriter, Part
 from pickling import Pickler
 from reductions import Module
 from state_values import INLINE_BYTES, InlineData, ValueWriter
-from verifying import MAX_BYTES, failure_of, key_of
+from verifying import MAX_BYTES, failure_of, is_dangerous, key_of
 
 MAX_REASON = 300
 MAX_TOLD_CHARS = 500
@@ -201,18 +201,16 @@ class Snapshot:
         members = {}
         for name in self.parts:
             members.setdefault(find(name), []).append(name)
-        linked = [self._together(sorted(names)) for names in members.values() if len(names) > 1]
+        lists = [sorted(names) for names in members.values() if len(names) > 1]
+        for name in (name for names in lists for name in names):
+            self.parts[name].writer.discard()  # all of them first: what they share was written once for each
+        linked = [Part(names, self) for names in lists]
         return linked + [self._alone(names[0]) for names in members.values() if len(names) == 1]
 
     def _alone(self, name):
         """Again, if there was no room while parts that turned out to share objects were written once for each name."""
         part = self.parts[name]
         return Part([name], self) if part.writer.has_overflowed else part
-
-    def _together(self, names):
-        for name in names:
-            self.parts[name].writer.discard()
-        return Part(names, self)
 
     def _verify(self, parts):
         """
@@ -224,7 +222,8 @@ class Snapshot:
             unknown = verified.unknown(part.kinds)
             if unknown and self.in_place:
                 raise NeedsChild
-            if not unknown or part.writer.size > MAX_BYTES or part.writer.has_overflowed:
+            is_tried = part.writer.size <= MAX_BYTES and not part.writer.has_overflowed
+            if not unknown or not is_tried or is_dangerous(part.kinds):
                 sound.append(part)
             elif (reason := failure_of(part.writer.reader(), self.values.__getitem__)) is None:
                 verified.add(map(key_of, unknown))

@@ -49,7 +49,7 @@ def _plan_of_own(kind):
         return None
     if base in VALUES:
         return _of_value(base) if "__new__" in own else None
-    if _maker_of(kind) is not object or kind.__getstate__ is not object.__getstate__:
+    if maker_of(kind) is not object or kind.__getstate__ is not object.__getstate__:
         return None  # what it holds is not in its attributes
     if "__new__" in own or ("__setattr__" in own and "__slots__" in own):
         return _plain
@@ -75,7 +75,7 @@ def _container(base):
     return reduce
 
 
-def _maker_of(kind):
+def maker_of(kind):
     return next(base for base in kind.__mro__ if type(vars(base).get("__new__")) is type(len))
 
 

@@ -8,6 +8,8 @@ import sys
 
 from by_name import Function, global_names, is_class, is_importable, name_of_module
 from reductions import Module
+from stored_names import DELETED as DELETED_THERE
+from stored_names import STORED
 from workspace_modules import file_of
 
 DELETED = "_era_outside.DELETED"  # stands for an attribute that a program has deleted
@@ -36,8 +38,10 @@ def set_attributes(owners, stored, builtins):
     for place, owner in owners.items():
         scope = builtins if place == "builtins:" else scope_of(owner)
         excluded = NOT_KEPT.get(place[:-1], ())
-        for name in stored:
-            if name in scope and name not in excluded and not _is_of_library(name, scope[name], owner):
+        for name, how in stored.items():
+            if name not in scope or name in excluded or _is_of_library(name, scope[name], owner):
+                continue
+            if how & STORED or is_of_session(scope[name]) or not _may_be_at_first(owner, name):
                 found[place + name] = scope[name]
         if "register" in stored and "_abc_impl" in scope and (classes := registered_with(owner)):
             found[place + REGISTERED] = classes
@@ -46,12 +50,20 @@ def set_attributes(owners, stored, builtins):
 
 def deleted_attributes(owners, stored):
     """Names of attributes that the owners have no more, though their modules' own text gives them one."""
-    names = {name for name, may_be_deleted in stored.items() if may_be_deleted}
+    names = {name for name, how in stored.items() if how & DELETED_THERE}
+    if not names:
+        return set()
     return {
         place + name
         for place, owner in owners.items()
         for name in names.difference(scope_of(owner)) & _names_at_first(owner)
     }
+
+
+def _may_be_at_first(owner, name):
+    """Whether the owner may have begun with that: what was not written in Python tells nothing."""
+    names = _names_at_first(owner)
+    return not names or name in names
 
 
 def _names_at_first(owner):

@@ -14,7 +14,7 @@ import registries
 import workspace_state
 from after_import import after_import
 from by_name import Function, is_class
-from stored_names import stored_names, stored_names_of_module
+from stored_names import merge, stored_names, stored_names_of_module
 
 ALL = "*"
 KNOWN = (figures, finalizers, registries)  # what libraries know by themselves: each has names of its own
@@ -44,12 +44,12 @@ class Outside:
         self._texts = {}  # module of the workspace -> its file as it was noted, and a digest of it
         self._saved_texts = {}  # digests by module, of the version that was restored
         self.deleted = set()  # names of attributes that were found to be gone
-        self.stored = {}  # under which names programs have stored, and whether they may have deleted there
+        self.stored = {}  # under which names programs have stored, and how: see stored_names.py
 
     def note(self, codes):
         """After programs have run; answers whether a module of the workspace was imported again with another text."""
         for code in codes:
-            self.stored |= stored_names(code)
+            merge(self.stored, stored_names(code))
         is_changed = False
         for name, signature in self._kernel.modules.known():
             before = self._texts.get(name)
@@ -57,7 +57,7 @@ class Outside:
             if (before is None or before[0] != signature) and type(module) is type(sys):
                 is_changed |= before is not None
                 self._texts[name] = signature, workspace_state.digest_of(module)
-                self.stored |= stored_names_of_module(module)
+                merge(self.stored, stored_names_of_module(module))
         return is_changed
 
     # What there is to save.
@@ -81,7 +81,7 @@ class Outside:
         for kind in KNOWN:
             if everything or kind.may_use(names, self._kernel.namespace):
                 places |= kind.PLACES
-                found |= kind.found()
+                found |= kind.found(self._kernel.namespace)
         return found, places
 
     def _uses_workspace(self, names):
@@ -100,8 +100,10 @@ class Outside:
         if name in self._waiting:
             return (self._waiting[name],)
         if (kind := _known(name)) is not None:
-            return tuple(value for key, value in kind.found().items() if key == name)
+            return tuple(value for key, value in kind.found(self._kernel.namespace).items() if key == name)
         owner, attribute = self._owner(name)
+        if type(owner) is Function and attribute == workspace_state.CLOSURE:
+            return (workspace_state.closure_of(owner),)
         if type(owner) is Function:
             return (getattr(owner, attribute),) if hasattr(owner, attribute) else ()
         if type(owner) is not type(sys) and not is_class(owner):
@@ -130,7 +132,7 @@ class Outside:
     # What was saved.
 
     def restore(self, state):
-        self.stored |= state.get("stored", {})
+        merge(self.stored, state.get("stored", {}))
         self.deleted |= state.get("deleted", set())
         self._saved_texts = state.get("texts", {})
 
@@ -169,7 +171,10 @@ class Outside:
         if text is not None and text != workspace_state.digest_of(module):
             return  # its text is another one now: it begins anew, as in a session that goes on
         owner, attribute = self._owner(name)
-        library_state.put(owner, attribute, value)
+        if attribute == workspace_state.CLOSURE:
+            workspace_state.put_closure(owner, value)
+        else:
+            library_state.put(owner, attribute, value)
 
 
 def _is_initializing(module):

@@ -9,7 +9,8 @@ import _pickle
 import sys
 
 from by_name import Code, Function, NeedsChild, global_names, import_unhidden, is_importable, rebuild
-from instances import early_methods, plan
+from instances import early_methods, maker_of, plan
+from library_state import is_of_session
 from reductions import OF_KIND, OF_NAME
 
 PROTOCOL = 5
@@ -96,7 +97,7 @@ class Pickler(_pickle.Pickler):
         known = self._kinds_with_hooks.get(kind)
         if known is None:
             known = any(
-                isinstance(vars(base)[name], (Function, property)) and base.__module__ == "__main__"
+                isinstance(vars(base)[name], (Function, property)) and is_of_session(base)
                 for base in kind.__mro__
                 for name in HOOKS
                 if name in vars(base)
@@ -227,12 +228,15 @@ def _take_class_apart(value):
 def _has_own_reducer(kind):
     """Whether the session has registered a function that takes such objects apart."""
     reduce = sys.modules["copyreg"].dispatch_table.get(kind)
-    return type(reduce) is Function and reduce.__module__ == "__main__"
+    return reduce is not None and getattr(reduce, "__module__", None) not in ("copyreg", "re")
 
 
 def _may_be_singleton(kind, value):
     """Whether it is of a private class, or of one of a library and has nothing of its own."""
-    return kind.__name__[0] == "_" or (kind.__module__ != "__main__" and getattr(value, "__dict__", None) == {})
+    if kind.__name__[0] == "_":
+        return True
+    is_empty = getattr(value, "__dict__", None) == {} and maker_of(kind) is object and "__slots__" not in vars(kind)
+    return is_empty and not is_of_session(value)
 
 
 def _name_of_singleton(value):

@@ -211,7 +211,9 @@ def _by_cloudpickle(_pickler, value):
     return import_unhidden("cloudpickle.cloudpickle")._typevar_reduce(value)
 
 
-def _reduce_type_variable(_pickler, value):
+def _reduce_type_variable(pickler, value):
+    if pickler.in_place:
+        raise NeedsChild  # its bound and default may be worked out by code of the session
     names = ("__bound__", "__covariant__", "__contravariant__", "__infer_variance__")
     options = {name.strip("_"): getattr(value, name) for name in names if hasattr(value, name)}
     if value.has_default():

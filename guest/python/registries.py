@@ -22,7 +22,7 @@ def may_use(names, _namespace):
     return not names.isdisjoint(USERS)
 
 
-def found():
+def found(_namespace):
     """By its name, what each registry has that is to be kept."""
     return {name: entries for name in NAMES if (entries := _entries(*name.partition(".registered")[0].split(":")))}
 

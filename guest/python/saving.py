@@ -211,6 +211,7 @@ class Saver:
         self.touched |= child.touched[0]
         self.touched_all |= child.touched[1]
         state_files.remove_unfinished()
+        self.kept.sweep()
         reason = "it took too long" if answer is None else answer[1:].decode(errors="replace")
         self._failed(child.version, reason or "its process was killed: is memory short?")
 

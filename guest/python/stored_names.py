@@ -7,7 +7,9 @@ from by_name import Code, Function, global_names
 
 # Who uses one of these may store under any name that stands as text in its code.
 BY_TEXT = frozenset(("setattr", "delattr", "__setattr__", "__delattr__", "__dict__", "vars", "patch"))
-DELETES_BY_TEXT = frozenset(("delattr", "__delattr__", "__dict__", "vars"))
+# By an instruction, which may delete it; or perhaps, since the code has it as a text.
+STORED, DELETED, BY_ITS_TEXT = 1, 2, 4
+DELETES_BY_TEXT = frozenset(("delattr", "__delattr__"))
 STORE, DELETE = opmap["STORE_ATTR"], opmap["DELETE_ATTR"]
 EXTENDED = opmap["EXTENDED_ARG"]
 # What may load the object whose attribute the next instruction stores, and the bits of its argument that tell which.
@@ -16,7 +18,7 @@ STEP = 2  # bytes of an instruction
 
 
 def stored_names(code):
-    """Name -> whether it may have been deleted, of a code object and all code inside it."""
+    """Name -> how it is stored (below, added up), of a code object and all code inside it."""
     found, pending = {}, [code]
     while pending:
         part = pending.pop()
@@ -27,15 +29,15 @@ def stored_names(code):
             while at >= 0:
                 if not _is_of_self(part, instructions, at):
                     name = part.co_names[_argument(instructions, at)]
-                    found[name] = found.get(name, False) or kind == DELETE
+                    found[name] = found.get(name, 0) | (DELETED if kind == DELETE else STORED)
                 at = kinds.find(kind, at + 1)
         pending += [constant for constant in part.co_consts if type(constant) is Code]
     names = global_names(code)
     if not names.isdisjoint(BY_TEXT):
-        may_delete = not names.isdisjoint(DELETES_BY_TEXT)
-        found |= {name: found.get(name, False) or may_delete for name in _texts(code)}
+        by_text = BY_ITS_TEXT | (DELETED if not names.isdisjoint(DELETES_BY_TEXT) else 0)
+        found |= {name: found.get(name, 0) | by_text for name in _texts(code)}
     if "register" in names:
-        found.setdefault("register", False)
+        found.setdefault("register", STORED)
     return found
 
 
@@ -47,8 +49,13 @@ def stored_names_of_module(module):
         for member in members:
             function = getattr(member, "__func__", member) if type(member) in (classmethod, staticmethod) else member
             if type(function) is Function and function.__module__ == module.__name__:
-                found |= stored_names(function.__code__)
+                merge(found, stored_names(function.__code__))
     return found
+
+
+def merge(found, more):
+    for name, how in more.items():
+        found[name] = found.get(name, 0) | how
 
 
 def _argument(instructions, at):

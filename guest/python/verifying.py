@@ -4,6 +4,10 @@ A class may be written so that its objects can be taken apart and not be put tog
 once, and alone: others of its group are saved without it.
 """
 
+import gc
+import posix
+from select import POLLIN, poll
+
 from by_name import Function
 from library_state import class_dict, origin_of, root_of
 from pickling import Unpickler
@@ -12,6 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+TRIAL_MS = 5_000
+LOADS = b"+"
+MADE = []  # in the process of a trial, so that nothing of it ends before the process
+MAX_REASON = 1_000
 MAX_BYTES = 64 << 20  # of a group that is tried: loading it takes the memory once more
 # Roots of modules whose kinds are known to load, and methods of a class of the session that can stand in the way of it.
 KNOWN_ROOTS = frozenset(
@@ -35,18 +43,12 @@ class Verified:
 
     def __init__(self):
         self._keys = set()
-        self._plain = {}  # kind -> whether it needs no trial
 
     def unknown(self, kinds):
-        return [kind for kind in kinds if not self._is_plain(kind) and key_of(kind) not in self._keys]
+        return [kind for kind in kinds if not _needs_no_trial(kind) and key_of(kind) not in self._keys]
 
     def add(self, keys):
         self._keys.update(map(tuple, keys))
-
-    def _is_plain(self, kind):
-        if (known := self._plain.get(kind)) is None:
-            known = self._plain[kind] = _needs_no_trial(kind)
-        return known
 
 
 def _needs_no_trial(kind: "Any"):
@@ -58,10 +60,21 @@ def _needs_no_trial(kind: "Any"):
     return kind.__base__ is object and WAYS.isdisjoint(class_dict(kind))
 
 
+def is_dangerous(kinds: "Any"):
+    """Whether a copy that ends could take what the live object owns with it, such as its file."""
+    return any(
+        "__del__" in class_dict(base) or kind.__name__ == "finalize" for kind in kinds for base in type.mro(kind)
+    )
+
+
 def key_of(kind):
     """What tells a class from others of this process, also from one that has its address after it."""
     own = class_dict(kind)
-    return id(kind), kind.__qualname__, own.get("__firstlineno__", 0), len(own), _text_of(own)
+    line = own.get("__firstlineno__")
+    return id(kind), _name_of_class(kind), line if type(line) is int else 0, len(own), _text_of(own)
+
+
+_name_of_class = type.__dict__["__qualname__"].__get__
 
 
 def _text_of(own):
@@ -69,12 +82,38 @@ def _text_of(own):
 
 
 def failure_of(data, find):
-    """Why data cannot be loaded; None when it can."""
-    try:
-        with data as file:
-            Unpickler(file, find).load()
-    except RecursionError:
-        return "it is nested too deeply to be loaded again"
-    except Exception as error:
-        return f"it cannot be loaded again: {type(error).__name__}: {error}"
-    return None
+    """
+    Why data cannot be loaded; None when it can, or when that takes too long to be known. A process of its own tries it:
+    what a class does as its objects are rebuilt may end the process, or never end.
+    """
+    reader, writer = posix.pipe2(posix.O_CLOEXEC)
+    pid = posix.fork()
+    if pid == 0:
+        try:
+            gc.disable()  # what is made lives on until the process ends
+            with data as file:
+                MADE.append(Unpickler(file, find).load())
+            reason = LOADS
+        except RecursionError:
+            reason = b"it is nested too deeply to be loaded again"
+        except BaseException as error:
+            MADE.append(error)
+            reason = f"it cannot be loaded again: {type(error).__name__}: {error}".encode(errors="backslashreplace")
+        posix.write(writer, reason[:MAX_REASON])
+        posix._exit(0)
+    posix.close(writer)
+    said = _read(reader)
+    posix.close(reader)
+    if said is None:
+        posix.kill(pid, 9)
+    posix.waitpid(pid, 0)
+    if said is None or said == LOADS:
+        return None
+    return said.decode(errors="replace") or "its process ends as it is loaded again"
+
+
+def _read(reader):
+    """What the process says; None when it takes too long."""
+    waiter = poll()
+    waiter.register(reader, POLLIN)
+    return posix.read(reader, MAX_REASON) if waiter.poll(TRIAL_MS) else None

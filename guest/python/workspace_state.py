@@ -19,6 +19,8 @@ OF_CLASSES = (
     type(Function.__globals__),
     type(len),
 )
+CLOSURE = "__closure__"
+EMPTY = "_era_rebuild.EMPTY"
 ATOMS = frozenset((str, int, float, complex, bool, bytes, type(None)))
 
 
@@ -40,11 +42,31 @@ def _of_function(name, function):
     for attribute, value in function.__dict__.items():
         if attribute != "__wrapped__":
             yield f"{name}.{attribute}", value
+    if (contents := closure_of(function)) and not all(type(item) is Function or is_class(item) for item in contents):
+        yield f"{name}.{CLOSURE}", contents
     for attribute in ("__defaults__", "__kwdefaults__"):
         value = getattr(function, attribute)
         items = value.values() if type(value) is dict else value or ()
         if not all(type(item) in ATOMS for item in items):
             yield f"{name}.{attribute}", value
+
+
+def closure_of(function):
+    """What its cells hold, such as the state of a decorator."""
+    return [_contents(cell) for cell in function.__closure__ or ()]
+
+
+def _contents(cell):
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return EMPTY
+
+
+def put_closure(function, contents):
+    for cell, item in zip(function.__closure__ or (), contents, strict=False):
+        if type(item) is not str or item != EMPTY:
+            cell.cell_contents = item
 
 
 def _of_class(name, kind):

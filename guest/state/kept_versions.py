@@ -109,6 +109,17 @@ class KeptVersions:
             if old not in self._flushed:
                 self._remove(self._files.pop(old), present)
 
+    def sweep(self):
+        """After a save that has failed: removes values that it has made, and that no kept version needs."""
+        needed = set().union(*self._files.values()) | {f"values/{piece}" for piece in self._users}
+        if self._has_read:
+            for name in names_in(f"{STATE}/values"):
+                if f"values/{name}" not in needed:
+                    try:
+                        posix.unlink(f"{STATE}/values/{name}")
+                    except OSError:
+                        pass  # something that the guest put there
+
     def _remove(self, names, present):
         """Removes those that no kept version needs; `present`: what an earlier kernel left may be anything."""
         unneeded = names.difference(*self._files.values())

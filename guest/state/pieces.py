@@ -40,8 +40,10 @@ def pieces_of(place):
         text = _text_of(f"values/{digest}")
         if _digest_of(text) != digest:
             raise Damaged("its data does not match its checksum")
-        lines = (line.split() for line in text.decode().splitlines())
-        _know(digest, [(name, int(size)) for name, size in lines])
+        try:
+            _know(digest, [(name, int(size)) for name, size in map(str.split, text.decode().splitlines())])
+        except ValueError as cause:
+            raise Damaged("it is no list of pieces") from cause
     return _known[digest]
 
 

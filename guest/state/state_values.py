@@ -115,6 +115,8 @@ class ValueWriter:
 
     def finish(self, files):
         """Where the data lies, as [file, offset, size, digest]; whether in pieces; and how many bytes were written."""
+        if self.has_overflowed:
+            raise WriteFailed("there is no room for all of what is saved")
         try:
             if self._pieces is not None:
                 return self._pieces.finish(), True, self._pieces.written

@@ -31,7 +31,7 @@ const MARK = "era-sha256 ";
  * Saved state only as far as it is read again: neither locks, nor marks of a copy, nor what a save has left unfinished.
  */
 const PACK = `cd /mnt/folder && exec tar --create --file=- --format=pax --pax-option=delete=atime,delete=ctime \\
-  --sparse --sort=name --numeric-owner --anchored --exclude='state/[^vt]*' --exclude='state/values/.*' --exclude='state/versions/.*' \\
+  --sparse --sort=name --owner=0 --group=0 --numeric-owner --anchored --exclude='state/[^v]*' --exclude='state/values/.*' --exclude='state/versions/.*' \\
   meta workspace home state`;
 const UNPACK = `cd /mnt/folder && tar --extract --file=- --no-same-owner --delay-directory-restore --warning=no-timestamp || exit 3
 cat >/dev/null # what comes after the end is heard to its end, too

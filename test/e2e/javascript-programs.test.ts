@@ -274,6 +274,20 @@ test("what goes on unseen between runs is saved, and leaves the next run's envir
   }
 });
 
+test("looking at what a module holds runs nothing of it", async () => {
+  const session = await it.client.create("getters", { language: "node", imaging: "never" });
+  await it.client.expect(
+    200,
+    "PUT",
+    `${session.path}/files/g.mjs`,
+    "let n = 0; const state = { get x() { n += 1; return n; } }; export const get = () => n;",
+  );
+  await session.prints("0\n", "import { get } from './g.mjs'; console.log(get())");
+  await session.prints("0\n", "console.log(get())");
+  const { state } = await it.client.expect(200, "POST", `${session.path}/hibernate`);
+  assert.deepEqual(state.not_kept, []);
+});
+
 test("what a module holds itself is named once it has changed, and goes on in a snapshot", async () => {
   for (const [imaging, again] of [
     ["never", "1\n"],

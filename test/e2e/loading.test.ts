@@ -1,4 +1,5 @@
 /** What is told to survive has been loaded: a save tries each kind of object, and names what does not come back. */
+import assert from "node:assert/strict";
 import { test } from "node:test";
 import { oneServer } from "../support/one-server.ts";
 import { until } from "../support/server.ts";
@@ -55,3 +56,46 @@ test("a kind that loads is tried once, also when its class is defined again", as
   await session.prints("", `${good(2)}\ng = Good()`);
   await session.prints("12\n", "print(open('loads').read())");
 });
+
+test("a trial takes nothing from what it is a copy of", async () => {
+  const session = await it.client.create("owners", { imaging: "never", durability: "sync" });
+  await session.prints(
+    "",
+    `import os, tempfile, weakref
+f = tempfile.NamedTemporaryFile("w+"); f.write("hi"); f.flush()
+class Owner(list):
+    def append(self, x): list.append(self, x)
+    def __del__(self): os.unlink("owned")
+open("owned", "w").close(); owner = Owner()
+d = tempfile.TemporaryDirectory()`,
+  );
+  for (let time = 0; time < 2; time++)
+    await session.prints(
+      "True True True\n",
+      "print(os.path.exists(f.name), os.path.exists('owned'), os.path.exists(d.name)); owner.append(1)",
+    );
+});
+
+test(
+  "an object whose load ends the process, or never ends, costs itself alone",
+  { timeout: 60_000 },
+  async () => {
+    const session = await it.client.create("ends", { imaging: "never", durability: "sync" });
+    const classOf = (name: string, act: string) =>
+      `class ${name}:\n    def __setstate__(self, state): ${act}\n${name.toLowerCase()} = ${name}(); ${name.toLowerCase()}.n = 1`;
+    await session.prints(
+      "",
+      [
+        "import os, time",
+        classOf("Leaves", "raise SystemExit(3)"),
+        classOf("Dies", "os._exit(1)"),
+        classOf("Waits", "time.sleep(1000)"),
+        "class Odd(list):\n    __firstlineno__ = {1}\n    def append(self, x): list.append(self, x)\nodd = Odd()",
+        "kept = [1]",
+      ].join("\n"),
+    );
+    const { state } = await session.get();
+    assert.deepEqual(namesOf(state.not_kept).sort(), ["dies", "leaves"]);
+    assert.equal(state.save_failure ?? null, null);
+  },
+);

@@ -81,6 +81,14 @@ const CHANGES: Readonly<Record<string, readonly [change: string, show: string]>>
     "open('bank.py', 'w').write('class Account:\\n    opened = 0\\n    by_name = {}\\n    def __init__(self, name):\\n        Account.opened += 1\\n        self.by_name[name] = self\\n')\nfrom bank import Account\none = Account('one')",
     "Account(f'more {Account.opened}'); print(Account.opened, list(Account.by_name), Account.by_name['one'] is one)",
   ],
+  "what a decorator of a module remembers": [
+    "open('deco.py', 'w').write('import functools\\ndef counted(f):\\n    n = 0\\n    @functools.wraps(f)\\n    def inner():\\n        nonlocal n\\n        n += 1\\n        return n\\n    return inner\\n@counted\\ndef tick(): pass\\n')\nimport deco\ndeco.tick()",
+    "print(deco.tick(), deco.tick.__name__)",
+  ],
+  "containers of a module's own classes": [
+    "open('boxes.py', 'w').write('class R(dict): pass\\nclass L(list): pass\\nreg = R()\\nitems = L()\\n')\nimport boxes\nboxes.reg['a'] = 1; boxes.items.append(1)",
+    "boxes.items.append(2); print(boxes.reg, boxes.items, type(boxes.items).__name__)",
+  ],
   "what functions of a module remember": [
     "open('memo.py', 'w').write('def seen(x, known=[]):\\n    known.append(x)\\n    seen.calls = getattr(seen, \"calls\", 0) + 1\\n    return known\\ndef counter():\\n    n = 0\\n    def step():\\n        nonlocal n\\n        n += 1\\n        return n\\n    return step\\nstep = counter()\\n')\nimport memo\nmemo.seen(1); memo.step()",
     "print(memo.seen(2), memo.seen.calls, memo.step())",
@@ -189,6 +197,34 @@ test("a list that a module's function has as a default and a variable stay one, 
     await sleep(session);
   }
   await session.prints("[1, 2, 3, 4, 5] True\n", "again = memo.seen(5); print(again, again is mine)");
+});
+
+test("a finalizer of what nothing else holds after sleep is named, and not called", async () => {
+  const session = await it.client.create("finalizers", { imaging: "never" });
+  await session.prints(
+    "",
+    "import weakref\nclass Conn: pass\ndef gone(): open('called', 'w').close()\ndef gen():\n    o = Conn(); weakref.finalize(o, gone); yield o; yield o\ng = gen(); next(g)",
+  );
+  const { state } = await sleep(session);
+  assert.deepEqual(
+    state.not_kept.map(({ name }: { name: string }) => name),
+    ["g", "weakref:finalize.of other objects"],
+  );
+  await session.prints("False\n", "import weakref, os; print(os.path.exists('called'))");
+});
+
+test("a text in a program that also looks into a dictionary is no attribute of every module", async () => {
+  const session = await it.client.create("texts-of", { imaging: "never" });
+  await session.prints(
+    "",
+    "import os, sys, re, json, subprocess, collections\nclass A: pass\na = A(); a.x = 1\nrow = {'name': 1, 'path': 2, 'version': 3, 'append': 4, 'args': 5}\nprint(end='' if vars(a)['x'] else 'no')\nsetattr(a, 'platform', 1)",
+  );
+  await sleep(session);
+  const { changed } = (await it.client.expect(200, "GET", `${session.path}/versions`)).versions[0];
+  assert.deepEqual(
+    changed.filter((name: string) => name.includes(":")),
+    [],
+  );
 });
 
 test("what programs of libraries set themselves is not taken for a change", async () => {

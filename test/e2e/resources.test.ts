@@ -138,3 +138,19 @@ test(
     assert.deepEqual([tooMuch.status, tooMuch.body.code], [400, "invalid_request"]);
   },
 );
+
+test("variables may be larger than the quota of files, in each language", async () => {
+  for (const [language, make, look] of [
+    ["python", "big = bytearray(b'1') * (40 << 20)", "print(len(big))"],
+    ["node", "const big = Buffer.alloc(40 << 20, 1); 0", "console.log(big.length)"],
+  ] as const) {
+    const session = await it.client.create(`small-disk-${language}`, {
+      language,
+      disk_mib: 16,
+      imaging: "never",
+    });
+    await session.run(make);
+    await it.client.expect(200, "POST", `${session.path}/hibernate`);
+    await session.prints(`${40 << 20}\n`, look);
+  }
+});

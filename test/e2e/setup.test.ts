@@ -210,7 +210,8 @@ test("a setup whose server is stopped in order begins again with the next one; o
   server = await TestServer.start(settings(), server.dataDir);
   client = server.client;
   const again = client.session("stopped");
-  await until("it has begun again", async () => (await setupOf(again)).progress.length > 0);
+  const times = async () => (await fetch(`${client.url}${again.path}/files/times`)).text();
+  await until("it has begun again", async () => (await times()) === "x\nx\n");
   assert.equal((await setupOf(again)).setup_status, "running");
   await client.expect(200, "POST", `${again.path}/setup/cancel`);
   await again.prints("x\nx\n", code);

@@ -56,12 +56,14 @@ export async function backupCommand(args: readonly string[], context: CommandCon
     } catch (error) {
       context.signal.throwIfAborted();
       total.failed += 1;
+      const known = before === null ? null : await repository.read(before, id);
+      if (known !== null) await repository.add(backup, known); // as it was: better than nothing
       console.error(`${id}: ${(error as Error).message}`);
     }
   });
   const name = nameOf(new Date());
   await repository.finish(backup, name);
-  if (keep !== null) await repository.prune(keep);
+  if (keep !== null && total.failed === 0 && total.sessions > 0) await repository.prune(keep);
   console.log(
     `${name}: ${total.sessions} sessions, ${mib(total.bytes)} MiB; ${total.unchanged} unchanged, ${mib(total.newBytes)} MiB new`,
   );

@@ -65,7 +65,8 @@ export class Repository {
   /** Names of the sessions in a backup, as their files are named. */
   async sessionsIn(backup: string): Promise<string[]> {
     const names = await readdir(join(this.#root, "backups", backup));
-    return names.map((name) => decodeURIComponent(name.slice(0, -".json".length))).sort();
+    const whole = names.filter((name) => !name.startsWith("."));
+    return whole.map((name) => decodeURIComponent(name.slice(0, -".json".length))).sort();
   }
 
   /** Null when the backup has no such session. */
@@ -116,6 +117,7 @@ export class Repository {
     if ((await stat(path).catch(nullIfMissing)) !== null) return false;
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await write(path, await compress(piece));
+    await sync(dirname(path));
     return true;
   }
 

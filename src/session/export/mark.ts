@@ -4,6 +4,7 @@ import { fingerprintOfAll } from "../../live/snapshots.ts";
 import type { SessionFolder } from "../life/session-folder.ts";
 import type { Tenancy } from "../life/tenancy.ts";
 import type { SessionRecords } from "../records.ts";
+import { sessionFileOf } from "./session-file.ts";
 
 /** 64 hexadecimal digits: of its settings, files and saved variables. Null while it is awake, or has no files. */
 export async function markAsleep(
@@ -13,8 +14,7 @@ export async function markAsleep(
 ): Promise<string | null> {
   if (live !== null || folder.current === null) return null;
   using held = await folder.holdMade();
-  const files = await fingerprintOfAll(held.folder);
-  return createHash("sha256")
-    .update(`${JSON.stringify(view)}\n${files}`)
-    .digest("hex");
+  const { exported_at: _now, ...file } = sessionFileOf(view, view.leftOut);
+  const text = `${JSON.stringify(file)}\n${await fingerprintOfAll(held.folder)}`;
+  return createHash("sha256").update(text).digest("hex");
 }

@@ -97,9 +97,12 @@ function isOutputEvent(event: unknown): boolean {
   return isText && (stream === "stdout" || stream === "stderr") && Object.keys(more).length === 0;
 }
 
-export function encodeSession(view: SessionView, leftOut: readonly string[]): string {
+export const encodeSession = (view: SessionView, leftOut: readonly string[]): string =>
+  JSON.stringify(sessionFileOf(view, leftOut), null, 2);
+
+export function sessionFileOf(view: SessionView, leftOut: readonly string[]): SessionFile {
   const { saved, code } = view;
-  const file: SessionFile = {
+  return {
     format: FORMAT,
     format_version: FORMAT_VERSION,
     exported_at: new Date().toISOString(),
@@ -133,7 +136,6 @@ export function encodeSession(view: SessionView, leftOut: readonly string[]): st
     },
     left_out: [...leftOut],
   };
-  return JSON.stringify(file, null, 2);
 }
 
 export function encodeRun(run: RunRow): string {
