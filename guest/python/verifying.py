@@ -4,6 +4,7 @@ A class may be written so that its objects can be taken apart and not be put tog
 once, and alone: others of its group are saved without it.
 """
 
+import _signal
 import gc
 import posix
 from select import POLLIN, poll
@@ -90,6 +91,8 @@ def failure_of(data, find):
     pid = posix.fork()
     if pid == 0:
         try:
+            _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
+            _signal.alarm(2 * TRIAL_MS // 1000)  # should nobody be there to end it
             gc.disable()  # what is made lives on until the process ends
             with data as file:
                 MADE.append(Unpickler(file, find).load())
