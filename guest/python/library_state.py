@@ -66,12 +66,22 @@ def _may_be_at_first(owner, name):
     return not names or name in names
 
 
+_names_of = {}  # by the names of modules: their texts do not change
+
+
 def _names_at_first(owner):
     """What the text of its module names: all that a module or class of it can have begun with."""
     module = owner if type(owner) is Module else sys.modules[owner.__module__]
-    get_code = getattr(getattr(module.__spec__, "loader", None), "get_code", None)
+    name = name_of_module(module)
+    if name not in _names_of:
+        _names_of[name] = _names_in_text(module, name)
+    return _names_of[name]
+
+
+def _names_in_text(module, name):
+    get_code = getattr(getattr(getattr(module, "__spec__", None), "loader", None), "get_code", None)
     try:
-        code = None if get_code is None else get_code(module.__name__)
+        code = None if get_code is None else get_code(name)
     except Exception:
         code = None
     return set() if code is None else global_names(code)  # what was not written in Python has none
