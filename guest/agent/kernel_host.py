@@ -133,7 +133,7 @@ class KernelHost:
         if kind == "done":
             self._on_done(header, payload)
         elif kind in ("saving", "shell"):
-            if type(header["pid"]) is not int or not processes.is_child(header["pid"], self.kernel.pid):
+            if type(header["pid"]) is not int or not self._is_of_kernel(header["pid"]):
                 raise FrameError("a process of the kernel's that is no child of it")
             self.kernel.own_pid = header["pid"]
             if kind == "saving":
@@ -150,6 +150,12 @@ class KernelHost:
             self._owner.on_ready()
         else:
             raise FrameError("a frame that a kernel does not send")
+
+    def _is_of_kernel(self, pid):
+        """A kernel that has ended since it said so has left its child to this process."""
+        if processes.is_child(pid, self.kernel.pid):
+            return True
+        return processes.is_exiting(self.kernel.pid) and processes.is_child(pid, os.getpid())
 
     def _on_done(self, header, results):
         check_done(header)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TRIAL_MS = 5_000
 LOADS = b"+"
+ENDED_BY_OTHERS = (9, 14, 15)  # signals, by which processes of a run are ended, that tell nothing of what was tried
 MADE = []  # in the process of a trial, so that nothing of it ends before the process
 MAX_REASON = 1_000
 MAX_BYTES = 64 << 20  # of a group that is tried: loading it takes the memory once more
@@ -109,8 +110,8 @@ def failure_of(data, find):
     posix.close(reader)
     if said is None:
         posix.kill(pid, 9)
-    posix.waitpid(pid, 0)
-    if said is None or said == LOADS:
+    status = posix.waitpid(pid, 0)[1]
+    if said is None or said == LOADS or status & 0x7F in ENDED_BY_OTHERS:
         return None
     return said.decode(errors="replace") or "its process ends as it is loaded again"
 

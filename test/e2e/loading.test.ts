@@ -99,3 +99,16 @@ test(
     assert.equal(state.save_failure ?? null, null);
   },
 );
+
+test("a kernel that ends as soon as a process beside it has begun to save ends as it did, and names nothing", async () => {
+  await Promise.all(
+    Array.from({ length: 6 }, async (_, at) => {
+      const session = await it.client.create(`ends-${at}`, { imaging: "never" });
+      for (let time = 0; time < 12; time++) {
+        await session.run("class A:\n    def __eq__(self, other): return True\na = A()");
+        const { exit_code, state } = await session.run("import os; os.kill(os.getpid(), 11)");
+        assert.deepEqual([exit_code, state.not_kept], [139, []]);
+      }
+    }),
+  );
+});
