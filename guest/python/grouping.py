@@ -248,6 +248,8 @@ class Snapshot:
 
     def _failure_of(self, name):
         part = Part([name], self)
+        if part.writer.has_overflowed:
+            return None  # there is no room to try it
         reason = failure_of(part.writer.reader(), self.values.__getitem__)
         part.writer.discard()
         return reason and reason[:MAX_REASON]

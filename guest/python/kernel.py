@@ -150,8 +150,8 @@ class Kernel:
         self.tell({"type": "done", "run": header["run"], **reply, "saved": saved}, results)
         if header["save"] == "async":
             self._save(header, result, durable=False)
-        elif header["save"] != "sync" and not header["whole"]:
-            self._persistence().note(self.evaluator.codes)
+        elif header["save"] == "none" and not header["whole"]:
+            self._note()
 
     # What outlives this process.
 
@@ -209,6 +209,14 @@ class Kernel:
         except Exception as error:
             if self.saver is not None:
                 self.saver.report = _failed_save(header["version"], error)
+
+    def _note(self):
+        """What a program whose state is not saved now can have touched: sleep saves it."""
+        try:
+            with self.mended:
+                self._persistence().note(self.evaluator.codes)
+        except Exception:
+            pass  # before sleep everything is looked at again
 
     def _save_all(self, header):
         try:
@@ -297,7 +305,7 @@ class Kernel:
             return tracebacks.report(error)
         finally:
             for name in waiting:
-                del self.namespace[name]
+                self.namespace.pop(name, None)
 
     def _end_as_process(self):
         """For a program that runs alone: waits for its threads, then calls what it has registered for its end."""

@@ -8,11 +8,10 @@ import sys
 
 from by_name import Function, global_names, is_class, is_importable, name_of_module
 from reductions import Module
-from stored_names import DELETED as DELETED_THERE
-from stored_names import STORED
+from stored_names import DELETED, STORED
 from workspace_modules import file_of
 
-DELETED = "_era_outside.DELETED"  # stands for an attribute that a program has deleted
+GONE = "_era_outside.DELETED"  # stands for an attribute that a program has deleted
 REGISTERED = "register()"
 OF_THE_KERNEL = "/opt/era/"
 # What the kernel itself sets for each run, or what is saved in another way.
@@ -50,7 +49,7 @@ def set_attributes(owners, stored, builtins):
 
 def deleted_attributes(owners, stored):
     """Names of attributes that the owners have no more, though their modules' own text gives them one."""
-    names = {name for name, how in stored.items() if how & DELETED_THERE}
+    names = {name for name, how in stored.items() if how & DELETED}
     if not names:
         return set()
     return {
@@ -168,7 +167,7 @@ def put(owner, name, value):
     if name == REGISTERED:
         for kind in value:
             owner.register(kind)
-    elif type(value) is not str or value != DELETED:
+    elif type(value) is not str or value != GONE:
         setattr(owner, name, value)
     elif name in scope_of(owner):
         delattr(owner, name)

@@ -73,7 +73,7 @@ class Outside:
             places.update(owners)
             found |= library_state.set_attributes(owners, self.stored, self._kernel.mended.theirs)
             self.deleted |= library_state.deleted_attributes(owners, self.stored)
-        found |= {name: library_state.DELETED for name in self.deleted if name not in found and not self.value_of(name)}
+        found |= {name: library_state.GONE for name in self.deleted if name not in found and not self.value_of(name)}
         if self._texts and (everything or self._uses_workspace(names)):
             places.update(f"{module}:{ALL}" for module in self._texts)
             for module in self._texts:

@@ -3,7 +3,7 @@ classes."""
 
 from _opcode_metadata import opmap  # pyright: ignore[reportMissingImports]  the interpreter has it
 
-from by_name import Code, Function, global_names
+from by_name import Code, Function, global_names, name_of_module
 
 # Who uses one of these may store under any name that stands as text in its code.
 BY_TEXT = frozenset(("setattr", "delattr", "__setattr__", "__delattr__", "__dict__", "vars", "patch"))
@@ -48,7 +48,7 @@ def stored_names_of_module(module):
         members = list(type.__dict__["__dict__"].__get__(item).values()) if issubclass(type(item), type) else [item]
         for member in members:
             function = getattr(member, "__func__", member) if type(member) in (classmethod, staticmethod) else member
-            if type(function) is Function and function.__module__ == module.__name__:
+            if type(function) is Function and function.__module__ == name_of_module(module):
                 merge(found, stored_names(function.__code__))
     return found
 

@@ -83,6 +83,7 @@ class KeptVersions:
             if self._users[piece] == 0:
                 del self._users[piece]
                 self._bytes -= size
+                self.on_disk -= {f"values/{piece}"}
                 try:
                     posix.unlink(f"{STATE}/values/{piece}")
                 except OSError:
@@ -97,7 +98,9 @@ class KeptVersions:
         present = set() if self._has_read else self._read(version)
         self._enter(header)
         if durable:
-            self.on_disk |= self._files[version]
+            lists = self._pieces.keys() & (self._files[version] - self.on_disk)
+            pieces = {f"values/{piece}" for name in lists for piece in self._pieces[name]}
+            self.on_disk |= self._files[version] | pieces
             self._flushed = [*self._flushed[-1:], version] if staged else [version]
             self._flushed_at = time.monotonic()
         self._remove(set(present), present)

@@ -10,16 +10,13 @@ import posix
 from mapping import MAPPED_BYTES, map_whole_pages, padding_before
 from state_files import (
     CHUNK_BYTES,
-    FILE_FLAGS,
     VALUES,
     Damaged,
+    digest_of,
     fast_sha256,
     open_state_file,
-    put_in_place,
+    put_value,
     read_exactly,
-    size_of,
-    staging_path,
-    write_all,
 )
 
 PIECED_BYTES = 4 << 20  # what is smaller is one file
@@ -38,7 +35,7 @@ def pieces_of(place):
     digest = place[3]
     if digest not in _known:
         text = _text_of(f"values/{digest}")
-        if _digest_of(text) != digest:
+        if digest_of(text) != digest:
             raise Damaged("its data does not match its checksum")
         try:
             _know(digest, [(name, int(size)) for name, size in map(str.split, text.decode().splitlines())])
@@ -59,12 +56,6 @@ def _know(digest, pieces):
     if len(_known) >= MAX_KNOWN:
         del _known[next(iter(_known))]
     _known[digest] = pieces
-
-
-def _digest_of(data):
-    digest = fast_sha256()
-    digest.update(data)
-    return digest.hexdigest()
 
 
 def known_pieces(place):
@@ -137,29 +128,16 @@ class PieceWriter:
             name = before[0]
             self._shared.use(name, False)
         else:
-            name = _digest_of(piece)
+            name = digest_of(piece)
             self._shared.use(name, self._write(name, piece))
         self.pieces.append((name, len(piece)))
         self._offset += len(piece)
 
-    def _write(self, name, piece):
+    def _write(self, name, data):
         """Answers whether it was not there."""
-        if size_of(f"values/{name}") == len(piece):
-            return False
-        path = staging_path()
-        descriptor = posix.open(path, FILE_FLAGS, 0o600)
-        try:
-            write_all(descriptor, piece)
-            if self._durable:
-                posix.fsync(descriptor)
-        except OSError:
-            posix.unlink(path)
-            raise
-        finally:
-            posix.close(descriptor)
-        put_in_place(path, f"{VALUES}/{name}")
-        self.written += len(piece)
-        return True
+        is_new = put_value(name, data, self._durable)
+        self.written += len(data) if is_new else 0
+        return is_new
 
     def flush(self):
         """After the last of the stream."""
@@ -170,7 +148,7 @@ class PieceWriter:
         """Where the value lies: the file of its list, 0, its size, and the digest of the list."""
         self.flush()
         text = "".join(f"{name} {size}\n" for name, size in self.pieces).encode()
-        digest = _digest_of(text)
+        digest = digest_of(text)
         self._write(digest, text)
         _know(digest, self.pieces)
         return [f"values/{digest}", 0, self._offset, digest]

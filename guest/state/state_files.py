@@ -157,6 +157,31 @@ def put_aside(path):
         posix.rename(path, staging_path())  # a folder: it stays the guest's
 
 
+def digest_of(data):
+    digest = fast_sha256()
+    digest.update(data)
+    return digest.hexdigest()
+
+
+def put_value(name, data, durable):
+    """Makes a file of `values`, whole or not at all. Answers whether it was not there."""
+    if size_of(f"values/{name}") == len(data):
+        return False
+    path = staging_path()
+    descriptor = posix.open(path, FILE_FLAGS, 0o600)
+    try:
+        write_all(descriptor, data)
+        if durable:
+            posix.fsync(descriptor)
+    except OSError:
+        posix.unlink(path)
+        raise
+    finally:
+        posix.close(descriptor)
+    put_in_place(path, f"{VALUES}/{name}")
+    return True
+
+
 def put_in_place(path, target):
     """Gives a file that was written its name, also when the program has removed the folder that it belongs into."""
     try:

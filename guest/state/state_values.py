@@ -8,18 +8,14 @@ from mapping import map_pages, padding_before
 from pieces import PIECED_BYTES, PiecedFile, PieceWriter, SharedPieces, pieces_of
 from state_files import (
     CHUNK_BYTES,
-    FILE_FLAGS,
-    VALUES,
     Damaged,
     WriteFailed,
     bytes_of,
+    digest_of,
     fast_sha256,
     open_state_file,
-    put_in_place,
+    put_value,
     read_exactly,
-    size_of,
-    staging_path,
-    write_all,
 )
 from state_versions import data_offset
 
@@ -42,29 +38,6 @@ class Allowance:
 
     def give_back(self, size):
         self._left += size
-
-
-class StagedFile:
-    """A file of a large value while it is written."""
-
-    def __init__(self):
-        self._path = staging_path()
-        self._descriptor = posix.open(self._path, FILE_FLAGS, 0o600)
-        self.digest = fast_sha256()
-
-    def write(self, data):
-        self.digest.update(data)
-        write_all(self._descriptor, data)
-
-    def put(self, path, durable):
-        if durable:
-            posix.fsync(self._descriptor)
-        posix.close(self._descriptor)
-        put_in_place(self._path, path)
-
-    def remove(self):
-        posix.close(self._descriptor)
-        posix.unlink(self._path)
 
 
 class ValueWriter:
@@ -128,15 +101,9 @@ class ValueWriter:
             raise WriteFailed(f"its data cannot be written: {cause.strerror}") from cause
 
     def _write_file(self, data):
-        file = StagedFile()
-        file.write(data)
-        name = file.digest.hexdigest()
-        is_there = size_of(f"values/{name}") == len(data)
-        if is_there:
-            file.remove()
-        else:
-            file.put(f"{VALUES}/{name}", self._durable)
-        return [f"values/{name}", 0, len(data), name], False, 0 if is_there else len(data)
+        name = digest_of(data)
+        is_new = put_value(name, data, self._durable)
+        return [f"values/{name}", 0, len(data), name], False, len(data) if is_new else 0
 
     def reader(self):
         """What was written so far, for an unpickler."""

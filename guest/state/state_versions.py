@@ -51,8 +51,9 @@ def write_version(header, data, stage, on_disk=None):
         make_folders()
         pieced = pieced_of(header)
         for name in files_of(header) - on_disk - {f"versions/{header['version']}"}:
-            for piece, _ in pieced.get(name, ()):
-                sync_file(f"values/{piece}")
+            for piece in (f"values/{piece}" for piece, _ in pieced.get(name, ())):
+                if piece not in on_disk:
+                    sync_file(piece)
             sync_file(name)
         sync_folder(VALUES)
     if not stage:

@@ -40,8 +40,7 @@ export async function backupCommand(args: readonly string[], context: CommandCon
   const before = (await repository.list()).at(-1) ?? null;
   const backup = await repository.begin();
   const total = { sessions: 0, unchanged: 0, failed: 0, bytes: 0, newBytes: 0 };
-  const save = async (id: string) => {
-    const known = before === null ? null : await repository.read(before, id);
+  const save = async (id: string, known: Manifest | null) => {
     const saved = await saveSession({ target, repository, id, known, signal: context.signal });
     if (saved === null) return;
     await repository.add(backup, saved.manifest);
@@ -51,12 +50,12 @@ export async function backupCommand(args: readonly string[], context: CommandCon
     total.newBytes += saved.newBytes ?? 0;
   };
   await eachOf(sessionsOf(target, context.signal), async (id) => {
+    const known = before === null ? null : await repository.read(before, id);
     try {
-      await save(id);
+      await save(id, known);
     } catch (error) {
       context.signal.throwIfAborted();
       total.failed += 1;
-      const known = before === null ? null : await repository.read(before, id);
       if (known !== null) await repository.add(backup, known); // as it was: better than nothing
       console.error(`${id}: ${(error as Error).message}`);
     }
