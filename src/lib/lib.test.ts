@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -7,6 +7,7 @@ import { Places, planDescriptors } from "./descriptors.ts";
 import { Gate } from "./gate.ts";
 import { removeTree } from "./remove-tree.ts";
 import { RetryLater } from "./retry-later.ts";
+import { runCommand } from "./run-command.ts";
 import { SerialQueue } from "./serial-queue.ts";
 import { shortageIn } from "./shortage.ts";
 import { spawnProgram } from "./spawn-program.ts";
@@ -114,4 +115,22 @@ test("a task that failed is tried again until it does not", async () => {
 test("a program that cannot be started is a rejection, and so is one that nobody named", async () => {
   await assert.rejects(spawnProgram(["/nowhere/at-all"], {}), { code: "ENOENT" });
   await assert.rejects(spawnProgram([], {}), /an empty command/);
+});
+
+test("what a program leaves running holds up nobody: it is ended, and what was written before is there", async () => {
+  const startedAt = performance.now();
+  const { code, stdout } = await runCommand(["/bin/sh", "-c", "sleep 60 & echo $!; exit 3"], {
+    timeoutMs: 60_000,
+  });
+  assert.equal(code, 3);
+  assert.ok(performance.now() - startedAt < 5_000, "the sleep held its output open");
+  const stat = `/proc/${stdout.trim()}/stat`;
+  assert.ok(!existsSync(stat) || / Z /.test(readFileSync(stat, "utf8")), "the sleep is still there");
+});
+
+test("a program that left its group, and holds the output, is not waited for either", async () => {
+  const startedAt = performance.now();
+  const { stdout } = await runCommand(["/bin/sh", "-c", "setsid sleep 3 & echo said"], { timeoutMs: 60_000 });
+  assert.equal(stdout, "said\n");
+  assert.ok(performance.now() - startedAt < 2_000, "it was waited for");
 });

@@ -21,10 +21,12 @@ type CommandOptions = {
 };
 
 const MAX_OUTPUT_CHARS = 1 << 20;
+/** For what a program left running, and its output with it, to end once the program has. */
+const LINGER_MS = 200;
 
 /**
  * Resolves when the program has ended and its output was read, whatever its status; rejects if it cannot start, or,
- * once it has ended, if there was no input for it.
+ * once it has ended, if there was no input for it. What it leaves running holds nobody up: it is ended.
  */
 export async function runCommand(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
   options.signal?.throwIfAborted();
@@ -55,19 +57,40 @@ export async function runCommand(argv: readonly string[], options: CommandOption
       clearTimeout(timer);
       options.signal?.removeEventListener("abort", stop);
     };
+    const lingering = endLingering(child);
     child.once("close", (code, signal) => {
       settle();
+      clearTimeout(lingering());
       if (noInput !== null) reject(noInput.reason);
       else resolve({ code, signal, stdout: stdout(), stderr: stderr() });
     });
   });
 }
 
+/**
+ * A program may be killed alone, and those that it has started hold its output open. They are ended, and their output is
+ * read no longer. Its number is not another's yet while one of its group is there. Answers the timer of that.
+ */
+function endLingering(child: ChildProcess): () => NodeJS.Timeout | undefined {
+  let timer: NodeJS.Timeout | undefined;
+  child.once("exit", () => {
+    timer = setTimeout(() => {
+      signalGroup(child.pid);
+      timer = setTimeout(() => [child.stdout, child.stderr].map((stream) => stream?.destroy()), LINGER_MS);
+    }, LINGER_MS);
+  });
+  return () => timer;
+}
+
 /** Ends a program that was started as a group of its own, with all that it has started. */
 export function killGroup(child: ChildProcess): void {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  if (child.exitCode === null && child.signalCode === null) signalGroup(child.pid);
+}
+
+function signalGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
   try {
-    process.kill(-child.pid, "SIGKILL");
+    process.kill(-pid, "SIGKILL");
   } catch {
     // it ended by itself
   }
