@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SETTING_NAMES } from "../src/config.ts";
 import { ERROR_CATALOGUE } from "../src/protocol/errors.ts";
+import { withOperations } from "./api-table.ts";
 import { withConformance } from "./conformance.ts";
 import { withKindTables } from "./object-kinds.ts";
 
@@ -39,8 +40,12 @@ compare(
   firstColumn("docs/errors.md", /^\| `([a-z_]+)` \|/gm),
   Object.keys(ERROR_CATALOGUE),
 );
-/** Documents with tables that are made from tests. */
-const WRITTEN = { "docs/persistence.md": withKindTables, "docs/conformance.md": withConformance };
+/** Documents with tables that are made from tests, or from the table of operations. */
+const WRITTEN = {
+  "docs/api.md": withOperations,
+  "docs/persistence.md": withKindTables,
+  "docs/conformance.md": withConformance,
+};
 for (const [path, written] of Object.entries(WRITTEN)) {
   if (process.argv.includes("--write")) writeFileSync(ROOT + path, written(read(path)));
   if (written(read(path)) !== read(path))

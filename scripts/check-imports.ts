@@ -13,6 +13,7 @@ const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const ROWS: readonly (readonly string[])[] = [
   ["lib"],
   ["protocol"],
+  ["api"],
   ["config.ts"],
   ["log.ts"],
   ["sandbox", "guest", "store", "files", "egress"],
@@ -42,24 +43,31 @@ function folder(name: string): string[] {
   );
 }
 
-const IMPORT = /^(?:import|export)\s+(?:type\s+)?(?:\{([^}]*)\}\s+from\s+)?"([^"]+)";/gm;
+const IMPORT = /^(?:import|export)\s+(?:type\s+)?(?:(?:\{([^}]*)\}|\*\s+as\s+(\w+))\s+from\s+)?"([^"]+)";/gm;
 const EXPORT =
   /^export\s+(?:declare\s+)?(?:abstract\s+)?(?:async\s+)?(?:function\*?|class|const|type|interface|let)\s+(\w+)/gm;
 
 function importsOf(path: string): Import[] {
   const text = readFileSync(ROOT + path, "utf8");
-  return [...text.matchAll(IMPORT)].map(([, names = "", to = ""]) => ({
+  return [...text.matchAll(IMPORT)].map(([, names = "", space, to = ""]) => ({
     from: path,
     to: to.startsWith(".") ? relative(ROOT, resolve(ROOT, dirname(path), to)) : to,
-    names: names.split(",").map(
-      (name) =>
-        name
-          .trim()
-          .replace(/^type /, "")
-          .split(" as ")[0] ?? "",
-    ),
+    names: space === undefined ? namesIn(names) : membersOf(space, text),
   }));
 }
+
+const namesIn = (list: string) =>
+  list.split(",").map(
+    (name) =>
+      name
+        .trim()
+        .replace(/^type /, "")
+        .split(" as ")[0] ?? "",
+  );
+
+/** What a file uses of a module that it imports as a whole. */
+const membersOf = (space: string, text: string) =>
+  [...text.matchAll(new RegExp(`\\b${space}\\.(\\w+)`, "g"))].map(([, name = ""]) => name);
 
 const roomOf = (path: string) => (path.split("/")[1] ?? "").replace(".test.ts", ".ts");
 const rowOf = (path: string) => ROWS.findIndex((row) => row.includes(roomOf(path)));

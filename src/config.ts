@@ -48,6 +48,7 @@ const environment = z.object({
   ERA_NPM_REGISTRY: indexUrl.optional(),
   ERA_GOPROXY: indexUrl.optional(),
   ERA_ALLOW_WEAK: z.string().default(""),
+  ERA_CHECK_ANSWERS: z.string().min(1).optional(),
   ERA_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
 });
 
@@ -104,6 +105,8 @@ export type Config = {
   indexes: PackageIndexes;
   /** Facilities that may be missing although they weaken isolation, by the names that `doctor` prints. */
   allowWeak: ReadonlySet<string>;
+  /** For tests: a file to which is appended how many answers were compared with the API's declarations. */
+  checkAnswers: string | undefined;
   logLevel: "debug" | "info" | "warn" | "error" | "silent";
 };
 
@@ -162,6 +165,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     debianMirror: settings.ERA_DEBIAN_MIRROR,
     indexes: { pip: settings.ERA_PIP_INDEX_URL, npm: settings.ERA_NPM_REGISTRY, go: settings.ERA_GOPROXY },
     allowWeak: new Set(words(settings.ERA_ALLOW_WEAK)),
+    checkAnswers: settings.ERA_CHECK_ANSWERS,
     logLevel: settings.ERA_LOG_LEVEL,
   };
 }

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import type { Config } from "../config.ts";
 import { obtainImage } from "./image.ts";
 import { runScript } from "./run-script.ts";
+import { comparedAnswers } from "./test-answers.ts";
 
 /** A program that exits with 0, or a suite: globs of files, of which so many run at a time. */
 type Check = {
@@ -19,6 +20,8 @@ type Check = {
 /** As scripts/report-tests.ts writes them. */
 export type TestResult = { name: string; outcome: "passed" | "failed" | "skipped" };
 
+/** The file to which the servers of tests append what they have compared. */
+const ANSWERS = "answers";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BIN = `${ROOT}node_modules/.bin/`;
 const NODE_FLAGS = [
@@ -42,6 +45,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   imports: script("check-imports"),
   frames: script("check-frames"),
   figures: script("figures"),
+  api: script("check-api"),
   documents: script("check-documents"),
   prose: script("check-prose"),
   unit: { suite: { width: 2, globs: ["src/**/*.test.ts", "test/unit/**/*.test.ts"] } },
@@ -68,24 +72,35 @@ export async function test(names: readonly string[], config: Config, signal: Abo
   }
   const chosen = Object.entries(CHECKS).filter(([name]) => names.length === 0 || names.includes(name));
   if (chosen.some(([, check]) => check.needsImage)) await obtainImage(config, signal);
+  const folder = mkdtempSync(join(tmpdir(), "era-test-"));
   const failed: string[] = [];
-  for (const [name, check] of chosen) {
-    console.log(`\n== ${name}`);
-    failed.push(...(await faultsOf(name, check)));
-    if (signal.aborted) break;
+  try {
+    for (const [name, check] of chosen) {
+      console.log(`\n== ${name}`);
+      failed.push(...(await faultsOf(name, check, folder)));
+      if (signal.aborted) break;
+    }
+    failed.push(...showAnswers(join(folder, ANSWERS), names.length === 0));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
   console.log(failed.length === 0 ? "\nAll checks passed" : `\nFailed: ${failed.join(", ")}`);
   return failed.length === 0 && !signal.aborted ? 0 : 1;
 }
 
-async function faultsOf(name: string, check: Check): Promise<string[]> {
+async function faultsOf(name: string, check: Check, folder: string): Promise<string[]> {
   if (check.suite === undefined) return (await runScript(check.argv ?? [])) === 0 ? [] : [name];
-  const folder = mkdtempSync(join(tmpdir(), "era-test-"));
-  try {
-    return await faultsOfSuite(name, check.suite, join(folder, "results"));
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const { env, ...suite } = check.suite;
+  const answers = { ERA_CHECK_ANSWERS: join(folder, ANSWERS) };
+  return faultsOfSuite(name, { ...suite, env: { ...env, ...answers } }, join(folder, `${name}-results`));
+}
+
+/** After all checks, each operation must have been answered. */
+function showAnswers(path: string, isWhole: boolean): string[] {
+  const { answers, operations, missing } = comparedAnswers(path);
+  if (answers === 0) return isWhole ? ["answers (none was compared)"] : [];
+  console.log(`\n${answers} answers of ${operations} operations are as the API declares them`);
+  return isWhole && missing.length > 0 ? [`answers (none of ${missing.join(", ")})`] : [];
 }
 
 async function faultsOfSuite(

@@ -1,6 +1,6 @@
 /**
  * Who may use the server: holders of the key; without a key, local programs and pages of this machine. Decided by the
- * route that was matched, not by the address as it was written, and for all routes but those that are named public.
+ * operation that was matched, not by the address as it was written, and for whatever does not say that it is public.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyInstance } from "fastify";
@@ -9,11 +9,18 @@ import { AppError } from "../protocol/errors.ts";
 
 /** A name or address, of an origin or a Host header, with or without a port. */
 const ADDRESS = /^(?:https?:\/\/)?(\[[0-9a-f:]+\]|[a-z0-9.-]+)(?::\d+)?$/i;
-const PUBLIC_ROUTES = new Set(["/health", "/proxy/:id/:port", "/proxy/:id/:port/*"]);
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** No operation of the API, and open to everybody. */
+    isPublic?: boolean;
+  }
+}
 
 export function requireKey(app: FastifyInstance, apiKey: string | undefined): void {
   app.addHook("onRequest", async (request) => {
-    if (PUBLIC_ROUTES.has(request.routeOptions.url ?? "")) return;
+    const { operation, isPublic } = request.routeOptions.config;
+    if (isPublic || operation?.scope === "none") return;
     if (apiKey === undefined) refuseForeignPage(request.headers.origin, request.headers.host);
     else refuseWithoutKey(request.headers.authorization, apiKey);
   });

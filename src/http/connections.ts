@@ -1,18 +1,16 @@
 /** GET …/connections: what a session has asked of the internet, and what became of it. */
 import type { FastifyInstance } from "fastify";
+import { listConnections } from "../api/network.ts";
 import type { EgressRecord } from "../protocol/egress.ts";
-import { pageQuery } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Store } from "../store/store.ts";
-import { parseInput } from "./input.ts";
-import { type IdParams, parseId } from "./sessions.ts";
+import { serve } from "./serve.ts";
 
 const DEFAULT_LIMIT = 100;
 
 export function addConnections(app: FastifyInstance, registry: SessionRegistry, store: Store): void {
-  app.get<IdParams>("/api/sessions/:id/connections", async (request) => {
-    const { row } = await registry.get(parseId(request.params.id));
-    const { limit, cursor } = parseInput(pageQuery, request.query);
+  serve(app, listConnections, async ({ params, query: { limit, cursor } }) => {
+    const { row } = await registry.get(params.id);
     const page = await store.listEgress(row.id, { limit: limit ?? DEFAULT_LIMIT, cursor: cursor ?? null });
     const totals = await store.egressTotals(row.id);
     return {

@@ -1,21 +1,21 @@
 /** POST /api/execute: one program in a sandbox of its own. */
 import type { FastifyInstance } from "fastify";
-import { executeBody, timeoutMsOf } from "../protocol/http.ts";
+import { execute } from "../api/execute.ts";
+import { timeoutMsOf } from "../api/fields.ts";
 import { parseLanguage } from "../protocol/languages.ts";
 import type { OneShots } from "../runs/one-shot.ts";
 import { DEFAULT_TIMEOUT_MS } from "../runs/request.ts";
 import { DEFAULTS } from "../session/new-row.ts";
 import type { Idempotency } from "./idempotency.ts";
-import { parseBody } from "./input.ts";
 import { refuseWrongCheck } from "./runs.ts";
+import { serveOnce } from "./serve.ts";
 import { viewOneShot } from "./views.ts";
 
 export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency: Idempotency): void {
-  app.post("/api/execute", (request, reply) => {
-    const body = parseBody(executeBody, request.body);
+  serveOnce(app, idempotency, execute, ({ body, request, reply }) => {
     const language = parseLanguage(body.language);
     refuseWrongCheck(body.check, language);
-    return idempotency.reply(request, reply, {
+    return {
       scope: "/api/execute",
       work: async () => {
         const gone = new AbortController();
@@ -31,8 +31,8 @@ export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency
           allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,
         };
         const result = await oneShots.run(asked, gone.signal);
-        return { status: 200, body: viewOneShot(result, language) };
+        return viewOneShot(result, language);
       },
-    });
+    };
   });
 }

@@ -1,20 +1,17 @@
 /** …/export and …/import: a session as one file, and a session from one. */
 import type { Readable } from "node:stream";
 import type { FastifyInstance } from "fastify";
-import { z } from "zod";
-import { parseInput } from "./input.ts";
-import { type IdParams, parseCreate, parseId, type SessionRoutes, view } from "./sessions.ts";
+import { exportSession, importSession } from "../api/export.ts";
+import { type Asked, serve } from "./serve.ts";
+import { parseCreate, parseId, type SessionRoutes, view } from "./sessions.ts";
 import { acceptStreams, receive, STALLED_MS, UPLOAD } from "./uploads.ts";
-
-const importQuery = z.object({ session_id: z.string().optional() });
 
 /** The tag of an earlier export, without its quotes. */
 const markIn = (header: string | undefined): string | null =>
   /^"([0-9a-f]{64})"$/.exec(header ?? "")?.[1] ?? null;
 
 export function addExport(app: FastifyInstance, { registry, config }: SessionRoutes): void {
-  app.get<IdParams>("/api/sessions/:id/export", async (request, reply) => {
-    const id = parseId(request.params.id);
+  serve(app, exportSession, async ({ params: { id }, request, reply }) => {
     const exported = await registry.export(id, markIn(request.headers["if-none-match"]));
     if (exported === null) return reply.status(304).send();
     const { stream, mark } = exported;
@@ -26,16 +23,14 @@ export function addExport(app: FastifyInstance, { registry, config }: SessionRou
   });
 
   acceptStreams(app, (uploads) => {
-    uploads.post("/api/sessions/import", UPLOAD, async (request, reply) => {
-      const { session_id } = parseInput(importQuery, request.query);
+    const take = async ({ query: { session_id }, request }: Asked<typeof importSession>) => {
       const id = session_id === undefined ? null : parseId(session_id);
       const { session, file } = await receive(request, (body: Readable) =>
         registry.import(body, { id, read: (asked) => parseCreate(asked, config) }),
       );
       const imported = { session_id: file.session.session_id, exported_at: file.exported_at };
-      return reply
-        .status(201)
-        .send({ ...(await view(session)), imported_from: imported, left_out: file.left_out });
-    });
+      return { ...(await view(session)), imported_from: imported, left_out: file.left_out };
+    };
+    serve(uploads, importSession, take, UPLOAD);
   });
 }

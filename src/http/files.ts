@@ -2,6 +2,8 @@
 import type { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import mime from "mime";
+import { workspacePath } from "../api/fields.ts";
+import * as api from "../api/files.ts";
 import { packTree, unpackTree } from "../files/archive.ts";
 import {
   createFolderAt,
@@ -18,16 +20,14 @@ import { randomBase36 } from "../lib/random-id.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import type { Folder } from "../live/folder.ts";
 import { AppError, sessionDeleted } from "../protocol/errors.ts";
-import { fileQuery, moveBody, workspacePath } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { goneSignal } from "./gone.ts";
-import { parseBody, parseInput } from "./input.ts";
-import { filesOf, type IdParams, parseId } from "./sessions.ts";
+import { type Asked, serve } from "./serve.ts";
+import { filesOf } from "./sessions.ts";
 import { acceptStreams, receive, UPLOAD } from "./uploads.ts";
 import { viewFile } from "./views.ts";
 
-type FileParams = { Params: { id: string; "*": string } };
 type FileRoutes = { registry: SessionRegistry; quotas: Quotas; maxFiles: number };
 
 const MAX_LISTED = 10_000;
@@ -35,26 +35,24 @@ const MAX_LISTED = 10_000;
 type FindSession = (id: string) => Promise<Session>;
 
 export function addFiles(app: FastifyInstance, { registry, quotas, maxFiles }: FileRoutes): void {
-  const find = (id: string) => registry.get(parseId(id));
+  const find = (id: string) => registry.get(id);
   addReading(app, find);
   addChanging(app, find);
   acceptStreams(app, (uploads) => addUploads(uploads, find, { quotas, maxFiles }));
 }
 
 function addReading(app: FastifyInstance, find: FindSession): void {
-  app.get<IdParams>("/api/sessions/:id/files", async (request, reply) => {
-    const session = await find(request.params.id);
-    const { search, limit } = parseInput(fileQuery, request.query);
+  serve(app, api.listFiles, async ({ params, query: { search, limit }, reply }) => {
+    const session = await find(params.id);
     return list(session, { search, maxListed: limit ?? MAX_LISTED, signal: goneSignal(reply) });
   });
 
-  app.get<FileParams>("/api/sessions/:id/files/*", async (request, reply) => {
-    const session = await find(request.params.id);
-    return send(session, parsePath(request.params["*"]), request, reply);
-  });
+  serve(app, api.readFile, async ({ params: { id, path }, request, reply }) =>
+    send(await find(id), path, request, reply),
+  );
 
-  app.get<IdParams>("/api/sessions/:id/archive", async (request, reply) => {
-    const session = await find(request.params.id);
+  serve(app, api.readArchive, async ({ params, reply }) => {
+    const session = await find(params.id);
     const name = session.id.replaceAll(":", "_");
     reply.header("content-disposition", `attachment; filename="${name}.tar"`).type("application/x-tar");
     const held = await session.holdFolder();
@@ -64,34 +62,31 @@ function addReading(app: FastifyInstance, find: FindSession): void {
 }
 
 function addChanging(app: FastifyInstance, find: FindSession): void {
-  app.delete<FileParams>("/api/sessions/:id/files/*", async (request) => {
-    const session = await find(request.params.id);
-    const path = parsePath(request.params["*"]);
+  serve(app, api.deleteFile, async ({ params: { id, path } }) => {
+    const session = await find(id);
     using held = await session.holdFolder();
     if (held.folder === null) throw missing(path);
     const target = `${held.folder.run}/removed-${randomBase36(12)}`;
     await takeOut(held.folder.workspace, path, target);
     await removeTree(target);
     await session.noteChangedFiles();
-    return { success: true, path };
+    return { success: true as const, path };
   });
 
-  app.post<IdParams>("/api/sessions/:id/files/move", async (request) => {
-    const session = await find(request.params.id);
-    const { from, to } = parseBody(moveBody, request.body);
+  serve(app, api.moveFile, async ({ params, body: { from, to } }) => {
+    const session = await find(params.id);
     using held = await session.holdFolder();
     if (held.folder === null) throw missing(from);
     await move(held.folder.workspace, from, to, held.owner);
     await session.noteChangedFiles(); // it may have replaced a file
-    return { success: true, from, to };
+    return { success: true as const, from, to };
   });
 
-  app.post<FileParams>("/api/sessions/:id/folders/*", async (request) => {
-    const session = await find(request.params.id);
-    const path = parsePath(request.params["*"]);
+  serve(app, api.createFolder, async ({ params: { id, path } }) => {
+    const session = await find(id);
     using held = await session.holdMadeFolder();
     await createFolderAt(held.folder.workspace, path, held.owner);
-    return { success: true, path };
+    return { success: true as const, path };
   });
 }
 
@@ -120,22 +115,23 @@ function addUploads(
     }
   };
 
-  uploads.put<FileParams>("/api/sessions/:id/files/*", UPLOAD, async (request) => {
-    const session = await find(request.params.id);
-    const path = parsePath(request.params["*"]);
+  const putFile = async ({ params: { id, path }, request }: Asked<typeof api.writeFile>) => {
+    const session = await find(id);
     const size = await upload(session, request, (body, { workspace }, options) =>
       writeFile(workspace, path, body, options),
     );
     return { path, size };
-  });
+  };
+  serve(uploads, api.writeFile, putFile, UPLOAD);
 
-  uploads.put<IdParams>("/api/sessions/:id/archive", UPLOAD, async (request) => {
-    const session = await find(request.params.id);
+  const putArchive = async ({ params, request }: Asked<typeof api.writeArchive>) => {
+    const session = await find(params.id);
     const done = await upload(session, request, (body, { workspace }, options) =>
       unpackTree(workspace, body, { ...options, checkPath: parsePath }),
     );
-    return { success: true, ...done };
-  });
+    return { success: true as const, ...done };
+  };
+  serve(uploads, api.writeArchive, putArchive, UPLOAD);
 }
 
 const missing = (path: string) =>

@@ -1,10 +1,12 @@
 /** GET /health: that the server answers, which isolation is in force, and what it is short of. Without a key. */
 import { statfs } from "node:fs/promises";
 import type { FastifyInstance } from "fastify";
+import { health } from "../api/server.ts";
 import type { LoopWatch } from "../lib/loop-watch.ts";
 import type { SnapshotSupport } from "../live/host.ts";
 import type { SandboxPool } from "../live/pool.ts";
 import type { Facility } from "../sandbox/probe.ts";
+import { serve } from "./serve.ts";
 
 export type HealthInfo = {
   version: string;
@@ -23,11 +25,11 @@ export function addHealth(
   const isolation = Object.fromEntries(
     facilities.map(({ name, state, detail }) => [name, { state, detail }]),
   );
-  app.get("/health", async () => {
+  serve(app, health, async () => {
     const now = new Date().toISOString();
     const problems = await problemsOf(dataDir);
     return {
-      status: problems.length === 0 ? "healthy" : "degraded",
+      status: problems.length === 0 ? ("healthy" as const) : ("degraded" as const),
       ...(problems.length === 0 ? {} : { problems }),
       version,
       time: now,

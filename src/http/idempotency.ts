@@ -4,13 +4,13 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { AppError, BugError } from "../protocol/errors.ts";
 import type { KnownAnswer, RecordedAnswer, Store } from "../store/store.ts";
 
-type Answer = { status: number; body: unknown };
 export type IdempotencyKey = { key: string; requestHash: string };
 /** Work that may reserve the key for a run in the store itself, before the run begins. */
-type Work = (key: IdempotencyKey | null) => Promise<Answer>;
+type Work = (key: IdempotencyKey | null) => Promise<unknown>;
 /** The answer of a run that a key was reserved for; null when it turns out never to have begun. */
-type OfRun = (runId: string) => Promise<Answer | null>;
-type Keyed = { scope: string; work: Work; ofRun?: OfRun };
+type OfRun = (runId: string) => Promise<unknown>;
+/** Work that is done once for each key in a scope, and the status that it is answered with. */
+export type Keyed = { scope: string; status: number; work: Work; ofRun?: OfRun };
 
 const MAX_KEY_CHARS = 255;
 
@@ -26,12 +26,11 @@ export class Idempotency {
   async reply(
     request: FastifyRequest,
     reply: FastifyReply,
-    { scope, work, ofRun = neverReserved }: Keyed,
+    { scope, status, work, ofRun = neverReserved }: Keyed,
   ): Promise<FastifyReply> {
     const key = request.headers["idempotency-key"];
     if (key === undefined) {
-      const { status, body } = await work(null);
-      return reply.status(status).send(body);
+      return reply.status(status).send(await work(null));
     }
     if (typeof key !== "string" || key === "" || key.length > MAX_KEY_CHARS) {
       throw new AppError(
@@ -39,7 +38,7 @@ export class Idempotency {
         `Cannot use the header 'Idempotency-Key': it may have 1 to ${MAX_KEY_CHARS} characters`,
       );
     }
-    const { answer, replayed } = await this.#once({ scope, work, ofRun }, key, hashOf(request));
+    const { answer, replayed } = await this.#once({ scope, status, work, ofRun }, key, hashOf(request));
     if (replayed) reply.header("idempotency-replayed", "true");
     return reply.status(answer.status).type("application/json; charset=utf-8").send(answer.body);
   }
@@ -63,7 +62,7 @@ export class Idempotency {
     }
   }
 
-  async #findOrWork({ scope, work, ofRun }: Required<Keyed>, key: string, hash: string) {
+  async #findOrWork({ scope, status, work, ofRun }: Required<Keyed>, key: string, hash: string) {
     const found = await this.#store.findAnswer(scope, key);
     if (found !== null) refuseOther(found.requestHash, hash);
     const recorded = found === null ? null : recordedIn(found);
@@ -71,7 +70,7 @@ export class Idempotency {
     const runId = found?.runId ?? null;
     const known = runId === null ? null : await ofRun(runId);
     if (known === null && found !== null && found.status !== null) throw answerRemoved();
-    const { status, body } = known ?? (await work({ key, requestHash: hash }));
+    const body = known ?? (await work({ key, requestHash: hash }));
     const answer = { requestHash: hash, status, body: JSON.stringify(body) };
     await this.#store.recordAnswer(scope, key, answer);
     return { answer, replayed: known !== null };

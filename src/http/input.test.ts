@@ -1,11 +1,19 @@
 /** Wrong bodies, and what a client is told of them: the field, what it is, what it may be. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { execute } from "../api/execute.ts";
+import { runCode } from "../api/runs.ts";
+import { createSession, duplicateSession, updateSession } from "../api/sessions.ts";
 import { AppError } from "../protocol/errors.ts";
-import { createBody, duplicateBody, executeBody, patchBody, runBody } from "../protocol/http.ts";
 import { parseBody } from "./input.ts";
 
-const SCHEMAS = { createBody, patchBody, runBody, executeBody, duplicateBody };
+const SCHEMAS = {
+  createBody: createSession.body,
+  patchBody: updateSession.body,
+  runBody: runCode.body,
+  executeBody: execute.body,
+  duplicateBody: duplicateSession.body,
+};
 const CASES: [keyof typeof SCHEMAS, unknown, string, string?][] = [
   ["createBody", {}, "Cannot use 'language': it is missing: it must be a text"],
   ["createBody", { language: 7 }, "Cannot use 'language': it is 7: it must be a text"],
@@ -84,7 +92,7 @@ for (const [name, body, message, hint] of CASES)
 test("each field may be written either way", () => {
   const snake = { language: "python", allow_internet_access: true, default_timeout: 5 };
   const camel = { language: "python", allowInternetAccess: true, defaultTimeout: 5 };
-  assert.deepEqual(parseBody(createBody, snake), parseBody(createBody, camel));
-  assert.deepEqual(parseBody(patchBody, {}), {});
-  assert.deepEqual(parseBody(patchBody, undefined), {});
+  assert.deepEqual(parseBody(SCHEMAS.createBody, snake), parseBody(SCHEMAS.createBody, camel));
+  assert.deepEqual(parseBody(SCHEMAS.patchBody, {}), {});
+  assert.deepEqual(parseBody(SCHEMAS.patchBody, undefined), {});
 });

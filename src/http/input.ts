@@ -8,7 +8,7 @@ const MAX_ISSUES = 20;
 const MAX_DISTANCE = 3;
 
 /** A query as its schema describes it, or `invalid_request` naming the first field that is not. */
-export function parseInput<T extends z.ZodType>(schema: T, input: unknown): z.infer<T> {
+function parseInput<T extends z.ZodType>(schema: T, input: unknown): z.infer<T> {
   const parsed = schema.safeParse(input ?? {});
   if (parsed.success) return parsed.data;
   const issues = parsed.error.issues.slice(0, MAX_ISSUES).map((issue) => ({

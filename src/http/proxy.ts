@@ -5,13 +5,14 @@
 import http from "node:http";
 import type { Duplex } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { portNumber } from "../api/fields.ts";
+import { getHost } from "../api/network.ts";
 import { AppError } from "../protocol/errors.ts";
-import { hostQuery, portNumber } from "../protocol/http.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { confinedCookie, isAnswerHeader, isOfConnection, isUpgradeHeader, SANDBOX } from "./headers.ts";
-import { parseInput } from "./input.ts";
-import { type IdParams, parseId } from "./sessions.ts";
+import { serve } from "./serve.ts";
+import { parseId } from "./sessions.ts";
 import { answerByStoredCode } from "./stored-answer.ts";
 
 type ProxyParams = { Params: { id: string; port: string; "*"?: string } };
@@ -30,9 +31,8 @@ export function isUpgrade({ url = "", headers }: http.IncomingMessage): boolean 
 }
 
 export function addProxy(app: FastifyInstance, { registry, apiKey, bodyBytes }: ProxyRoutes): void {
-  app.get<IdParams>("/api/sessions/:id/host", async (request) => {
-    const { row } = await registry.get(parseId(request.params.id));
-    const { port } = parseHost(request.query);
+  serve(app, getHost, async ({ params, query: { port }, request }) => {
+    const { row } = await registry.get(params.id);
     const url = `${request.protocol}://${request.host}/proxy/${row.id}/${port}`;
     return { url, base_url: url, session_id: row.id, port };
   });
@@ -43,8 +43,12 @@ export function addProxy(app: FastifyInstance, { registry, apiKey, bodyBytes }: 
     for (const url of PROXY_ROUTES) {
       scope.all<ProxyParams>(
         url,
-        { bodyLimit: Number.MAX_SAFE_INTEGER, exposeHeadRoute: false, config: { isStream: true } },
-        (request, reply) => serve({ registry, apiKey, bodyBytes }, request, reply),
+        {
+          bodyLimit: Number.MAX_SAFE_INTEGER,
+          exposeHeadRoute: false,
+          config: { isStream: true, isPublic: true },
+        },
+        (request, reply) => pass({ registry, apiKey, bodyBytes }, request, reply),
       );
     }
   });
@@ -64,15 +68,6 @@ export function addProxy(app: FastifyInstance, { registry, apiKey, bodyBytes }: 
   });
 }
 
-function parseHost(query: unknown) {
-  try {
-    return parseInput(hostQuery, query);
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    throw new AppError(error.code, error.message, { ...error.options, extra: { usage: "?port=8000" } });
-  }
-}
-
 /** The session behind a public address. Rejects for a bad address, an unknown session, or one that is not public. */
 async function find(registry: SessionRegistry, id: string, port: string) {
   const parsed = portNumber.safeParse(Number(port));
@@ -86,7 +81,7 @@ async function find(registry: SessionRegistry, id: string, port: string) {
   return { session, port: parsed.data };
 }
 
-async function serve(
+async function pass(
   { registry, apiKey, bodyBytes }: ProxyRoutes,
   request: FastifyRequest<ProxyParams>,
   reply: FastifyReply,

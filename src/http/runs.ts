@@ -1,8 +1,9 @@
 /** POST …/run and …/stream, POST …/interrupt, and runs as records that can be read again. */
 import { PassThrough } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { timeoutMsOf } from "../api/fields.ts";
+import * as api from "../api/runs.ts";
 import { AppError } from "../protocol/errors.ts";
-import { pageQuery, type RunBody, runBody, shellBody, streamBody, timeoutMsOf } from "../protocol/http.ts";
 import { type Language, languageEntry, parseLanguage } from "../protocol/languages.ts";
 import { RUN_DEFAULTS, type RunRequest } from "../runs/request.ts";
 import type { SessionRegistry } from "../session/registry.ts";
@@ -10,12 +11,10 @@ import type { Session } from "../session/session.ts";
 import type { Store } from "../store/store.ts";
 import { writeEvents } from "./events.ts";
 import type { Idempotency, IdempotencyKey } from "./idempotency.ts";
-import { parseBody, parseInput } from "./input.ts";
-import { type IdParams, parseId } from "./sessions.ts";
-import { viewRecordedResult, viewRun, viewRunResult } from "./views.ts";
+import { serve, serveOnce } from "./serve.ts";
+import { viewRecordedResult, viewRun, viewRunResult, viewRunRow } from "./views.ts";
 
 type RunRoutes = { registry: SessionRegistry; store: Store; idempotency: Idempotency };
-type RunParams = { Params: { run_id: string } };
 
 const DEFAULT_LIMIT = 100;
 const EVENT_ID = /^\d{1,9}$/;
@@ -26,33 +25,27 @@ export function addRuns(app: FastifyInstance, routes: RunRoutes): void {
 }
 
 function addStarting(app: FastifyInstance, { registry, store, idempotency }: RunRoutes): void {
-  app.post<IdParams>("/api/sessions/:id/run", (request, reply) => {
-    const id = parseId(request.params.id);
-    const body = parseBody(runBody, request.body);
-    const work = async (key: IdempotencyKey | null) => {
+  serveOnce(app, idempotency, api.runCode, ({ params: { id }, body, request }) => ({
+    scope: id,
+    work: async (key) => {
       const { run, created } = await begin(registry, { id, body, request, key });
       const result = viewRunResult(await run.result);
-      return { status: 200, body: created ? { ...result, created } : result };
-    };
-    const ofRun = (runId: string) => answerOf(registry, store, id, runId);
-    return idempotency.reply(request, reply, { scope: id, work, ofRun });
-  });
+      return created ? { ...result, created } : result;
+    },
+    ofRun: (runId) => answerOf(registry, store, id, runId),
+  }));
 
-  app.post<IdParams>("/api/sessions/:id/shell", (request, reply) => {
-    const id = parseId(request.params.id);
-    const { command, ...body } = parseBody(shellBody, request.body);
-    const work = async (key: IdempotencyKey | null) => {
+  serveOnce(app, idempotency, api.runShell, ({ params: { id }, body: { command, ...body }, request }) => ({
+    scope: id,
+    work: async (key) => {
       const session = await registry.get(id);
       const run = session.start({ ...askedOf(body, request, key), code: command, shell: true });
-      return { status: 200, body: viewRunResult(await run.result) };
-    };
-    const ofRun = (runId: string) => answerOf(registry, store, id, runId);
-    return idempotency.reply(request, reply, { scope: id, work, ofRun });
-  });
+      return viewRunResult(await run.result);
+    },
+    ofRun: (runId) => answerOf(registry, store, id, runId),
+  }));
 
-  app.post<IdParams>("/api/sessions/:id/stream", async (request, reply) => {
-    const id = parseId(request.params.id);
-    const body = parseBody(streamBody, request.body);
+  serve(app, api.streamRun, async ({ params: { id }, body, request, reply }) => {
     const gone = new AbortController();
     const { session, run } = await begin(registry, { id, body, request, gone: gone.signal });
     if (body.cancel_on_disconnect) {
@@ -64,33 +57,32 @@ function addStarting(app: FastifyInstance, { registry, store, idempotency }: Run
     return sendEvents(reply, run, 0);
   });
 
-  app.post<IdParams>("/api/sessions/:id/interrupt", async (request) => {
-    const session = await registry.get(parseId(request.params.id));
+  serve(app, api.interruptRun, async ({ params }) => {
+    const session = await registry.get(params.id);
     const runId = session.setup.isOpen ? null : session.currentRun; // …/setup/cancel ends a setup
-    return { success: true, interrupted: runId !== null && session.interrupt(runId) ? runId : null };
+    return { success: true as const, interrupted: runId !== null && session.interrupt(runId) ? runId : null };
   });
 }
 
 function addRecords(app: FastifyInstance, { registry, store }: RunRoutes): void {
-  app.get<IdParams>("/api/sessions/:id/runs", async (request) => {
-    const session = await registry.get(parseId(request.params.id));
-    const { limit, cursor } = parseInput(pageQuery, request.query);
+  serve(app, api.listRuns, async ({ params, query: { limit, cursor } }) => {
+    const session = await registry.get(params.id);
     const page = await store.listRuns(session.id, {
       limit: limit ?? DEFAULT_LIMIT,
       cursor: cursor ?? null,
     });
-    const runs = page.items.map((row) => viewRun(row, null, session.currentRun === row.runId));
+    const runs = page.items.map((row) => viewRunRow(row, session.currentRun === row.runId));
     const removed = await store.countRemovedRuns(session.id);
     return { runs, count: runs.length, removed_count: removed, next_cursor: page.cursor };
   });
 
-  app.get<RunParams>("/api/runs/:run_id", async (request) => {
-    const { row, run, isCurrent } = await findRun(registry, store, request.params.run_id);
+  serve(app, api.getRun, async ({ params }) => {
+    const { row, run, isCurrent } = await findRun(registry, store, params.run_id);
     return viewRun(row, run?.log.events ?? row.output, isCurrent);
   });
 
-  app.get<RunParams>("/api/runs/:run_id/stream", async (request, reply) => {
-    const { row, run } = await followRun(registry, store, request.params.run_id);
+  serve(app, api.followRun, async ({ params, request, reply }) => {
+    const { row, run } = await followRun(registry, store, params.run_id);
     const last = String(request.headers["last-event-id"] ?? "0");
     if (!EVENT_ID.test(last))
       throw new AppError("invalid_request", "Cannot use the header 'Last-Event-ID': it is not a number");
@@ -110,12 +102,12 @@ async function answerOf(registry: SessionRegistry, store: Store, id: string, run
       "run_lost",
       `Cannot tell how the run '${runId}' ended: the server ended before it did`,
     );
-  return { status: 200, body: viewRecordedResult(row, session.row.data) };
+  return viewRecordedResult(row, session.row.data);
 }
 
 type Begin = {
   id: string;
-  body: RunBody;
+  body: api.RunBody;
   request: FastifyRequest;
   key?: IdempotencyKey | null;
   gone?: AbortSignal | null;
@@ -133,7 +125,7 @@ async function begin(registry: SessionRegistry, { id, body, request, key = null,
 }
 
 function askedOf(
-  body: Omit<RunBody, "code" | "language">,
+  body: Omit<api.RunBody, "code" | "language">,
   request: FastifyRequest,
   idempotency: IdempotencyKey | null,
 ): Omit<RunRequest, "code"> {

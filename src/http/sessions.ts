@@ -1,10 +1,12 @@
 /** /api/sessions and /api/sessions/{id}: create, list, look at, change, delete. */
 import type { FastifyInstance } from "fastify";
 import type { z } from "zod";
+import type { SessionAnswer } from "../api/answers.ts";
+import { PARAMS } from "../api/params.ts";
+import * as api from "../api/sessions.ts";
 import type { Config } from "../config.ts";
 import { countFiles, type ListOptions, listFiles } from "../files/list.ts";
 import { AppError } from "../protocol/errors.ts";
-import { createBody, pageQuery, patchBody, sessionId } from "../protocol/http.ts";
 import { parseLanguage } from "../protocol/languages.ts";
 import { type CreateRequest, DEFAULTS } from "../session/new-row.ts";
 import type { SessionRegistry } from "../session/registry.ts";
@@ -12,7 +14,7 @@ import type { Session } from "../session/session.ts";
 import type { ResourceSettings, SessionSummary } from "../store/store.ts";
 import { goneSignal } from "./gone.ts";
 import type { Idempotency } from "./idempotency.ts";
-import { parseBody, parseInput } from "./input.ts";
+import { serve, serveOnce } from "./serve.ts";
 import {
   type FileCounts,
   viewFile,
@@ -27,7 +29,6 @@ const DEFAULT_LIMIT = 1000;
 const MAX_LISTED_FILES = 1000;
 
 export type SessionRoutes = { registry: SessionRegistry; idempotency: Idempotency; config: Config };
-export type IdParams = { Params: { id: string } };
 
 export function addSessions(app: FastifyInstance, routes: SessionRoutes): void {
   addCollection(app, routes);
@@ -35,21 +36,20 @@ export function addSessions(app: FastifyInstance, routes: SessionRoutes): void {
 }
 
 function addCollection(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {
-  app.post("/api/sessions", (request, reply) => {
-    const wanted = parseCreate(parseBody(createBody, request.body), config);
-    return idempotency.reply(request, reply, {
+  serveOnce(app, idempotency, api.createSession, ({ body }) => {
+    const wanted = parseCreate(body, config);
+    return {
       scope: "/api/sessions",
       work: async () => {
         const session = await registry.create(wanted);
         // As it was when the session was made, whatever has begun since.
-        const status = wanted.setup === null ? {} : { setup_status: "pending" };
-        return { status: 201, body: { ...(await view(session)), ...status } };
+        const status = wanted.setup === null ? {} : { setup_status: "pending" as const };
+        return { ...(await view(session)), ...status };
       },
-    });
+    };
   });
 
-  app.get("/api/sessions", async (request) => {
-    const { limit, cursor } = parseInput(pageQuery, request.query);
+  serve(app, api.listSessions, async ({ query: { limit, cursor } }) => {
     const page = await registry.list({ limit: limit ?? DEFAULT_LIMIT, cursor: cursor ?? null });
     const sessions = [];
     for (const row of page.items)
@@ -62,26 +62,25 @@ function addCollection(app: FastifyInstance, { registry, idempotency, config }: 
     return { sessions, count: sessions.length, next_cursor: page.cursor };
   });
 
-  app.delete("/api/sessions", async (request) => {
-    refuseEmptyId(request.url);
+  const deleteAll = async () => {
     const ids = await registry.deleteAll();
     return {
-      success: true,
+      success: true as const,
       deleted_count: ids.length,
       deleted_sessions: ids,
       deleted_at: new Date().toISOString(),
     };
-  });
+  };
+  serve(app, api.deleteSessions, deleteAll, { preHandler: async ({ url }) => refuseEmptyId(url) });
 }
 
 function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void {
-  app.get<IdParams>("/api/sessions/:id", async (request, reply) =>
-    viewWithFiles(await registry.get(parseId(request.params.id)), goneSignal(reply)),
+  serve(app, api.getSession, async ({ params, reply }) =>
+    viewWithFiles(await registry.get(params.id), goneSignal(reply)),
   );
 
-  app.patch<IdParams>("/api/sessions/:id", async (request) => {
-    const session = await registry.get(parseId(request.params.id));
-    const change = parsePatch(request.body);
+  serve(app, api.updateSession, async ({ params, body: change }) => {
+    const session = await registry.get(params.id);
     await session.update({
       ...parseResources(change, config),
       ...(change.default_timeout === undefined ? {} : { defaultTimeout: change.default_timeout }),
@@ -94,17 +93,16 @@ function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void
       ...(change.imaging === undefined ? {} : { imaging: change.imaging }),
     });
     return {
-      success: true,
+      success: true as const,
       id: session.id,
       metadata: await view(session),
       updated_at: new Date().toISOString(),
     };
   });
 
-  app.delete<IdParams>("/api/sessions/:id", async (request) => {
-    const id = parseId(request.params.id);
+  serve(app, api.deleteSession, async ({ params: { id } }) => {
     await registry.delete(id);
-    return { success: true, id, deleted: id, deleted_at: new Date().toISOString() };
+    return { success: true as const, id, deleted: id, deleted_at: new Date().toISOString() };
   });
 }
 
@@ -117,7 +115,7 @@ function refuseEmptyId(url: string): void {
 }
 
 export function parseId(text: string): string {
-  const parsed = sessionId.safeParse(text);
+  const parsed = PARAMS.id.safeParse(text);
   if (parsed.success) return parsed.data;
   throw new AppError(
     "invalid_session_id",
@@ -148,7 +146,7 @@ function refuseOverHost(name: string, value: Asked, most: number): void {
     throw new AppError("invalid_request", `Cannot use '${name}' ${value}: at most ${most} on this host`);
 }
 
-export function parseCreate(body: z.infer<typeof createBody>, config: Config): CreateRequest {
+export function parseCreate(body: z.infer<typeof api.createBody>, config: Config): CreateRequest {
   const id = body.session_id ?? body.id;
   return {
     memoryMib: null,
@@ -169,18 +167,8 @@ export function parseCreate(body: z.infer<typeof createBody>, config: Config): C
   };
 }
 
-/** The documentation promises `error` and `message` for a bad timeout. */
-function parsePatch(body: unknown): z.infer<typeof patchBody> {
-  try {
-    return parseBody(patchBody, body);
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    throw new AppError(error.code, error.message, { ...error.options, extra: { message: error.message } });
-  }
-}
-
 /** As it is answered when it was made or changed: its files as the last run or change left them. */
-export async function view(session: Session) {
+export async function view(session: Session): Promise<SessionAnswer> {
   return viewCounted(session, await countsOf(session.row, session));
 }
 
@@ -190,7 +178,10 @@ async function viewWithFiles(session: Session, signal: AbortSignal) {
   return { ...viewCounted(session, { files: count, bytes: totalBytes }), files: files.map(viewFile) };
 }
 
-const viewCounted = ({ row, state, snapshotSupport, resources }: Session, counts: FileCounts) => ({
+const viewCounted = (
+  { row, state, snapshotSupport, resources }: Session,
+  counts: FileCounts,
+): SessionAnswer => ({
   ...viewSession(row, counts),
   limits: viewLimits(row, resources.limits),
   usage: viewUse(row, counts, resources.memoryBytes),

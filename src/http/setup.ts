@@ -1,21 +1,22 @@
 /** …/setup: how the installation of a session's packages goes, and its end before time. */
 import type { FastifyInstance } from "fastify";
+import * as api from "../api/setup.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
-import { type IdParams, parseId } from "./sessions.ts";
+import { serve } from "./serve.ts";
 import { viewSetup } from "./views.ts";
 
 export function addSetup(app: FastifyInstance, registry: SessionRegistry): void {
-  app.get<IdParams>("/api/sessions/:id/setup", async (request) => {
-    const session = await registry.get(parseId(request.params.id));
+  serve(app, api.getSetup, async ({ params }) => {
+    const session = await registry.get(params.id);
     return viewProgress(session);
   });
 
-  app.post<IdParams>("/api/sessions/:id/setup/cancel", async (request) => {
-    const session = await registry.get(parseId(request.params.id));
+  serve(app, api.cancelSetup, async ({ params }) => {
+    const session = await registry.get(params.id);
     const cancelled = session.setup.cancel();
-    return { success: true, cancelled, ...viewProgress(session) };
+    return { success: true as const, cancelled, ...viewProgress(session) };
   });
 }
 

@@ -1,9 +1,11 @@
 /** Sessions, runs and outcomes as clients see them: the contract's field names. */
 
+import type { RunResultAnswer, SessionStateAnswer } from "../api/answers.ts";
 import type { FileEntry } from "../files/walk.ts";
 import { formatGoDuration } from "../lib/duration.ts";
 import type { SnapshotSupport } from "../live/host.ts";
 import type { StateListing } from "../protocol/guest.ts";
+import type { Language } from "../protocol/languages.ts";
 import { NO_USAGE, type RunUsage } from "../protocol/outcome.ts";
 import type { OneShotResult } from "../runs/one-shot.ts";
 import { DEFAULT_TIMEOUT_MS, type RunResult } from "../runs/request.ts";
@@ -51,7 +53,9 @@ export function viewSession(row: SessionView, counts: FileCounts) {
     metadata: row.metadata,
     data: row.data,
     allowInternetAccess: row.allowInternetAccess,
+    allow_internet_access: row.allowInternetAccess,
     allowPublicAccess: row.allowPublicAccess,
+    allow_public_access: row.allowPublicAccess,
     durability: row.durability,
     imaging: row.imaging,
     ...(row.setup === null ? {} : viewSetup(row.setup)),
@@ -99,7 +103,7 @@ export function viewSetup({ request, status, result }: SetupRow) {
 }
 
 /** What there is of a session's variables; `state` of the session says whether its sandbox lives. */
-export function viewState(row: SessionView, state: string, support: SnapshotSupport) {
+export function viewState(row: SessionView, state: string, support: SnapshotSupport): SessionStateAnswer {
   const { version, saved, leftOut, imaging, snapshot, snapshotLost, hibernatedAt } = row;
   const asleep = version === 0 ? "new" : "hibernated";
   return {
@@ -142,7 +146,11 @@ export const viewFile = (file: FileEntry) => ({
   modified_at: file.modifiedAt.toISOString(),
 });
 
-export function viewRunResult({ row, log, data }: Pick<RunResult, "row" | "data"> & { log: RunTexts }) {
+export function viewRunResult({
+  row,
+  log,
+  data,
+}: Pick<RunResult, "row" | "data"> & { log: RunTexts }): RunResultAnswer {
   const summary = row.summary;
   return {
     exit_code: summary?.outcome.exitCode ?? 1,
@@ -158,7 +166,7 @@ export function viewRunResult({ row, log, data }: Pick<RunResult, "row" | "data"
     results: summary?.results ?? [],
     state: summary?.state ?? null,
     ...viewLeftOut(summary),
-    ...(summary?.output_lost ? { output_lost: true } : {}),
+    ...(summary?.output_lost ? { output_lost: true as const } : {}),
     ...truncation(summary?.truncated ?? {}),
   };
 }
@@ -186,34 +194,37 @@ export function viewRecordedResult(row: RunRow, data: JsonObject) {
   return viewRunResult({ row, data, log: { text: (stream) => textOf(row.output, stream) } });
 }
 
-/** A run as a record: without its output in lists, with it alone. */
-export function viewRun(row: RunRow, output: readonly OutputEvent[] | null, isCurrent: boolean) {
+/** A run as lists show it. */
+export function viewRunRow(row: RunRow, isCurrent: boolean) {
   return {
     run_id: row.runId,
     session_id: row.sessionId,
     number: row.number,
-    status: isCurrent ? "running" : row.state,
+    status: isCurrent ? ("running" as const) : row.state,
     created_at: row.createdAt,
     ended_at: row.endedAt,
     exit_code: row.summary?.outcome.exitCode ?? null,
     outcome: row.summary?.outcome.kind ?? null,
     error: row.summary?.outcome.error ?? null,
     ...viewUsage(row.summary),
-    ...(output === null
-      ? {}
-      : {
-          stdout: textOf(output, "stdout"),
-          stderr: textOf(output, "stderr"),
-          late_output: row.lateOutput,
-          results: row.summary?.results ?? [],
-          ...viewLeftOut(row.summary),
-          state: row.summary?.state ?? null,
-          ...truncation(row.summary?.truncated ?? {}),
-        }),
   };
 }
 
-export function viewOneShot(result: OneShotResult, language: string) {
+/** The record of a run, with its output. */
+export function viewRun(row: RunRow, output: readonly OutputEvent[], isCurrent: boolean) {
+  return {
+    ...viewRunRow(row, isCurrent),
+    stdout: textOf(output, "stdout"),
+    stderr: textOf(output, "stderr"),
+    late_output: row.lateOutput,
+    results: row.summary?.results ?? [],
+    ...viewLeftOut(row.summary),
+    state: row.summary?.state ?? null,
+    ...truncation(row.summary?.truncated ?? {}),
+  };
+}
+
+export function viewOneShot(result: OneShotResult, language: Language) {
   return {
     exit_code: result.outcome.exitCode,
     stdout: result.stdout,

@@ -68,8 +68,8 @@ export async function runCommand(argv: readonly string[], options: CommandOption
 }
 
 /**
- * A program may be killed alone, and those that it has started hold its output open. They are ended, and their output is
- * read no longer. Its number is not another's yet while one of its group is there. Answers the timer of that.
+ * A program may be killed alone, and those that it has started hold its output open. They are ended, and their output
+ * is read no longer. Its number is not another's yet while one of its group is there. Answers the timer of that.
  */
 function endLingering(child: ChildProcess): () => NodeJS.Timeout | undefined {
   let timer: NodeJS.Timeout | undefined;

@@ -2,6 +2,7 @@
  * Snapshots of processes: taking one, whether it can be resumed, and what becomes of it. A snapshot goes with the files
  * as they were and is used at most once; the saved state is there beside it, for all that can be saved.
  */
+import { existsSync } from "node:fs";
 import { cp, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fingerprint } from "../files/fingerprint.ts";
@@ -114,9 +115,9 @@ export async function reasonInFiles(snapshot: Snapshot, folder: Folder): Promise
 /** A fingerprint of all files that programs of a session use. */
 export const fingerprintOf = ({ workspace, home }: Folder): Promise<string> => fingerprint([workspace, home]);
 
-/** Also of its saved variables. */
+/** Also of its saved variables: there are none before its first run. */
 export const fingerprintOfAll = ({ workspace, home, state }: Folder): Promise<string> =>
-  fingerprint([workspace, home, state]);
+  fingerprint([workspace, home, ...(existsSync(state) ? [state] : [])]);
 
 /** For a copy of a session that sleeps; null when its snapshot is of no use to the session itself. */
 export async function copySnapshot(

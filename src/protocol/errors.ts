@@ -102,7 +102,7 @@ export const ERROR_CATALOGUE = {
   shutting_down: { status: 503, retryable: true },
 } as const satisfies Record<string, Entry>;
 
-type ErrorCode = keyof typeof ERROR_CATALOGUE;
+export type ErrorCode = keyof typeof ERROR_CATALOGUE;
 
 type AppErrorOptions = { details?: unknown; hint?: string; extra?: Record<string, unknown>; cause?: unknown };
 

@@ -279,7 +279,7 @@ export class Session {
   /** Saved variables and versions: as the agent sees them, or as it saw them last when the session sleeps. */
   async listing(): Promise<StateListing> {
     const known = await findListing(this.#sandbox.live, this.row, this.#deps.store);
-    return known ?? this.#inTurn(async () => (await this.#live.ensure()).channel.inspect());
+    return known ?? this.#admitted(async () => (await this.#live.ensure()).channel.inspect());
   }
 
   /** Has `copy` made of the session's folder between runs, all of its state saved. Answers how the copy begins. */
@@ -289,7 +289,7 @@ export class Session {
 
   /** What tells this moment from any other; null of a session that is awake. */
   markAsleep(): Promise<string | null> {
-    return this.#inTurn(() => markAsleep(this.#sandbox, this.#folder, this.#records));
+    return this.#admitted(() => markAsleep(this.#sandbox, this.#folder, this.#records));
   }
 
   /** After a start of the server: takes over the sandbox that an earlier one left, or settles what it left open. */
@@ -367,7 +367,6 @@ export class Session {
     );
   }
 
-  /** Work on the session has its turn after all that was asked for before. */
   /** In the session's turn, if it still takes on work by then. */
   #admitted<T>(work: () => Promise<T>): Promise<T> {
     return this.#inTurn(async () => {
@@ -376,6 +375,7 @@ export class Session {
     });
   }
 
+  /** Work on the session has its turn after all that was asked for before. */
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     this.#residents.add(this);
     try {

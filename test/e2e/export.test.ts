@@ -275,6 +275,19 @@ test("what was printed late goes along, and records that are here already stay a
   assert.equal((await recordOf(here, runs[0].run_id)).late_output, "late\n");
 });
 
+test("a session that has files and has never run is exported, and has a tag that says so", async () => {
+  const session = await here.client.create("files-only");
+  await here.client.expect(200, "PUT", `${session.path}/files/a.txt`, "text");
+  const answer = await fetch(`${here.url}${session.path}/export`);
+  assert.equal(answer.status, 200);
+  const tag = answer.headers.get("etag") ?? "";
+  const content = Buffer.from(await answer.arrayBuffer());
+  const same = await fetch(`${here.url}${session.path}/export`, { headers: { "if-none-match": tag } });
+  assert.equal(same.status, 304);
+  assert.equal((await imported(there, content)).status, 201);
+  await there.client.session("files-only").prints("text\n", "print(open('a.txt').read())");
+});
+
 test("an import waits for its last bytes, whatever is behind the archive's end, and holds up no export", async () => {
   const session = here.client.session("moves-bash");
   const zipped = gzipSync(await exported(session));

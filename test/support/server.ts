@@ -17,6 +17,8 @@ import { Client } from "./client.ts";
 /** Another program that serves, in the place of the real one: see waiting-store.ts. */
 export const MAIN = process.env.ERA_TEST_MAIN ?? fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const READY = /listens on (\S+)/;
+/** Where servers say how many of their answers were compared with what the API declares. */
+const CHECKED = process.env.ERA_CHECK_ANSWERS ?? "/dev/null";
 const START_TIMEOUT_MS = 30_000;
 
 /** A busy machine is no fault of the server. */
@@ -77,7 +79,14 @@ export class TestServer {
       "up",
     ];
     const child = spawn(file, args, {
-      env: { ...process.env, ERA_PORT: "0", ERA_DATA_DIR: dataDir, ERA_LOG_LEVEL: "warn", ...env },
+      env: {
+        ...process.env,
+        ERA_PORT: "0",
+        ERA_DATA_DIR: dataDir,
+        ERA_LOG_LEVEL: "warn",
+        ERA_CHECK_ANSWERS: CHECKED,
+        ...env,
+      },
       stdio: ["ignore", "pipe", "pipe"],
     });
     running.add(child);

@@ -3,8 +3,9 @@
  * one a line. docs/export-format.md describes them. Both are hostile on their way in.
  */
 import { z } from "zod";
+import { codeBody } from "../../api/code.ts";
+import { createBody } from "../../api/sessions.ts";
 import { guestError, lostItem, richResults } from "../../protocol/guest.ts";
-import { codeBody, createBody } from "../../protocol/http.ts";
 import type { RunRow } from "../../store/store.ts";
 import type { SessionView } from "../records.ts";
 

@@ -1,0 +1,48 @@
+/** One-shot runs. */
+import { z } from "zod";
+import { oneShotResult } from "./answers.ts";
+import { environment, fewFiles, hasFileAsFolder, internetAccess, limits, workspacePath } from "./fields.ts";
+import { operation } from "./operation.ts";
+
+const executeBody = z.object({
+  code: z.string().describe("The program"),
+  language: z.string().describe("The name of a language, or one of its other names"),
+  check: z.boolean().optional().describe("TypeScript: refuse a program with type errors"),
+  ...limits,
+  allowInternetAccess: internetAccess.optional(),
+  files: fewFiles
+    .pipe(
+      z
+        .record(workspacePath, z.string())
+        .refine(
+          (files) => !hasFileAsFolder(Object.keys(files)),
+          "a path is a file and also the folder of another",
+        ),
+    )
+    .optional()
+    .describe("Texts by path, to be there before it runs"),
+  env: environment.optional(),
+  envs: environment.optional(),
+});
+
+export const execute = operation({
+  id: "execute",
+  method: "POST",
+  path: "/api/execute",
+  tag: "Runs",
+  summary: "Runs one program in a sandbox of its own, which is destroyed afterwards",
+  scope: "run",
+  body: executeBody,
+  answers: { 200: oneShotResult },
+  errors: [
+    "unknown_language",
+    "sandbox_failed",
+    "no_slot",
+    "disk_full",
+    "idempotency_mismatch",
+    "answer_removed",
+    "run_cancelled",
+  ],
+  once: true,
+  example: { body: { language: "python", code: "print(6 * 7)" } },
+});

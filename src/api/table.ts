@@ -1,0 +1,55 @@
+/** The table of operations: whatever the API can do is a line here. */
+import * as code from "./code.ts";
+import * as execute from "./execute.ts";
+import * as moves from "./export.ts";
+import * as files from "./files.ts";
+import * as network from "./network.ts";
+import type { Operation } from "./operation.ts";
+import * as runs from "./runs.ts";
+import * as server from "./server.ts";
+import * as sessions from "./sessions.ts";
+import * as setup from "./setup.ts";
+import * as states from "./states.ts";
+
+/** In the order in which the reference shows them, and in which their examples run one after the other. */
+export const OPERATIONS: readonly Operation[] = [
+  execute.execute,
+  sessions.createSession,
+  sessions.listSessions,
+  runs.runCode,
+  runs.streamRun,
+  runs.runShell,
+  runs.interruptRun,
+  runs.listRuns,
+  runs.getRun,
+  runs.followRun,
+  sessions.getSession,
+  sessions.updateSession,
+  sessions.duplicateSession,
+  states.listVariables,
+  states.listVersions,
+  states.rollbackSession,
+  states.hibernateSession,
+  files.writeFile,
+  files.listFiles,
+  files.readFile,
+  files.moveFile,
+  files.createFolder,
+  files.deleteFile,
+  files.readArchive,
+  files.writeArchive,
+  code.storeCode,
+  code.getCode,
+  code.deleteCode,
+  network.listConnections,
+  network.getHost,
+  setup.getSetup,
+  setup.cancelSetup,
+  moves.exportSession,
+  moves.importSession,
+  sessions.deleteSession,
+  sessions.deleteSessions,
+  server.health,
+  server.openapi,
+  server.reference,
+];
