@@ -32,6 +32,7 @@ from shell import describe as describe_shell
 from wire import FrameError, to_json
 
 MAX_LISTED = 1_000
+MAX_DISPLAY_BYTES = 9 << 20
 FREEZE_SECONDS = 5.0
 # For the last save, of which a part may be a child with a limit of its own.
 LEAVE_SECONDS = 150.0
@@ -64,6 +65,7 @@ class Agent:
         self._requests = {
             "run": self._start_run,
             "seed": lambda header, payload: self.runs.seed(header["path"], payload),
+            "stdin": lambda header, payload: self.runs.give_input(header["run"], payload, header["end"]),
             "interrupt": lambda header, _: self.runs.interrupt(header["run"]),
             "welcome": self._on_welcome,
             "replay": self._replay,
@@ -263,6 +265,11 @@ class Agent:
             scratch.restore()
         except (scratch.ScratchLost, OSError) as lost:
             self.runs.tell_next(f"Cannot put back /tmp as it was: {lost}\n")
+
+    def on_display(self, run_id, content):
+        if len(content) > MAX_DISPLAY_BYTES:
+            raise FrameError("more is displayed at once than there may be")
+        self.runs.show(run_id, content)
 
     def on_late(self, run_id, stream, payload):
         if not self.runs.is_known(run_id):

@@ -1,5 +1,6 @@
 """The run in progress: begun in the kernel or in a shell, its output, its end, and what of it is kept for a server."""
 
+import os
 import select
 import time
 
@@ -10,9 +11,11 @@ from kernel_process import open_pipes
 from output import HOLD_SECONDS
 from run_limits import Run
 from shell import ShellCommand
+from standard_input import StandardInput, open_text
 from wire import FrameError, encode_frame
 
 MAX_KNOWN_RUNS = 1_000
+MAX_PROMPT = 1_024
 # A save that the answer waits for is not the program's time.
 SAVE_SECONDS = 130
 # Nor is what a new kernel takes to restore what the run began with.
@@ -29,6 +32,8 @@ class CurrentRun:
         self._files_since = 0
         self._killed_since = None  # start of an earlier run whose processes were killed, in ticks since boot
         self._release_at = None  # when the beginning of a line that some pipe holds is to be forwarded
+        self._line = b""  # what was printed last, and has no end of its line yet
+        self._look_at = None  # when to look whether the run waits for input
         self._end = {}  # of a run whose kernel has died, until the next one is ready
         self.run: Run | None = None
         self.is_muted = False  # the run is recorded only, until a server asks for it
@@ -59,7 +64,8 @@ class CurrentRun:
 
     def start(self, header, payload):
         code_bytes = header["code_bytes"]
-        self._data.put(payload[code_bytes:] if header["has_data"] else None)
+        data_at = code_bytes + header["stdin_bytes"]
+        self._data.put(payload[data_at:] if header["has_data"] else None)
         self._files_since = workspace.file_clock_ns()
         limit = header["output_bytes"]
         kernel = self._agent.kernels.kernel
@@ -70,6 +76,7 @@ class CurrentRun:
         if len(self._known) > MAX_KNOWN_RUNS:
             del self._known[next(iter(self._known))]
         self.is_muted = False
+        self._line = b""
         for pipe in run.pipes:
             if pipe.open:
                 self._agent.late.forget(pipe)
@@ -78,32 +85,51 @@ class CurrentRun:
             self._forward("stderr", error)
         self._seed_errors.clear()
         code = payload[:code_bytes]
-        if header["shell"]:
-            self._start_shell(run, header, code)
-        else:
-            self._start_in_kernel(run, header, code)
+        source = self._open_input(run, header["stdin"], payload[code_bytes:data_at])
+        try:
+            if header["shell"]:
+                self._start_shell(run, header, code, source)
+            else:
+                self._start_in_kernel(run, header, code, source)
+        finally:
+            if run.input is not None:
+                run.input.hand_over()
+            elif source is not None:
+                os.close(source)
 
-    def _start_in_kernel(self, run, header, code):
+    def _open_input(self, run, kind, content):
+        """What its processes read from: a descriptor, or None for nothing."""
+        if kind == "none":
+            return None
+        if kind == "text":
+            return open_text(content)
+        run.input = StandardInput(self._loop, content)
+        self._look_later()
+        return run.input.reader
+
+    def _start_in_kernel(self, run, header, code, source):
         kernels = self._agent.kernels
         run.target = kernels.kernel
         request = {
             "type": "run",
             "run": run.id,
             "reap": self._zombies(),
+            "stdin": source is not None,
             **{key: header[key] for key in ("name", "env", "version", "save", "keep", "whole", "check")},
         }
         try:
-            kernels.kernel.send_run(request, code, run.pipes)
+            kernels.kernel.send_run(request, code, run.pipes, source)
         except OSError:
             pass  # the kernel died while idle; its end is handled when it is reaped
         kernels.watch_output()
         for pipe in run.pipes:
             pipe.hand_over()
 
-    def _start_shell(self, run, header, code):
+    def _start_shell(self, run, header, code, source):
         """One command beside the kernel, which goes on holding its variables."""
         try:
-            run.target = ShellCommand(code.decode("utf-8", "surrogateescape"), header["env"], run.pipes)
+            command = code.decode("utf-8", "surrogateescape")
+            run.target = ShellCommand(command, header["env"], run.pipes, source)
         except (OSError, ValueError) as error:
             for pipe in run.pipes:
                 pipe.hand_over()
@@ -128,6 +154,36 @@ class CurrentRun:
         if self.run is not None and self.run.id == run_id:
             self.run.end("interrupted", self._agent.kernels.kernel)
 
+    def give_input(self, run_id, content, end):
+        """For the run in progress; what comes later is nobody's."""
+        if self.run is not None and self.run.id == run_id and self.run.input is not None:
+            self.run.input.put(content, end)
+            self._line = b""  # as on a terminal, where what is typed ends the line
+            self._look_later()
+
+    def _look_later(self):
+        seconds = self.run.input.wait_seconds() if self.run is not None and self.run.input is not None else None
+        self._look_at = None if seconds is None else time.monotonic() + seconds
+
+    def _look_for_input(self):
+        run = self.run
+        if run is None or run.input is None:
+            self._look_at = None
+            return
+        if run.input.begins_to_ask():
+            for pipe in run.pipes:
+                pipe.drain(self._forward)
+            self._say({"type": "asks", "run": run.id}, self._line[-MAX_PROMPT:])
+        self._look_later()
+
+    def show(self, run_id, content):
+        """Something that the run displays, after all that it has printed before."""
+        if self.run is None or self.run.id != run_id:
+            return  # a run that has ended displays nothing any more
+        for pipe in self.run.pipes:
+            pipe.drain(self._forward)
+        self._say({"type": "display", "run": run_id}, content)
+
     def begin(self):
         """What the kernel had to save first is done."""
         if self.run is not None and self.is_in(self._agent.kernels.kernel):
@@ -141,7 +197,7 @@ class CurrentRun:
     def next_at(self):
         if self.run is None:
             return None
-        return self.run.deadline if self._release_at is None else min(self.run.deadline, self._release_at)
+        return min(at for at in (self.run.deadline, self._release_at, self._look_at) if at is not None)
 
     def on_time(self, now):
         if self.run is None:
@@ -150,6 +206,8 @@ class CurrentRun:
             self._release_at = None
             for pipe in self.run.pipes:
                 pipe.release(self._forward)
+        if self._look_at is not None and now >= self._look_at:
+            self._look_for_input()
         if now < self.run.deadline:
             return
         if self.run.cause is None:
@@ -167,8 +225,13 @@ class CurrentRun:
                     self._release_at = time.monotonic() + HOLD_SECONDS
 
     def _forward(self, stream, chunk):
+        if stream == "stdout":
+            self._line = (b"" if b"\n" in chunk else self._line[-MAX_PROMPT:]) + chunk[chunk.rfind(b"\n") + 1 :]
+        self._say({"type": "output", "run": self.id, "stream": stream}, chunk)
+
+    def _say(self, header, payload):
         """A frame of the run: recorded, and sent unless the server has yet to ask for the run."""
-        frame = encode_frame({"type": "output", "run": self.id, "stream": stream}, chunk)
+        frame = encode_frame(header, payload)
         self._agent.records.add(self.id, frame)
         if not self.is_muted:
             self._agent.server.put(frame)
@@ -202,6 +265,8 @@ class CurrentRun:
             raise RuntimeError("no run is in progress")
         for pipe in run.pipes:
             pipe.drain(self._forward)
+        if run.input is not None:
+            run.input.close()
         if run.cause is not None:
             run.kill_children(agent.kernels.kernel)
             self._killed_since = run.started_ticks
@@ -224,7 +289,7 @@ class CurrentRun:
             agent.records.replace_last(run.id, frame)
         if not self.is_muted:
             agent.server.put(frame)
-        self.run = self._release_at = None
+        self.run = self._release_at = self._look_at = None
         agent.phase.move("idle")
         for pipe in run.pipes:
             agent.late.keep(pipe, run.id)

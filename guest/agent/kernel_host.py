@@ -19,6 +19,7 @@ MAX_DIED_UNUSED = 10
 class KernelHost:
     """
     `owner` is told: on_ready(), on_done(header, results), on_saved(report), on_saving(), on_late(run, stream, payload),
+    on_display(run, payload),
     and on_kernel_ended(kernel, end) when there is a next one already.
     """
 
@@ -141,6 +142,9 @@ class KernelHost:
         elif kind == "saved":
             check_report(header)
             self._owner.on_saved(header)
+        elif kind == "display":
+            self._owner.on_display(header["run"], payload)
+            self.send({"type": "shown", "number": header["number"]})
         elif kind == "late":
             self._owner.on_late(header["run"], header["stream"], payload)
         elif kind == "ready" and not self.kernel.is_ready:

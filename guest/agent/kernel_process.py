@@ -16,6 +16,7 @@ from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, 
 from select import POLLIN, poll
 
 import processes
+import standard_input
 from output import STREAMS, OutputPipe
 from wire import FrameError, encode_frame, take_frame
 
@@ -62,8 +63,8 @@ class Kernel:
         """The pipes of a run, of which at most `limit` bytes are forwarded."""
         raise NotImplementedError
 
-    def send_run(self, header, code, pipes):
-        """Starts a run, whose output goes into the pipes."""
+    def send_run(self, header, code, pipes, source):
+        """Starts a run, whose output goes into the pipes, and whose input comes from a descriptor, if there is one."""
         raise NotImplementedError
 
     def send(self, header, payload=b""):
@@ -130,11 +131,12 @@ class ForkedKernel(Kernel):
     def open_pipes(self, limit):
         return open_pipes(limit)
 
-    def send_run(self, header, code, pipes):
+    def send_run(self, header, code, pipes, source):
         """Starts a run. The pipes' ends travel with the first byte; a long program follows as the kernel reads it."""
         self.has_run = True
         self._outgoing += encode_frame(header, code)
-        packed = b"".join(pipe.writer.to_bytes(4, "little") for pipe in pipes)
+        descriptors = [pipe.writer for pipe in pipes] + ([] if source is None else [source])
+        packed = b"".join(descriptor.to_bytes(4, "little") for descriptor in descriptors)
         sent = self._socket.sendmsg([self._outgoing[:READ_BYTES]], [(SOL_SOCKET, SCM_RIGHTS, packed)])
         del self._outgoing[:sent]
 
@@ -151,13 +153,16 @@ class ProgramKernel(Kernel):
 
     def __init__(self, prepare, argv):
         pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
+        self._input = standard_input.open_text(b"")
         self._output = open_pipes(0)
         for pipe in self._output:
             pipe.lives_with_kernel = True
         (requests, writer), (reader, answers), (interrupts, self._interrupts) = pipes
         pid = os.fork()
         if pid == 0:
-            _become(prepare, argv, (None, *(pipe.writer for pipe in self._output), requests, answers, interrupts))
+            _become(
+                prepare, argv, (self._input, *(pipe.writer for pipe in self._output), requests, answers, interrupts)
+            )
         for descriptor in (requests, answers, interrupts):
             os.close(descriptor)
         for pipe in self._output:
@@ -170,8 +175,10 @@ class ProgramKernel(Kernel):
             pipe.begin_run(limit)
         return self._output
 
-    def send_run(self, header, code, _pipes):
+    def send_run(self, header, code, _pipes, source):
+        """Its standard input is one file for all its runs, of which each has its own content."""
         self.has_run = True
+        standard_input.fill(self._input, b"" if source is None else os.pread(source, os.fstat(source).st_size, 0))
         self.send(header, code)
 
     def warm_up(self):
@@ -191,6 +198,7 @@ class ProgramKernel(Kernel):
         """Its output stays open for as long as something that it started may write there: see unwatch_pipe()."""
         super().close()
         os.close(self._interrupts)
+        os.close(self._input)
         for pipe in self._output:
             pipe.lives_with_kernel = False
             if not self.has_run:
@@ -244,7 +252,7 @@ class Requests:
     def next(self):
         """Waits for the next request as (header, code, descriptors); None when the agent is gone."""
         while (frame := take_frame(self._incoming)) is None:
-            chunk, ancillary, _, _ = self._line.recvmsg(READ_BYTES, CMSG_SPACE(8))
+            chunk, ancillary, _, _ = self._line.recvmsg(READ_BYTES, CMSG_SPACE(12))
             if not chunk:
                 return None
             self._incoming += chunk
@@ -253,10 +261,23 @@ class Requests:
                     self._descriptors += [
                         int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data) - 3, 4)
                     ]
+        if frame[0]["type"] == "shown":
+            return self.next()  # who waited for it was interrupted
         if frame[0]["type"] != "run":
             return *frame, []
         descriptors, self._descriptors = self._descriptors, []
         return *frame, descriptors
+
+    def wait_shown(self, number):
+        """During a run: waits until the agent has what was displayed. Nothing else is asked meanwhile."""
+        while True:
+            while (frame := take_frame(self._incoming)) is None:
+                chunk = self._line.recv(READ_BYTES)
+                if not chunk:
+                    return
+                self._incoming += chunk
+            if frame[0].get("number") == number:
+                return
 
     def wait(self, others, timeout_ms):
         """

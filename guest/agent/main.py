@@ -17,7 +17,7 @@ STATE_PARTS = (
     "mapping state_files pieces state_header state_versions state_values save_report kept_versions state_listing",
 )
 AGENT_PARTS = (
-    (AGENT, "wire processes workspace output kernel_process run_limits shell"),
+    (AGENT, "wire processes workspace output standard_input kernel_process run_limits shell"),
     STATE_PARTS,
     (
         AGENT,

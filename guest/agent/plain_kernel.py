@@ -46,7 +46,10 @@ class PlainKernel:
         os.chdir(WORKSPACE)
 
     def run(self, header, code, pipes):
-        """Runs a program with its output on `pipes`; answers its exit status as waitpid() gives it."""
+        """
+        Runs a program with its output on `pipes`, of which a third is its input; answers its exit status as waitpid()
+        gives it.
+        """
         raise NotImplementedError
 
     def values(self):
@@ -131,7 +134,7 @@ class PlainKernel:
         """Starts a program; in a process group of its own, so that a signal reaches all that it starts."""
         with open(os.devnull, "rb") as null:
             actions = [
-                (os.POSIX_SPAWN_DUP2, null.fileno(), 0),
+                (os.POSIX_SPAWN_DUP2, pipes[2] if len(pipes) > 2 else null.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, pipes[0], 1),
                 (os.POSIX_SPAWN_DUP2, pipes[1], 2),
             ]

@@ -22,6 +22,7 @@ class Run:
         self.save = header["save"]  # none, async or sync
         self.cause: str | None = None  # the first of: timed_out, interrupted
         self.pipes = pipes
+        self.input = None  # a StandardInput, where it is asked for while it runs
         self.target = None  # what is interrupted and killed with it: the kernel, or a shell command
         self._rungs = iter(())
 

@@ -4,7 +4,7 @@ import select
 
 from wire import encode_frame
 
-PROTOCOL = 6
+PROTOCOL = 7
 
 
 class ServerLink:

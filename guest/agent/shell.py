@@ -11,11 +11,11 @@ SHELL = "/bin/bash"
 
 
 class ShellCommand:
-    def __init__(self, command, env, pipes):
+    def __init__(self, command, env, pipes, source):
         """Starts it, with a process group of its own, so that a signal reaches all that it waits for."""
         with open(os.devnull, "rb") as null:
             actions = [
-                (os.POSIX_SPAWN_DUP2, null.fileno(), 0),
+                (os.POSIX_SPAWN_DUP2, null.fileno() if source is None else source, 0),
                 (os.POSIX_SPAWN_DUP2, pipes[0].writer, 1),
                 (os.POSIX_SPAWN_DUP2, pipes[1].writer, 2),
             ]

@@ -80,8 +80,9 @@ class BashKernel(PlainKernel):
         self.is_prefixed = prefix != ""
         program = self.write_program(header["name"], encode(prefix) + code)
         mine = f"/proc/{os.getpid()}/fd"
+        source = f"{mine}/{pipes[2]}" if len(pipes) > 2 else "/dev/null"
         begin = (
-            f"\\exec </dev/null >{mine}/{pipes[0]} 2>{mine}/{pipes[1]}",
+            f"\\exec <{source} >{mine}/{pipes[0]} 2>{mine}/{pipes[1]}",
             *self.environment_lines(header["env"]),
             # What is run as a program finds itself under its own name: "${BASH_SOURCE[0]}" == "$0".
             f"\\builtin trap -- {quote(bash_text.exit_handler(self.held) + self.exit)} EXIT; "

@@ -6,17 +6,17 @@ import { Buffer } from "node:buffer";
 import fs from "node:fs";
 import process from "node:process";
 import { clearTimeout, setImmediate, setTimeout } from "node:timers";
+import { displayFunction, Results } from "./display.mjs";
 import { Environment } from "./environment.mjs";
-import { describeError, Evaluator, ExitRequest, show } from "./evaluation.mjs";
+import { describeError, Evaluator, ExitRequest } from "./evaluation.mjs";
 import { Line, toJson } from "./line.mjs";
 import { Modules } from "./modules.mjs";
-import { endRun, install, isOfCurrentRun, withinRun, write } from "./output.mjs";
+import { endRun, freshInput, install, isOfCurrentRun, withinRun, write } from "./output.mjs";
 import { Saver } from "./saving.mjs";
 import { IMPORT, prepare, stripTypes } from "./syntax.mjs";
 import { TypeChecker } from "./type-check.mjs";
 import { Variables } from "./variables.mjs";
 
-const MAX_TEXT = 64 << 10;
 /** What a handler for SIGTERM may take: less than the agent waits before it kills. */
 const SIGTERM_MS = 300;
 const UNDEFINED_NAME = /^(\S+) is not defined$/;
@@ -38,6 +38,8 @@ for (const v of [1]) switch (v) { case 1: do x++; while (x < 0); default: y = (1
 class Kernel {
   #line = new Line((header, payload) => this.#onFrame(header, payload));
   #evaluator = new Evaluator();
+  /** Before it is looked at what a program finds. */
+  #results = installDisplay(new Results((result) => this.#tellDisplayed(result)));
   #variables = new Variables();
   #modules = new Modules();
   #saver = new Saver({ evaluator: this.#evaluator, variables: this.#variables, modules: this.#modules });
@@ -47,6 +49,9 @@ class Kernel {
   #turn = Promise.resolve();
   /** The run in progress: {id, ended} where `ended` settles it, once. */
   #run = null;
+  /** How many values were displayed, and who waits for one of them to be on its way. */
+  #shown = 0;
+  #awaitsShown = new Map();
   /** The report of the last save, until the agent is told: {saved, timer}. */
   #report = null;
   /** While handlers of an error that nobody has caught are called: nothing may be thrown there. */
@@ -139,6 +144,11 @@ class Kernel {
   }
 
   #onFrame(header, payload) {
+    if (header.type === "shown") {
+      this.#awaitsShown.get(header.number)?.();
+      this.#awaitsShown.delete(header.number);
+      return;
+    }
     if (header.whole) this.#line.hold(false); // its process would end when nothing of it is left to happen
     this.#turn = this.#turn.then(() => this.#answer(header, payload)).catch(giveWay);
   }
@@ -221,6 +231,7 @@ class Kernel {
     };
     process.exitCode = undefined;
     if (isDeno) Deno.exitCode = 0;
+    freshInput();
     this.#environment.reset(header.env);
     try {
       process.cwd();
@@ -230,7 +241,7 @@ class Kernel {
     this.#modules.refresh();
   }
 
-  /** Resolves with {value, isMain} or {thrown}: by the program's end, an interrupt, or a failure in what it started. */
+  /** Resolves with {value} or {thrown}: by the program's end, an interrupt, or a failure in what it started. */
   #execute(code, name, { whole, check }) {
     const { promise, resolve } = Promise.withResolvers();
     this.#run.ended = resolve;
@@ -256,7 +267,17 @@ class Kernel {
       await this.#drain();
       /** @type {NodeJS.EventEmitter} */ (process).emit("exit", process.exitCode ?? 0);
     }
-    return { value, isMain: endsInValue && value !== undefined };
+    if (endsInValue && value !== undefined) await this.#results.add(value);
+    return { value };
+  }
+
+  /** Resolves when the agent has it: all that is printed from then on comes after it. */
+  #tellDisplayed(result) {
+    if (this.#run === null || !isOfCurrentRun()) return Promise.resolve();
+    this.#shown += 1;
+    const number = this.#shown;
+    this.#line.send({ type: "display", run: this.#run.id, number }, Buffer.from(toJson(result)));
+    return new Promise((resolve) => this.#awaitsShown.set(number, resolve));
   }
 
   /** For a program that runs alone: waits until nothing of it is left to happen. */
@@ -287,18 +308,17 @@ class Kernel {
   }
 
   #conclude(ended) {
+    const shown = this.#results.take();
+    const results = shown.length === 0 ? undefined : Buffer.from(toJson(shown));
     const exit = this.#run.exit ?? (ExitRequest.is(ended.thrown) ? ended.thrown : undefined);
-    if (exit !== undefined) return { outcome: "exited", exit_code: exit.code, error: null };
+    if (exit !== undefined) return { outcome: "exited", exit_code: exit.code, error: null, results };
     if ("thrown" in ended) {
       const error = this.#explained(describeError(ended.thrown));
       write("stderr", error.traceback);
-      return { outcome: "raised", exit_code: 1, error };
+      return { outcome: "raised", exit_code: 1, error, results };
     }
     const code = exitStatus();
-    if (code !== 0) return { outcome: "exited", exit_code: code, error: null };
-    const results = ended.isMain
-      ? Buffer.from(toJson([{ main: true, text: show(ended.value).slice(0, MAX_TEXT).toWellFormed() }]))
-      : undefined;
+    if (code !== 0) return { outcome: "exited", exit_code: code, error: null, results };
     return { outcome: "ok", exit_code: 0, error: null, results };
   }
 
@@ -323,6 +343,13 @@ function reseed() {
     globalThis.crypto.getRandomValues(words);
     return (words[0] * 2 ** 21 + (words[1] >>> 11)) / 2 ** 53;
   };
+}
+
+/** A function that programs find, and may put another in the place of. */
+function installDisplay(results) {
+  const value = displayFunction(results);
+  Object.defineProperty(globalThis, "display", { value, configurable: true, writable: true });
+  return results;
 }
 
 /** What a program has set to end with: Deno has its own place for it. */

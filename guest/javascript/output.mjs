@@ -5,12 +5,14 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Buffer } from "node:buffer";
+import fs from "node:fs";
 import process from "node:process";
 import { Writable } from "node:stream";
 import util from "node:util";
 import { writeWhole } from "./line.mjs";
 
 const runs = new AsyncLocalStorage();
+const INPUT_CHUNK_BYTES = 1 << 16;
 const STREAMS = { stdout: 1, stderr: 2 };
 let current = null;
 /** @type {(run: object, stream: string, bytes: Buffer) => void} */
@@ -53,6 +55,43 @@ export function install(onLate) {
         writable: true,
       });
   } else wrapConsole();
+}
+
+/**
+ * Each run reads its own standard input: descriptor 0 is one file, whose content the agent puts there before the run.
+ * Deno reads it by the descriptor itself, and has one stream of it, which is used up once.
+ */
+export function freshInput() {
+  if (globalThis.Deno !== undefined) {
+    Object.defineProperty(Deno.stdin, "readable", { value: readableInput(), configurable: true });
+    return;
+  }
+  let stream;
+  Object.defineProperty(process, "stdin", {
+    get: () => {
+      stream ??= Object.assign(fs.createReadStream("", { fd: 0, autoClose: false }), { fd: 0 });
+      return stream;
+    },
+    set: (other) => {
+      stream = other;
+    },
+    configurable: true,
+    enumerable: true,
+  });
+}
+
+function readableInput() {
+  const parts = {
+    type: /** @type {const} */ ("bytes"),
+    pull(controller) {
+      const chunk = new Uint8Array(INPUT_CHUNK_BYTES);
+      const size = Deno.stdin.readSync(chunk);
+      if (size === null) controller.close();
+      else controller.enqueue(chunk.subarray(0, size));
+      if (size === null) controller.byobRequest?.respond(0);
+    },
+  };
+  return new ReadableStream(parts, { highWaterMark: 0 });
 }
 
 function createStream(name) {

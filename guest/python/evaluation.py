@@ -36,7 +36,7 @@ class Evaluator:
         for program in self.codes:
             value = self._evaluate(program)
         if self._shows_last and value is not None:
-            self._results.add(value, main=True)
+            self._results.add(value)
 
     def has_tasks(self):
         if self._loop is None or self._loop.is_closed():

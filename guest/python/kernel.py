@@ -5,6 +5,7 @@ import builtins
 import gc
 import os
 import sys
+from _thread import allocate_lock
 
 # By name, not through os: a program that replaces os.write for its session does not change how the kernel works.
 from posix import WNOHANG, _exit, chdir, getcwd, getpid, setsid, waitpid
@@ -35,6 +36,8 @@ SITES = [USER_SITE, "/usr/local/lib/python3.13/dist-packages", "/usr/lib/python3
 
 
 BUILTINS = dict(vars(builtins))
+NO_INPUT = "EOF when reading a line"
+INPUT_HINT = "The run has no more input: give it all before, in the field 'stdin', or begin it with 'interactive'."
 
 
 class MendedBuiltins:
@@ -70,7 +73,10 @@ class Kernel:
         self.sources = tracebacks.Sources()
         self.environment = Environment()
         self.modules = WorkspaceModules()
-        self.results = Results(figure_to_png)
+        self.results = Results(figure_to_png, self._show)
+        self.run_id = ""  # of the run in progress
+        self.shown = 0  # values that were displayed
+        self.showing = allocate_lock()
         self.namespace = self._new_main()
         self.evaluator = Evaluator(self.namespace, self.results)
         self._prepare_process()
@@ -95,7 +101,7 @@ class Kernel:
         builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
         builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
         builtins.help = _sitebuiltins._Helper()
-        builtins.__dict__["display"] = self._display
+        builtins.__dict__["display"] = self.results.display
         sys.dont_write_bytecode = True
         sys.argv = [""]
         sys.path[:] = ["/workspace", *(entry for entry in sys.path if not entry.startswith("/opt/era")), *SITES]
@@ -111,10 +117,18 @@ class Kernel:
         sys.path_importer_cache.pop(USER_SITE, None)
         site.addsitedir(USER_SITE)  # for its .pth files
 
-    def _display(self, *values):
-        """Adds each value to the run's results, in the richest form that it offers."""
-        for value in values:
-            self.results.add(value)
+    def _show(self, result):
+        """
+        Tells of what a program displays as soon as it does: what it has printed before comes before it, and what it
+        prints from now on after it.
+        """
+        if getpid() != self.pid or not self.run_id:
+            return  # a child of it must not speak on its line
+        streams.flush()
+        with self.showing:
+            self.shown += 1
+            self.tell({"type": "display", "run": self.run_id, "number": self.shown}, result)
+            self.requests.wait_shown(self.shown)
 
     def serve(self):
         self.tell({"type": "ready", "restored": self._restore()})
@@ -260,6 +274,7 @@ class Kernel:
     def run(self, header, code, descriptors):
         _reap(header["reap"])
         streams.attach(descriptors)
+        self.run_id = header["run"]
         self.environment.reset(header["env"])
         self._enter_workspace()
         self._add_user_site()
@@ -273,6 +288,9 @@ class Kernel:
         finally:
             self.interruptible = False
             streams.flush()
+            self.run_id = ""
+            if header["stdin"]:
+                streams.empty_input()
 
     def _outcome_of(self, code, name):
         try:
@@ -296,6 +314,8 @@ class Kernel:
             return {"outcome": "raised", "exit_code": 1, "error": self._report(error)}
 
     def _report(self, error):
+        if type(error) is EOFError and str(error) == NO_INPUT:
+            error.add_note(INPUT_HINT)
         if self.restored is None or not isinstance(error, NameError):
             return tracebacks.report(error)
         waiting = self.restored.names()

@@ -37,14 +37,27 @@ class Muted:
 
 
 def attach(descriptors):
-    """Makes two descriptors, which it closes, standard output and standard error; standard input is empty."""
-    for target, source in zip((1, 2), descriptors, strict=True):
+    """
+    Makes descriptors, which it closes, standard output and standard error; a third is standard input, which else is
+    empty.
+    """
+    for target, source in zip((1, 2, 0), descriptors, strict=False):
         dup2(source, target, inheritable=True)
         close(source)
     sys.stdout = sys.__stdout__ = _text(1)
     sys.stderr = sys.__stderr__ = _text(2)
-    if sys.stdin is None or sys.stdin is not sys.__stdin__ or sys.stdin.closed:
+    if len(descriptors) > 2:
+        sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
+    elif sys.stdin is None or sys.stdin is not sys.__stdin__ or sys.stdin.closed:
         sys.stdin = sys.__stdin__ = open(open_descriptor("/dev/null", O_RDONLY))
+
+
+def empty_input():
+    """What a run had not read of its standard input is not the next one's."""
+    null = open_descriptor("/dev/null", O_RDONLY)
+    dup2(null, 0, inheritable=True)
+    close(null)
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)
 
 
 def _text(number):

@@ -1,7 +1,15 @@
 /** One-shot runs. */
 import { z } from "zod";
 import { oneShotResult } from "./answers.ts";
-import { environment, fewFiles, hasFileAsFolder, internetAccess, limits, workspacePath } from "./fields.ts";
+import {
+  environment,
+  fewFiles,
+  hasFileAsFolder,
+  internetAccess,
+  limits,
+  stdin,
+  workspacePath,
+} from "./fields.ts";
 import { operation } from "./operation.ts";
 
 const executeBody = z.object({
@@ -21,6 +29,7 @@ const executeBody = z.object({
     )
     .optional()
     .describe("Texts by path, to be there before it runs"),
+  stdin: stdin.optional(),
   env: environment.optional(),
   envs: environment.optional(),
 });

@@ -113,6 +113,12 @@ export const durability = z.enum(["none", "async", "sync"]);
 export const imaging = z.enum(["auto", "always", "never"]);
 export const versionNumber = z.int().min(1).max(Number.MAX_SAFE_INTEGER);
 
+/** Larger ones are files. */
+export const stdin = z
+  .string()
+  .max(2 << 20)
+  .describe("What it reads from its standard input");
+
 export const portNumber = z.int().min(1).max(65_535);
 
 /** Null: as the server has it. */

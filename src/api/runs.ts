@@ -1,11 +1,16 @@
 /** Runs of a session, and their records. */
 import { z } from "zod";
 import { count, nextCursor, runRecord, runResult, runRowAnswer, success } from "./answers.ts";
-import { durability, environment, jsonObject, limits, pageQuery } from "./fields.ts";
+import { durability, environment, jsonObject, limits, pageQuery, stdin } from "./fields.ts";
 import { OF_A_SANDBOX, OF_A_SESSION, operation } from "./operation.ts";
 
 const of_a_run = {
   ...limits,
+  stdin: stdin.optional(),
+  interactive: z
+    .boolean()
+    .optional()
+    .describe("It may wait for more input: an event `input_requested` tells of it, and POST …/stdin answers"),
   env: environment.optional(),
   envs: environment.optional(),
   durability: durability.optional().describe("sync: answered when its effects are on disk"),
@@ -36,7 +41,7 @@ const RUN_ERRORS = [
 const events = {
   type: "text/event-stream",
   description:
-    "Events `stdout` and `stderr` with `content`, then `done` with what the answer of a run has; `error` when it never ran",
+    "Events `stdout` and `stderr` with `content`, `display` with `result`, `input_requested` with `prompt`, then `done` with what the answer of a run has; `error` when it never ran",
 };
 
 export const runCode = operation({
@@ -135,4 +140,23 @@ export const followRun = operation({
   scope: "read",
   answers: { 200: events },
   errors: ["run_not_found", ...OF_A_SESSION],
+});
+
+export const giveInput = operation({
+  id: "giveInput",
+  method: "POST",
+  path: "/api/runs/{run_id}/stdin",
+  tag: "Runs",
+  summary: "Gives a run in progress that was begun with `interactive` more of its standard input",
+  scope: "run",
+  body: z.object({
+    text: z
+      .string()
+      .max(1 << 20)
+      .optional()
+      .describe("A line ends with a line's end"),
+    end: z.boolean().optional().describe("There is no more"),
+  }),
+  answers: { 200: z.strictObject({ success, run_id: z.string() }) },
+  errors: ["run_not_found", "not_interactive", ...OF_A_SESSION],
 });

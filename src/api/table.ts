@@ -23,6 +23,7 @@ export const OPERATIONS: readonly Operation[] = [
   runs.listRuns,
   runs.getRun,
   runs.followRun,
+  runs.giveInput,
   sessions.getSession,
   sessions.updateSession,
   sessions.duplicateSession,

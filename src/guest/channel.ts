@@ -6,8 +6,9 @@
  *       listen                            <-   connect, hello
  *       welcome                           ->
  *       seed*, run                        ->
- *                                         <-   output*, end      (nothing of the run after its end)
- *       interrupt                         ->
+ *                                         <-   output*, display*, asks*
+ *       interrupt, stdin                  ->
+ *                                         <-   end               (nothing of the run follows)
  *                                         <-   late, kernel, saved   (between runs, or of earlier runs)
  *       replay, save, inspect, rollback, move_in, freeze ->   (each is answered)
  * A new sandbox dials before any guest code runs: the first to connect is its agent. One that an earlier server started
@@ -169,6 +170,11 @@ export class GuestChannel {
     this.#send({ type: "interrupt", run: runId });
   }
 
+  /** More input for the run in progress; what comes after its end is nobody's. */
+  giveInput(runId: string, text: string, end: boolean): void {
+    this.#send({ type: "stdin", run: runId, end }, Buffer.from(text));
+  }
+
   /** Asks for a connection to a port inside: see ports.ts. */
   connect(port: number, ticket: string): void {
     this.#send({ type: "connect", port, ticket });
@@ -318,7 +324,9 @@ export class GuestChannel {
       case "hello":
         throw new FrameError("a second hello");
       case "output":
-        this.#current(header.run).onOutput(header.stream, payload);
+      case "display":
+      case "asks":
+        this.#current(header.run).onOutput(header.type === "output" ? header.stream : header.type, payload);
         return;
       case "end":
         this.#end(header, payload);

@@ -2,9 +2,9 @@
  * A program as an agent is asked to run it. A new option is a member of RunFrame, named below with its default, and a
  * line in frameOf().
  */
-import type { RunFrame, StreamName } from "../protocol/guest.ts";
+import type { RunEventName, RunFrame } from "../protocol/guest.ts";
 
-export type OnOutput = (stream: StreamName, chunk: Buffer) => void;
+export type OnOutput = (name: RunEventName, chunk: Buffer) => void;
 
 /** What whoever runs a program must say; all else has a default. */
 export type GuestProgram = {
@@ -22,6 +22,9 @@ type ProgramOptions = Pick<
   RunFrame,
   "env" | "version" | "save" | "keep" | "whole" | "check" | "shell" | "recorded"
 > & {
+  /** What its programs read, if anything; `isAsked` lets more come while it runs. */
+  stdin: string | null;
+  isAsked: boolean;
   /** New content for .session_data.json; null keeps what the agent wrote last. */
   data: string | null;
   /** The largest file that it may write; 0 leaves that as it is. */
@@ -32,6 +35,8 @@ type ProgramOptions = Pick<
 
 const DEFAULTS: ProgramOptions = {
   env: {},
+  stdin: null,
+  isAsked: false,
   data: null,
   keepFiles: true,
   version: 1,
@@ -44,16 +49,19 @@ const DEFAULTS: ProgramOptions = {
   recorded: [],
 };
 
-/** Its frame: the code, then new session data, are the payload. */
+/** Its frame: the code, its input, then new session data, are the payload. */
 export function frameOf(program: GuestProgram): { header: RunFrame; payload: Buffer } {
   const run = { ...DEFAULTS, ...program };
   const code = Buffer.from(run.code);
+  const stdin = Buffer.from(run.stdin ?? "");
   const data = run.data === null ? null : Buffer.from(run.data);
   const header: RunFrame = {
     type: "run",
     run: run.id,
     name: run.name,
     code_bytes: code.length,
+    stdin: run.isAsked ? "asked" : run.stdin === null ? "none" : "text",
+    stdin_bytes: stdin.length,
     has_data: data !== null,
     keep_files: run.keepFiles,
     timeout_ms: Math.ceil(run.timeoutMs),
@@ -68,5 +76,6 @@ export function frameOf(program: GuestProgram): { header: RunFrame; payload: Buf
     shell: run.shell,
     recorded: run.recorded,
   };
-  return { header, payload: data === null ? code : Buffer.concat([code, data]) };
+  const isBare = stdin.length === 0 && data === null;
+  return { header, payload: isBare ? code : Buffer.concat([code, stdin, data ?? Buffer.alloc(0)]) };
 }

@@ -3,6 +3,8 @@
  * stream goes on from `Last-Event-ID` with GET /api/runs/{run_id}/stream, also after a restart of the server:
  *
  *     id: 21                      event: stdout | stderr          data: {"type", "content", "run_id"}
+ *     id: 1800                    event: display                  data: {"type", "result", "clear", "run_id"}
+ *     id: 1805                    event: input_requested          data: {"type", "prompt", "run_id"}
  *     (last)                      event: done                     data: {"type", "exit_code", "duration", ...}
  *     (instead, if it never ran)  event: error                    data: {"type", "error", "code"}
  */
@@ -11,7 +13,7 @@ import type { PassThrough } from "node:stream";
 import { AppError } from "../protocol/errors.ts";
 import { NO_USAGE } from "../protocol/outcome.ts";
 import type { Run } from "../runs/request.ts";
-import type { RunRow } from "../store/store.ts";
+import type { OutputEvent, RunRow } from "../store/store.ts";
 import { viewUsage } from "./views.ts";
 
 /** A run in progress, or the record of one that has ended. */
@@ -35,9 +37,8 @@ export async function writeEvents(stream: PassThrough, source: Source, after: nu
 }
 
 async function writeLive(stream: PassThrough, run: Run, after: number, signal: AbortSignal): Promise<void> {
-  for await (const { end, stream: name, text } of run.log.read(after, signal)) {
-    await write(stream, { id: end, type: name, content: text, run_id: run.runId }, signal);
-  }
+  for await (const { end, ...event } of run.log.read(after, signal))
+    await write(stream, { id: end, ...viewEvent(event), run_id: run.runId }, signal);
   await writeDone(stream, (await run.result).row, signal);
 }
 
@@ -51,13 +52,23 @@ async function writeRecord(
   for (const event of row.output) {
     const start = end;
     end += event.text.length;
-    const content = event.text.slice(Math.max(0, after - start));
-    if (content !== "")
-      await write(stream, { id: end, type: event.stream, content, run_id: row.runId }, signal);
+    if (end <= after) continue;
+    const { stream: name } = event;
+    const text =
+      name === "display" || name === "input" ? event.text : event.text.slice(Math.max(0, after - start));
+    await write(stream, { id: end, ...viewEvent({ stream: name, text }), run_id: row.runId }, signal);
   }
   if (row.summary === null)
     throw new AppError("run_not_found", "Cannot read the run to its end: it was lost");
   await writeDone(stream, row, signal);
+}
+
+/** An event as clients see it. */
+function viewEvent({ stream, text }: OutputEvent): { type: string } & Record<string, unknown> {
+  if (stream === "input") return { type: "input_requested", prompt: text.slice(0, -1) };
+  if (stream !== "display") return { type: stream, content: text };
+  const { clear = false, ...result } = JSON.parse(text) as { clear?: boolean };
+  return { type: "display", clear, result: Object.keys(result).length === 0 ? null : result };
 }
 
 async function writeDone(stream: PassThrough, row: RunRow, signal: AbortSignal): Promise<void> {

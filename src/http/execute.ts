@@ -26,6 +26,7 @@ export function addExecute(app: FastifyInstance, oneShots: OneShots, idempotency
           language,
           timeoutMs: timeoutMsOf(body) ?? DEFAULT_TIMEOUT_MS,
           env: { ...body.envs, ...body.env },
+          stdin: body.stdin ?? null,
           files: new Map(Object.entries(body.files ?? {})),
           check: body.check ?? false,
           allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,

@@ -21,6 +21,7 @@ const EVENT_ID = /^\d{1,9}$/;
 
 export function addRuns(app: FastifyInstance, routes: RunRoutes): void {
   addStarting(app, routes);
+  addInput(app, routes);
   addRecords(app, routes);
 }
 
@@ -90,6 +91,16 @@ function addRecords(app: FastifyInstance, { registry, store }: RunRoutes): void 
   });
 }
 
+function addInput(app: FastifyInstance, { registry, store }: RunRoutes): void {
+  serve(app, api.giveInput, async ({ params: { run_id: id }, body: { text = "", end = false } }) => {
+    const { row } = await findRun(registry, store, id);
+    const session = await registry.get(row.sessionId);
+    if (!session.giveInput(id, text, end))
+      throw new AppError("not_interactive", `Cannot give input to the run '${id}': it does not wait for any`);
+    return { success: true as const, run_id: id };
+  });
+}
+
 /** The answer of a run that was begun with a key: when it has ended, also if another server had begun it. */
 async function answerOf(registry: SessionRegistry, store: Store, id: string, runId: string) {
   const session = await registry.get(id);
@@ -120,6 +131,7 @@ async function begin(registry: SessionRegistry, { id, body, request, key = null,
       : await registry.getOrCreate(id, parseLanguage(body.language ?? "python"));
   refuseOtherLanguage(body.language, session);
   refuseWrongCheck(body.check, session.row.language);
+  refuseInteraction(body.interactive, session.row.language);
   const asked = { ...askedOf(body, request, key), gone, code: body.code ?? storedCode(session) };
   return { session, run: session.start(asked), created };
 }
@@ -134,6 +146,8 @@ function askedOf(
     ...(body.check === undefined ? {} : { check: body.check }),
     timeoutMs: timeoutMsOf(body),
     env: { ...body.envs, ...body.env },
+    ...(body.stdin === undefined ? {} : { stdin: body.stdin }),
+    ...(body.interactive === undefined ? {} : { isInteractive: body.interactive }),
     ...(body.update_data === undefined ? {} : { updateData: body.update_data }),
     ...(body.wait_setup === undefined ? {} : { waitForSetup: body.wait_setup }),
     ...(body.durability === undefined ? {} : { durability: body.durability }),
@@ -157,6 +171,15 @@ function refuseOtherLanguage(name: string | undefined, { row, id }: Session): vo
 export function refuseWrongCheck(check: boolean | undefined, language: Language): void {
   if (!check || languageEntry(language).hasTypes) return;
   throw new AppError("invalid_request", `Cannot check types of '${language}': it has none`);
+}
+
+function refuseInteraction(isInteractive: boolean | undefined, language: Language): void {
+  if (!isInteractive || languageEntry(language).isInteractive) return;
+  throw new AppError(
+    "invalid_request",
+    `Cannot use 'interactive': programs of '${language}' take no input while they run`,
+    { hint: "Send all of it before, in the field 'stdin'" },
+  );
 }
 
 function storedCode({ row }: Session): string {

@@ -49,6 +49,11 @@ export const ERROR_CATALOGUE = {
     retryable: false,
     hint: "Variables are as before that run, files may hold a part of its work: look, then send it with a new key",
   },
+  not_interactive: {
+    status: 409,
+    retryable: false,
+    hint: 'Begin the run with "interactive": true; give all of its input before with "stdin"',
+  },
   run_cancelled: { status: 409, retryable: true },
   setup_in_progress: {
     status: 409,

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 
-export const GUEST_PROTOCOL = 6;
+export const GUEST_PROTOCOL = 7;
 export const MAX_HEADER_BYTES = 256 << 10;
 export const MAX_PAYLOAD_BYTES = 12 << 20;
 
@@ -90,6 +90,10 @@ const frozen = z.strictObject({ type: z.literal("frozen"), error: z.string().max
 /** Nobody listens on the port that a connection was asked to. */
 const refused = z.strictObject({ type: z.literal("refused"), ticket: z.string().max(64) });
 const output = z.strictObject({ type: z.literal("output"), run: runId, stream });
+/** Something that the run displays, as one of `richResults`; with `clear`, in the place of all before it. */
+const display = z.strictObject({ type: z.literal("display"), run: runId });
+/** The run waits for input, and has printed a prompt. */
+const asks = z.strictObject({ type: z.literal("asks"), run: runId });
 const late = z.strictObject({ type: z.literal("late"), run: runId, stream });
 const end = z.strictObject({
   type: z.literal("end"),
@@ -124,6 +128,8 @@ const fault = z.strictObject({ type: z.literal("fault"), message: z.string().max
 export const agentFrame = z.discriminatedUnion("type", [
   hello,
   output,
+  display,
+  asks,
   late,
   end,
   kernel,
@@ -145,14 +151,19 @@ export type RolledBackFrame = z.infer<typeof rolledBack>;
 export type RestoredState = z.infer<typeof restored>;
 export type NotKept = z.infer<typeof notKept>;
 export type StreamName = z.infer<typeof stream>;
+/** What comes of a run before its end: output, something displayed as JSON, a prompt. */
+export type RunEventName = StreamName | "display" | "asks";
 
-/** A program to be run: its code, then new content for .session_data.json, are the payload. */
+/** A program to be run: its code, its standard input, then new content for .session_data.json, are the payload. */
 export type RunFrame = {
   type: "run";
   run: string;
   /** The program's file name in tracebacks. */
   name: string;
   code_bytes: number;
+  /** What its programs read: nothing, a text that is in the payload after the code, or that and what comes later. */
+  stdin: "none" | "text" | "asked";
+  stdin_bytes: number;
   /** Whether the payload goes on with new content for .session_data.json. */
   has_data: boolean;
   keep_files: boolean;
@@ -179,6 +190,8 @@ export type RunFrame = {
 export type ServerFrame =
   | { type: "seed"; path: string }
   | { type: "interrupt"; run: string }
+  /** More for a run that asks for input; after its end there is no more. */
+  | { type: "stdin"; run: string; end: boolean }
   | { type: "welcome"; token: string; orphan_ms: number }
   | { type: "replay"; run: string }
   | { type: "save"; version: number; keep: Keep }
@@ -199,22 +212,26 @@ export type Keep = { versions: number; bytes: number };
 export type SaveMode = "none" | "async" | "sync";
 
 const rich = z.string().optional();
+const richResult = z.strictObject({
+  main: z.boolean(),
+  text: z.string(),
+  html: rich,
+  svg: rich,
+  png: rich,
+  jpeg: rich,
+  markdown: rich,
+  latex: rich,
+  json: rich,
+  display_id: z.string().max(200).optional(),
+  omitted: z.array(z.string()).optional(),
+});
 /** As guest/python/display.py describes them. */
-export const richResults = z
-  .array(
-    z.strictObject({
-      main: z.boolean(),
-      text: z.string(),
-      html: rich,
-      svg: rich,
-      png: rich,
-      jpeg: rich,
-      markdown: rich,
-      latex: rich,
-      omitted: z.array(z.string()).optional(),
-    }),
-  )
-  .max(1_000);
+export const richResults = z.array(richResult).max(1_000);
+/** One that is displayed on the way, or only that what was displayed before is taken back. */
+export const displayed = z.union([
+  richResult.extend({ clear: z.boolean().optional() }),
+  z.strictObject({ clear: z.literal(true) }),
+]);
 
 /** What is saved of a session, as guest/state/state_files.py lists it. */
 export const stateListing = z.strictObject({

@@ -14,6 +14,8 @@ type LanguageEntry = {
   helpers: number;
   /** Whether `check` can ask for its types. */
   hasTypes: boolean;
+  /** Whether its programs can be given input while they run; all can be given a text before. */
+  isInteractive: boolean;
 };
 
 const JAVASCRIPT = "/opt/era/javascript/kernel.mjs";
@@ -40,6 +42,7 @@ const TABLE = {
     isSizedAtStart: false,
     helpers: 0,
     hasTypes: false,
+    isInteractive: true,
   },
   node: {
     aliases: ["js", "javascript", "nodejs"],
@@ -47,6 +50,7 @@ const TABLE = {
     isSizedAtStart: true,
     helpers: 0,
     hasTypes: false,
+    isInteractive: false,
   },
   typescript: {
     aliases: ["ts"],
@@ -54,14 +58,16 @@ const TABLE = {
     isSizedAtStart: true,
     helpers: 0,
     hasTypes: true,
+    isInteractive: false,
   },
-  deno: { aliases: [], kernel: deno, isSizedAtStart: true, helpers: 0, hasTypes: true },
+  deno: { aliases: [], kernel: deno, isSizedAtStart: true, helpers: 0, hasTypes: true, isInteractive: false },
   go: {
     aliases: ["golang"],
     kernel: () => ["plain", "/opt/era/go", "standard_build", "kernel"],
     isSizedAtStart: false,
     helpers: 0,
     hasTypes: false,
+    isInteractive: true,
   },
   bash: {
     aliases: ["sh", "shell"],
@@ -69,6 +75,7 @@ const TABLE = {
     isSizedAtStart: false,
     helpers: 1, // the shell that holds the variables
     hasTypes: false,
+    isInteractive: true,
   },
 } as const satisfies Record<string, LanguageEntry>;
 

@@ -20,6 +20,8 @@ type OneShotRequest = {
   language: Language;
   timeoutMs: number;
   env: Readonly<Record<string, string>>;
+  /** What it reads from its standard input; null for nothing. */
+  stdin: string | null;
   /** Files to put into the workspace first, by relative path. */
   files: ReadonlyMap<string, string>;
   allowInternetAccess: EgressRule;
@@ -90,6 +92,7 @@ export class OneShots {
           timeoutMs: request.timeoutMs,
           outputBytes: this.#options.outputBytes,
           env: request.env,
+          stdin: request.stdin,
           whole: true,
           check: request.check,
           onOutput: (stream, chunk) => log.append(stream, chunk),

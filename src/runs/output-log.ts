@@ -3,18 +3,27 @@
  * number of characters before it: the same however the output came in parts, so also when it is heard again. A slow,
  * late or returning reader holds up nothing. Bounded by the run's output limit.
  */
+import { displayed, type RunEventName, type StreamName } from "../protocol/guest.ts";
 import type { OutputEvent } from "../store/store.ts";
 
-type StreamName = OutputEvent["stream"];
 /** `end`: the place right after it. */
 type PlacedEvent = OutputEvent & { end: number };
 
 const MAX_EVENT_CHARS = 64 << 10;
+/** What is displayed beyond is in the results only, as is what is displayed later in the place of it. */
+const MAX_DISPLAYED_CHARS = 9 << 20;
+const MAX_DISPLAYED = 2_000;
+const MAX_QUESTIONS = 1_000;
+const MAX_PROMPT_BYTES = 1_024;
+
+const isOutput = ({ stream }: OutputEvent) => stream === "stdout" || stream === "stderr";
 
 export class OutputLog {
   readonly events: OutputEvent[] = [];
   readonly #decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
   readonly #room: Record<StreamName, number>;
+  #displayed = { chars: 0, count: 0 };
+  #questions = 0;
   #wakeReaders = Promise.withResolvers<void>();
   #closed = false;
   /** Places where the events begin. */
@@ -28,10 +37,29 @@ export class OutputLog {
   }
 
   /** Bytes of the guest; what is not UTF-8 is replaced, also when a character is split between two chunks. */
-  append(stream: StreamName, chunk: Buffer): void {
+  append(name: RunEventName, chunk: Buffer): void {
+    if (name === "display") this.#display(chunk.toString());
+    else if (name === "asks") this.#ask(chunk.subarray(0, MAX_PROMPT_BYTES).toString());
+    else this.#print(name, chunk);
+  }
+
+  #print(stream: StreamName, chunk: Buffer): void {
     const kept = chunk.subarray(0, this.#room[stream]); // the agent keeps to the limit; a forged one does not
     this.#room[stream] -= kept.length;
     this.#add(stream, this.#decoders[stream].decode(kept, { stream: true }));
+  }
+
+  /** Something that is no result is nothing; a guest can have written it. */
+  #display(json: string): void {
+    const { chars, count } = this.#displayed;
+    if (count >= MAX_DISPLAYED || chars + json.length > MAX_DISPLAYED_CHARS || !isDisplayed(json)) return;
+    this.#displayed = { chars: chars + json.length, count: count + 1 };
+    this.#add("display", json);
+  }
+
+  #ask(prompt: string): void {
+    this.#questions += 1;
+    if (this.#questions <= MAX_QUESTIONS) this.#add("input", `${prompt}\n`);
   }
 
   close(): void {
@@ -40,7 +68,7 @@ export class OutputLog {
     this.#wakeReaders.resolve();
   }
 
-  text(stream: StreamName): string {
+  text(stream: OutputEvent["stream"]): string {
     let text = "";
     for (const event of this.events) if (event.stream === stream) text += event.text;
     return text;
@@ -59,7 +87,7 @@ export class OutputLog {
         const event = this.events[at];
         const start = this.#starts[at] ?? 0;
         if (event !== undefined && start + event.text.length > place) {
-          const text = event.text.slice(Math.max(0, place - start));
+          const text = isOutput(event) ? event.text.slice(Math.max(0, place - start)) : event.text;
           place = start + event.text.length;
           this.#taken = Math.max(this.#taken, place);
           yield { ...event, text, end: place };
@@ -73,12 +101,12 @@ export class OutputLog {
   }
 
   /** Joins what no reader has taken yet: a guest that prints byte by byte does not make as many events. */
-  #add(stream: StreamName, text: string): void {
+  #add(stream: OutputEvent["stream"], text: string): void {
     if (text === "") return;
     const last = this.events.at(-1);
     const isUnread = this.#taken <= (this.#starts.at(-1) ?? 0);
-    if (last !== undefined && isUnread && last.stream === stream && last.text.length < MAX_EVENT_CHARS)
-      last.text += text;
+    const isJoined = last?.stream === stream && isOutput(last) && last.text.length < MAX_EVENT_CHARS;
+    if (last !== undefined && isUnread && isJoined) last.text += text;
     else {
       this.events.push({ stream, text });
       this.#starts.push(this.#end);
@@ -87,5 +115,13 @@ export class OutputLog {
     const wake = this.#wakeReaders;
     this.#wakeReaders = Promise.withResolvers<void>();
     wake.resolve();
+  }
+}
+
+function isDisplayed(json: string): boolean {
+  try {
+    return displayed.safeParse(JSON.parse(json)).success;
+  } catch {
+    return false;
   }
 }

@@ -24,6 +24,8 @@ export function planProgram(
     keep: keepOf(session, config),
     fileBytes: diskBytesOf(session.diskMib, config),
     check: request.check,
+    stdin: request.stdin,
+    isAsked: request.isInteractive,
     shell: request.shell,
   };
 }

@@ -11,6 +11,10 @@ export type RunRequest = {
   /** Milliseconds; null means the session's own limit. */
   timeoutMs: number | null;
   env: Readonly<Record<string, string>>;
+  /** What it reads from its standard input; null for nothing. */
+  stdin: string | null;
+  /** It may ask for more input while it runs. */
+  isInteractive: boolean;
   /** Merged into the session's data after the run. */
   updateData: JsonObject | null;
   /** TypeScript: it is run only when it has no type errors. */
@@ -32,6 +36,8 @@ export const RUN_DEFAULTS: Omit<RunRequest, "code" | "baseUrl"> = {
   shell: false,
   timeoutMs: null,
   env: {},
+  stdin: null,
+  isInteractive: false,
   updateData: null,
   check: false,
   waitForSetup: true,
@@ -50,6 +56,8 @@ export type RunResult = {
 export type Run = {
   runId: string;
   log: OutputLog;
+  /** It may be given input while it runs. */
+  isInteractive: boolean;
   /** Rejects with an AppError when the run could not begin. */
   result: Promise<RunResult>;
 };

@@ -216,7 +216,7 @@ export class Session {
       await inserted;
       return this.#live.run(request, row, log);
     }).then((ended) => this.#runStore.storeSoon(ended, durabilityOf(request, this.#records.settings)));
-    const run = { runId: row.runId, log, result };
+    const run = { runId: row.runId, log, result, isInteractive: request.isInteractive };
     this.runs.follow(run);
     result.catch(() => {
       if (!this.isDeleted) this.#runStore.abandon(row);
@@ -225,11 +225,10 @@ export class Session {
   }
 
   /** Asks the run in progress to end. False when that run is not in progress. */
-  interrupt(runId: string): boolean {
-    if (this.currentRun !== runId) return false;
-    this.#sandbox.live?.channel.interrupt(runId);
-    return true;
-  }
+  interrupt = (runId: string): boolean => this.#live.interrupt(runId);
+
+  /** More input for the run in progress. False when that run is not in progress, or takes none while it runs. */
+  giveInput = (runId: string, text: string, end: boolean): boolean => this.#live.giveInput(runId, text, end);
 
   /** What it may use, and what its programs hold in memory now: null while it sleeps, or where nobody counts it. */
   get resources(): { limits: SessionLimits; memoryBytes: number | null } {

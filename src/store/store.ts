@@ -108,8 +108,11 @@ export type SavedState = {
 
 type RolledBack = { version: number; reason: string };
 
-/** The output of a run as it came. */
-export type OutputEvent = { stream: "stdout" | "stderr"; text: string };
+/**
+ * What came of a run, in order: its output; something displayed, as JSON; the prompt of a question, which may be empty
+ * and therefore ends with a line's end.
+ */
+export type OutputEvent = { stream: "stdout" | "stderr" | "display" | "input"; text: string };
 
 type RunProgress = "queued" | "done" | "lost";
 

@@ -9,6 +9,7 @@ declare var Deno: {
   exitCode: number;
   readonly stdout: DenoFile;
   readonly stderr: DenoFile;
+  readonly stdin: { readSync(into: Uint8Array): number | null };
   readonly env: { toObject(): Record<string, string> };
   openSync(path: string, options: { read?: boolean; write?: boolean }): DenoFile;
   inspect(value: unknown): string;

@@ -91,11 +91,13 @@ function isOutput(value: unknown): boolean {
   return Array.isArray(value) && value.every(isOutputEvent);
 }
 
+const EVENTS = new Set<unknown>(["stdout", "stderr", "display", "input"]);
+
 function isOutputEvent(event: unknown): boolean {
   if (typeof event !== "object" || event === null) return false;
   const { stream, text, ...more } = event as Record<string, unknown>;
   const isText = typeof text === "string" && text !== "";
-  return isText && (stream === "stdout" || stream === "stderr") && Object.keys(more).length === 0;
+  return isText && EVENTS.has(stream) && Object.keys(more).length === 0;
 }
 
 export const encodeSession = (view: SessionView, leftOut: readonly string[]): string =>

@@ -6,7 +6,7 @@ import { CurrentRuns } from "./current-runs.ts";
 
 function runNamed(runId: string): Run {
   const { promise } = Promise.withResolvers<RunResult>();
-  return { runId, log: new OutputLog(1000), result: promise };
+  return { runId, log: new OutputLog(1000), isInteractive: false, result: promise };
 }
 
 test("a run is heard once it is followed, by all who wait for it, and by who comes later", async () => {

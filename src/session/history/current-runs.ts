@@ -10,6 +10,10 @@ export class CurrentRuns {
     return this.#runs.get(runId) ?? null;
   }
 
+  isInteractive(runId: string): boolean {
+    return this.#runs.get(runId)?.isInteractive ?? false;
+  }
+
   /** Resolves with a run once it is followed; with null when `settled` resolves first, and it never will be. */
   async heard(runId: string, settled: Promise<unknown>): Promise<Run | null> {
     const run = this.find(runId);

@@ -96,7 +96,8 @@ export class OpenRuns {
         listener.acknowledge(row.runId);
         return ended;
       });
-    listener.follow({ runId: row.runId, log, result });
+    // Its agent knows whether it takes input, and drops what it does not.
+    listener.follow({ runId: row.runId, log, result, isInteractive: true });
     try {
       await result;
     } catch (error) {

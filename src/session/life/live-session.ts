@@ -7,7 +7,7 @@ import type { Folder } from "../../live/folder.ts";
 import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import { removeFolder } from "../../live/owned-folder.ts";
 import { keepOf } from "../../live/state-budget.ts";
-import type { StreamName } from "../../protocol/guest.ts";
+import type { RunEventName } from "../../protocol/guest.ts";
 import type { Outcome, RunUsage } from "../../protocol/outcome.ts";
 import { type Execution, execute, judge, usageOf } from "../../runs/execute.ts";
 import type { OutputLog } from "../../runs/output-log.ts";
@@ -106,6 +106,23 @@ export class LiveSession {
     await this.#parts.sandbox.end(new Error(reason));
   }
 
+  /** False when that run is not in progress. */
+  interrupt(runId: string): boolean {
+    const { sandbox } = this.#parts;
+    if (sandbox.currentRun !== runId) return false;
+    sandbox.live?.channel.interrupt(runId);
+    return true;
+  }
+
+  /** False when that run is not in progress, or takes no input while it runs. */
+  giveInput(runId: string, text: string, end: boolean): boolean {
+    const { sandbox, current } = this.#parts;
+    if (sandbox.currentRun !== runId || !current.isInteractive(runId)) return false;
+    current.touch();
+    sandbox.live?.channel.giveInput(runId, text, end);
+    return true;
+  }
+
   /** Runs one program to its end. Rejects when it could not begin. */
   async run(request: RunRequest, row: RunRow, log: OutputLog): Promise<RunResult> {
     const { admission, records, sandbox, runs, host } = this.#parts;
@@ -118,7 +135,7 @@ export class LiveSession {
       ...planProgram(request, row, records.view, host.config),
       data: this.#toldData.next(records.data),
       recorded: runs.takeAcknowledged(),
-      onOutput: (stream: StreamName, chunk: Buffer) => log.append(stream, chunk),
+      onOutput: (stream: RunEventName, chunk: Buffer) => log.append(stream, chunk),
     };
     const execution = await execute(live, program, { overDiskQuota: () => sandbox.overQuota });
     if (execution.lost === null) {

@@ -117,7 +117,7 @@ export class Setup {
           shell: true,
           onOutput: (stream, chunk) => {
             log.append(stream, chunk);
-            lines.add(chunk);
+            lines.add(chunk); // a command displays nothing
           },
         },
         { overDiskQuota: () => this.#sandbox.overQuota },

@@ -2,6 +2,7 @@
 import type { FolderPlace, SessionPlace, Snapshot } from "../places.ts";
 import type {
   JsonObject,
+  OutputEvent,
   Page,
   RunRow,
   RunSummary,
@@ -22,6 +23,14 @@ export function encodeSummary(summary: RunSummary): string {
   const whole = JSON.stringify(summary);
   if (whole.length <= MAX_SUMMARY_CHARS) return whole;
   return JSON.stringify({ ...summary, results: [], resultsLeftOut: summary.results.length });
+}
+
+/** What was displayed goes as its results do: see encodeSummary(). */
+export function encodeOutput(output: readonly OutputEvent[]): string {
+  const chars = output.reduce((sum, { stream, text }) => sum + (stream === "display" ? text.length : 0), 0);
+  return JSON.stringify(
+    chars <= MAX_SUMMARY_CHARS ? output : output.filter(({ stream }) => stream !== "display"),
+  );
 }
 
 export function page<T>(rows: Row[], limit: number, key: string, parse: (row: Row) => T): Page<T> {

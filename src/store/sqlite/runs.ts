@@ -2,7 +2,7 @@
 import type { RunRow, Store } from "../store.ts";
 import { markAnswered } from "./answers.ts";
 import type { Database } from "./database.ts";
-import { encodeSummary, page, parseRun } from "./rows.ts";
+import { encodeOutput, encodeSummary, page, parseRun } from "./rows.ts";
 import { writeData, writeProgress } from "./sessions.ts";
 
 type RunMethods = Pick<
@@ -58,7 +58,7 @@ export function runTables(database: Database, limits: RecordLimits): RunMethods 
 /** What is stored of a run's end. */
 function encodeEnd({ summary, output }: RunRow): { summary: string | null; output: string; bytes: number } {
   const encoded = summary === null ? null : encodeSummary(summary);
-  const printed = JSON.stringify(output);
+  const printed = encodeOutput(output);
   return { summary: encoded, output: printed, bytes: printed.length + (encoded?.length ?? 0) };
 }
 
