@@ -38,6 +38,9 @@ PERSISTENCE = (
     "verifying parts grouping saving restoring",
 )
 
+# Loaded when a program is no Python as it is, or asks for its shell.
+NOTEBOOK = (PYTHON, "cells magics shell")
+
 
 def load(folder, name, private_builtins):
     module = type(sys)(name)
@@ -96,14 +99,19 @@ def load_for_good(parts, private):
 
 def run_python(private):
     parts = load_for_good((*AGENT_PARTS, PYTHON_PARTS), private)
-    persistence = {}
 
-    def load_persistence():
-        if not persistence:
-            persistence.update(load_all((PERSISTENCE,), parts, private))
-        return persistence
+    def when_asked(more):
+        loaded = {}
 
-    parts["agent"].run_agent(lambda line: parts["kernel"].serve(line, load_persistence))
+        def load_once():
+            if not loaded:
+                loaded.update(load_all((more,), parts, private))
+            return loaded
+
+        return load_once
+
+    loaders = when_asked(PERSISTENCE), when_asked(NOTEBOOK)
+    parts["agent"].run_agent(lambda line: parts["kernel"].serve(line, *loaders))
 
 
 main(*sys.argv[1:])

@@ -200,15 +200,22 @@ function resolveWithSuffix(specifier, context, next) {
     return next(specifier, context);
   } catch (error) {
     if (!NOT_FOUND.has(error.code) || !/^\.{0,2}\//.test(specifier)) throw error;
-    for (const suffix of SUFFIXES) {
+    for (const other of otherNames(specifier)) {
       try {
-        return next(specifier + suffix, context);
+        return next(other, context);
       } catch {
         // not this one
       }
     }
     throw error;
   }
+}
+
+/** TypeScript names a module as it will be called when it is compiled. */
+function otherNames(specifier) {
+  const source = specifier.replace(/\.([mc]?)js$/, ".$1ts");
+  const names = SUFFIXES.map((suffix) => specifier + suffix);
+  return source === specifier ? names : [source, ...names];
 }
 
 function signatureOf(file) {

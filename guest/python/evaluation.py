@@ -7,19 +7,37 @@ COROUTINE = 0x80
 Code = type((lambda: 0).__code__)
 
 
+# Names of the last values of last expressions, the newest first.
+LAST = ("_", "__", "___")
+
+
+def is_last(name):
+    """Whether a name is one of those that last values have: "_", "__", "___", "_7"."""
+    return name in LAST or (name[:1] == "_" and name[1:].isdigit())
+
+
 class Evaluator:
-    def __init__(self, namespace, results):
+    def __init__(self, namespace, results, load_notebook):
         self._namespace = namespace
         self._results = results
+        self._load_notebook = load_notebook
+        self._last = []  # (number of the run, value) of last expressions, the newest first
+        self._lent = {}  # of those, the names that a program uses: they are no variables
         self._loop = None
         self._shows_last = False
         self.codes = []  # of the program in progress, or of the last one
         self.submodules = {}  # each "a.b" that a program has imported, in order
 
     def compile(self, text, name):
-        """Raises SyntaxError; then the program has no code."""
+        """Raises SyntaxError; then the program has no code. What notebooks write besides Python is taken, too."""
         self.codes = []
-        tree = compile(text, name, "exec", PARSE_ONLY | TOP_LEVEL_AWAIT, True)
+        try:
+            tree = compile(text, name, "exec", PARSE_ONLY | TOP_LEVEL_AWAIT, True)
+        except SyntaxError:
+            transformed = self._load_notebook()["cells"].transform(text)
+            if transformed is None:
+                raise
+            tree = compile(transformed, name, "exec", PARSE_ONLY | TOP_LEVEL_AWAIT, True)
         body = tree.body
         last = body.pop() if body and type(body[-1]) is _ast.Expr else None
         self.codes = [compile(tree, name, "exec", TOP_LEVEL_AWAIT, True)]
@@ -30,13 +48,52 @@ class Evaluator:
             for program in self.codes:
                 self._note_submodules(program)
 
-    def run(self):
+    def run(self, number):
         """Runs what was compiled. Raises what the program raises."""
-        value = None
-        for program in self.codes:
-            value = self._evaluate(program)
-        if self._shows_last and value is not None:
+        shows, value = self._shows_last, None
+        self._lend()
+        try:
+            for program in list(self.codes):
+                value = self._evaluate(program)
+        finally:
+            self._take_back()
+        if shows and value is not None:
             self._results.add(value)
+            self._last = [(number, value), *self._last[: len(LAST) - 1]]
+
+    def run_part(self, text, name):
+        """A text that the program in progress has run, as a part of it; answers the value of its last expression."""
+        before, shows = self.codes, self._shows_last
+        try:
+            self.compile(text, name)
+            value = None
+            for program in self.codes:
+                value = self._evaluate(program)
+            return value if self._shows_last else None
+        finally:
+            self.codes, self._shows_last = [*before, *self.codes], shows
+
+    def note_name(self, name):
+        """A variable that the program has set by other means than its own code."""
+        self.codes.append(compile(name, "<name>", "eval"))
+
+    def _lend(self):
+        """The last values, to a program that uses their names and has no variables of these names."""
+        if not self._last:
+            return
+        named = {f"_{number}": value for number, value in self._last}
+        named |= zip(LAST, (value for _, value in self._last), strict=False)
+        used = set()
+        for program in self.codes:
+            used.update(program.co_names)
+        self._lent = {name: named[name] for name in used if name in named and name not in self._namespace}
+        self._namespace.update(self._lent)
+
+    def _take_back(self):
+        lent, self._lent = self._lent, {}
+        for name, value in lent.items():
+            if self._namespace.get(name) is value:
+                del self._namespace[name]
 
     def has_tasks(self):
         if self._loop is None or self._loop.is_closed():

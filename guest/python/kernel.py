@@ -15,7 +15,7 @@ import streams
 import tracebacks
 from display import Results
 from environment import Environment, track
-from evaluation import Evaluator
+from evaluation import Evaluator, is_last
 from kernel_process import Requests
 from matplotlib_support import figure_to_png, install
 from state_files import VERSIONS
@@ -37,6 +37,7 @@ SITES = [USER_SITE, "/usr/local/lib/python3.13/dist-packages", "/usr/lib/python3
 
 BUILTINS = dict(vars(builtins))
 NO_INPUT = "EOF when reading a line"
+LAST_HINT = "The last values of earlier runs are there while the session is awake: give one a name to keep it."
 INPUT_HINT = "The run has no more input: give it all before, in the field 'stdin', or begin it with 'interactive'."
 
 
@@ -59,10 +60,13 @@ class MendedBuiltins:
 class Kernel:
     """Also what a Saver sees: the variables, and what of them still waits to be restored."""
 
-    def __init__(self, line, load_persistence):
+    def __init__(self, line, load_persistence, load_notebook):
         self.line = line
         self.requests = Requests(line)
         self.load_persistence = load_persistence
+        self.load_notebook = load_notebook
+        self.shell = None  # what get_ipython() answers, once it was asked for
+        self.name = ""  # of the run in progress
         self.saver: Saver | None = None
         self.restored: Restored | None = None
         self.outside: Outside | None = None
@@ -78,7 +82,7 @@ class Kernel:
         self.shown = 0  # values that were displayed
         self.showing = allocate_lock()
         self.namespace = self._new_main()
-        self.evaluator = Evaluator(self.namespace, self.results)
+        self.evaluator = Evaluator(self.namespace, self.results, load_notebook)
         self._prepare_process()
         self.first_path = frozenset(sys.path)
 
@@ -102,6 +106,7 @@ class Kernel:
         builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
         builtins.help = _sitebuiltins._Helper()
         builtins.__dict__["display"] = self.results.display
+        builtins.__dict__["get_ipython"] = self._get_shell
         sys.dont_write_bytecode = True
         sys.argv = [""]
         sys.path[:] = ["/workspace", *(entry for entry in sys.path if not entry.startswith("/opt/era")), *SITES]
@@ -116,6 +121,17 @@ class Kernel:
         self.has_user_site = True
         sys.path_importer_cache.pop(USER_SITE, None)
         site.addsitedir(USER_SITE)  # for its .pth files
+
+    def _get_shell(self):
+        """The shell of this session, as notebooks know it."""
+        if self.shell is None:
+            self.shell = self.load_notebook()["shell"].Shell(self)
+        return self.shell
+
+    def refresh_packages(self):
+        """Some were installed just now."""
+        self._add_user_site()
+        sys.path_importer_cache.clear()
 
     def _show(self, result):
         """
@@ -275,6 +291,7 @@ class Kernel:
         _reap(header["reap"])
         streams.attach(descriptors)
         self.run_id = header["run"]
+        self.name = header["name"]
         self.environment.reset(header["env"])
         self._enter_workspace()
         self._add_user_site()
@@ -303,7 +320,7 @@ class Kernel:
                 self.evaluator.compile(code, name)
                 if self.saver is not None:
                     self.saver.before_run(self.evaluator.codes)
-                self.evaluator.run()
+                self.evaluator.run(_number_of(name))
             finally:
                 self.interruptible = False
             return {"outcome": "ok", "exit_code": 0, "error": None}
@@ -316,6 +333,8 @@ class Kernel:
     def _report(self, error):
         if type(error) is EOFError and str(error) == NO_INPUT:
             error.add_note(INPUT_HINT)
+        if isinstance(error, NameError) and type(error.name) is str and is_last(error.name):
+            error.add_note(LAST_HINT)
         if self.restored is None or not isinstance(error, NameError):
             return tracebacks.report(error)
         waiting = self.restored.names()
@@ -350,6 +369,11 @@ class Kernel:
             raise KeyboardInterrupt
 
 
+def _number_of(name):
+    """The number of a run, from its name: "<run 7>"."""
+    return int("".join(filter(str.isdigit, name)) or 0)
+
+
 def _failed_save(version, error):
     return save_report.of_failure(version, f"{type(error).__name__}: {error}")
 
@@ -372,5 +396,5 @@ def _exit_code(code):
     return 1
 
 
-def serve(line, load_persistence):
-    Kernel(line, load_persistence).serve()
+def serve(line, load_persistence, load_notebook):
+    Kernel(line, load_persistence, load_notebook).serve()

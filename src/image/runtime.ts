@@ -33,7 +33,7 @@ const VENDORED = {
  */
 const BUILTINS =
   `Array ArrayBuffer Atomics BigInt Boolean DataView Date Deno Error Function Int32Array JSON Map Math Number Object
-  Promise Proxy ReferenceError Reflect RegExp Set SharedArrayBuffer String Symbol SyntaxError TypeError Uint8Array Uint32Array
+  Promise Proxy ReadableStream ReferenceError Reflect RegExp Set SharedArrayBuffer String Symbol SyntaxError TypeError Uint8Array Uint32Array
   URL URLSearchParams WeakMap WeakRef`.split(/\s+/);
 /** Changes with what is made beside the guest programs. */
 const LAYOUT = "5";

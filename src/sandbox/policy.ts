@@ -73,6 +73,8 @@ function packageEnvironment({ pip, npm, go }: PackageIndexes): Record<string, st
     PIP_ROOT_USER_ACTION: "ignore",
     PIP_DISABLE_PIP_VERSION_CHECK: "1",
     PIP_NO_CACHE_DIR: "1",
+    PIP_PROGRESS_BAR: "off",
+    PIP_NO_INPUT: "1",
     NPM_CONFIG_PREFIX: "/root/.local",
     NPM_CONFIG_UPDATE_NOTIFIER: "false",
     NPM_CONFIG_FUND: "false",
@@ -100,6 +102,11 @@ function environmentOf(cpus: number): Record<string, string> {
     PYTHONUNBUFFERED: "1",
     PYTHONDONTWRITEBYTECODE: "1",
     MPLBACKEND: "agg",
+    // Answers are read by programs and pages: no colours, no lines that are drawn over and over.
+    TERM: "dumb",
+    NO_COLOR: "1",
+    TQDM_MININTERVAL: "1",
+    TQDM_NCOLS: "80",
     OMP_NUM_THREADS: threads,
     OPENBLAS_NUM_THREADS: threads,
   };

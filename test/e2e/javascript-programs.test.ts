@@ -323,3 +323,21 @@ test("what a module holds itself is named once it has changed, and goes on in a 
     assert.deepEqual(last, ["module ./count.mjs", "module ./list.cjs"]);
   }
 });
+
+test("typescript: a module is found by the name that it will have when it is compiled", async () => {
+  const session = await create("typescript");
+  const modules: [string, string][] = [
+    ["a.ts", 'import { b } from "./lib/b.js";\nexport const a: number = b + 1;'],
+    ["lib/b.ts", "export const b: number = 1;"],
+    ["c.mts", "export const c: number = 3;"],
+  ];
+  for (const [name, text] of modules) await put(session, name, text);
+  await session.prints(
+    "2 3\n",
+    'import { a } from "./a.js"; import { c } from "./c.mjs"; console.log(a, c);',
+  );
+  await session.fails(
+    /ERR_MODULE_NOT_FOUND.*missing\.js|Cannot find module.*missing\.js/s,
+    'import "./missing.js";',
+  );
+});
