@@ -71,6 +71,7 @@ class Agent:
             "replay": self._replay,
             "save": self._save,
             "inspect": lambda *_: self.server.send({"type": "inspected"}, to_json(state_listing.listing(MAX_LISTED))),
+            "compare": self._compare,
             "connect": lambda header, _: self.ports.connect(header["port"], header["ticket"]),
             "freeze": self._freeze,
             "reseed": lambda *_: self.kernels.send({"type": "reseed"}),
@@ -179,6 +180,14 @@ class Agent:
             return
         self.version = header["to"]
         self.kernels.replace()
+
+    def _compare(self, header, _payload):
+        """Reads headers only; a guest can have put anything there."""
+        try:
+            found, error = to_json(state_listing.compare(header["from"], header["to"], MAX_LISTED)), None
+        except Exception as cause:
+            found, error = b"", str(cause)[:1024] or type(cause).__name__
+        self.server.send({"type": "compared", "error": error}, found)
 
     def _end_rollback(self, error):
         self.phase.move("idle")

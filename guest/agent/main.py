@@ -39,7 +39,7 @@ PERSISTENCE = (
 )
 
 # Loaded when a program is no Python as it is, or asks for its shell.
-NOTEBOOK = (PYTHON, "cells magics shell")
+NOTEBOOK = (PYTHON, "cells magics values shell")
 
 
 def load(folder, name, private_builtins):

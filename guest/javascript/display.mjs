@@ -6,6 +6,8 @@ import { Buffer } from "node:buffer";
 import { show } from "./evaluation.mjs";
 
 const { stringify } = JSON;
+const { isArray } = Array;
+const TypedArray = Object.getPrototypeOf(Uint8Array);
 const { isBuffer, from } = Buffer;
 const FORMS = Symbol.for("Jupyter.display");
 const NAMES = {
@@ -48,6 +50,18 @@ export class Results {
   async add(value) {
     const offered = await offeredBy(value);
     this.#keep({ main: true, ...formsOf(value, offered) });
+  }
+
+  /** For the API of variables: one form of a value, and what is to be known of it; throws when there is none. */
+  addValue(value, { form, from, count }) {
+    if (value === undefined) throw named("NoSuchVariable", "there is no such variable");
+    const isList = isArray(value) || value instanceof TypedArray || typeof value === "string";
+    const part = isList && (from > 0 || count !== null) ? partOf(value, from, count ?? undefined) : value;
+    const text = formOf(part, form);
+    if (text.length > MAX_ALL)
+      throw named("NoSuchForm", `it has ${text.length} characters: ask for a part of it`);
+    const about = { type: typeOf(value), length: isList ? value.length : null, shape: null };
+    this.#items.push({ main: true, text: text.toWellFormed(), json: stringify(about) });
   }
 
   /**
@@ -95,9 +109,41 @@ export function displayFunction(results) {
     table,
   };
   const display = (value, options) => results.display(value, options);
+  display.value = (value, part) => results.addValue(value, part);
   for (const [name, make] of Object.entries(forms))
     display[name] = (content, options) => display(make(content), options);
   return display;
+}
+
+const partOf = (list, from, count) => list.slice(from, count === undefined ? undefined : from + count);
+const typeOf = (value) => (typeof value === "object" ? (value?.constructor?.name ?? "null") : typeof value);
+
+function formOf(value, form) {
+  if (form === "text") return typeof value === "string" ? value : show(value);
+  if (form === "json") return jsonOf(value);
+  const text = formsOf(value, offeredBy(value))[form];
+  if (text === undefined) throw named("NoSuchForm", `a ${typeOf(value)} offers no ${form}`);
+  return text;
+}
+
+/** Exactly, or not at all: JSON leaves out functions and symbols, and makes null of what is no number. */
+function jsonOf(value) {
+  const plain =
+    ArrayBuffer.isView(value) && !(value instanceof DataView) ? [.../** @type {any} */ (value)] : value;
+  const text = stringify(plain, (_key, part) => {
+    const isLost = ["function", "symbol", "bigint", "undefined"].includes(typeof part);
+    const isNoNumber = typeof part === "number" && !Number.isFinite(part);
+    if (isLost || isNoNumber || part instanceof Map || part instanceof Set)
+      throw named("NoSuchForm", `a ${typeOf(part)} in it is not JSON`);
+    return part;
+  });
+  return text;
+}
+
+function named(name, message) {
+  const error = new Error(message);
+  error.name = name;
+  return error;
 }
 
 const shortText = (content) => (typeof content === "string" ? content : show(content));

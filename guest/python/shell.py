@@ -5,6 +5,7 @@ import sys
 
 import magics
 import streams
+import values
 from cells import transform
 
 EXPANDED = r"\{\{|\}\}|\{([^{}]+)\}|\$\$|\$(\w+)"
@@ -105,6 +106,12 @@ class Shell:
         if found[2] is not None:
             return str(self.namespace[found[2]]) if found[2] in self.namespace else found[0]
         return found[0][0]
+
+    # For the API of variables.
+
+    def show_value(self, name, form, start, count):
+        """Adds the value of a variable to the run's results, in one form; raises LookupError when it has none."""
+        self.kernel.results.items.append({"main": True, **values.show(self.namespace, name, form, (start, count))})
 
     # Questions.
 

@@ -25,6 +25,35 @@ def listing(limit):
     return {"versions": versions, "variables": variables, "not_kept": not_kept}
 
 
+def compare(before, after, limit):
+    """
+    What differs between two kept versions: names with their groups' places, types and texts. Raises Damaged or OSError.
+    """
+    old, new = _described(read_header(before)), _described(read_header(after))
+    shown = lambda name, place: {"name": name, "type": place[1], "repr": place[2]}  # noqa: E731
+    changed = [name for name in new if name in old and new[name] != old[name]]
+    return {
+        "added": [shown(name, new[name]) for name in new if name not in old][:limit],
+        "removed": [shown(name, old[name]) for name in old if name not in new][:limit],
+        "changed": [
+            {"name": name, "before": shown(name, old[name]), "after": shown(name, new[name])}
+            for name in changed[:limit]
+        ],
+    }
+
+
+def _described(header):
+    """Name -> (digest of its group, type, text), in the order of the names."""
+    found = {
+        name: (group["at"][3], kind, text)
+        for group in header["groups"]
+        for name, kind, text in zip(group["names"], group["types"], group["reprs"], strict=True)
+        if OUTSIDE not in name
+    }
+    found |= {name: (module, "module", f"<module {module!r}>") for name, module in header["modules"].items()}
+    return dict(sorted(found.items()))
+
+
 def variables_of(header):
     rows = [
         {"name": name, "type": kind, "repr": text, "bytes": group["at"][2], "shared_with": len(group["names"]) - 1}

@@ -2,7 +2,8 @@
 import { z } from "zod";
 import { portNumber, workspacePath } from "./fields.ts";
 
-const name = z.string().min(1).max(200);
+/** As languages have them: letters, digits, underscores; `$` is JavaScript's. */
+const name = z.string().regex(/^[\p{L}_$][\p{L}\p{N}_$]{0,199}$/u, "it is no name of a variable");
 
 export const PARAMS = {
   id: z

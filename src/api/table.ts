@@ -10,6 +10,7 @@ import * as server from "./server.ts";
 import * as sessions from "./sessions.ts";
 import * as setup from "./setup.ts";
 import * as states from "./states.ts";
+import * as variables from "./variables.ts";
 
 /** In the order in which the reference shows them, and in which their examples run one after the other. */
 export const OPERATIONS: readonly Operation[] = [
@@ -28,7 +29,13 @@ export const OPERATIONS: readonly Operation[] = [
   sessions.updateSession,
   sessions.duplicateSession,
   states.listVariables,
+  variables.getVariable,
+  variables.setVariable,
+  variables.deleteVariable,
   states.listVersions,
+  variables.compareVersions,
+  variables.undo,
+  variables.redo,
   states.rollbackSession,
   states.hibernateSession,
   files.writeFile,

@@ -10,12 +10,11 @@
  *       interrupt, stdin                  ->
  *                                         <-   end               (nothing of the run follows)
  *                                         <-   late, kernel, saved   (between runs, or of earlier runs)
- *       replay, save, inspect, rollback, move_in, freeze ->   (each is answered)
+ *       replay, save, inspect, compare, rollback, move_in, freeze ->   (each is answered)
  * A new sandbox dials before any guest code runs: the first to connect is its agent. One that an earlier server started
  * proves by a token that it is the agent and not a guest's program. Any frame out of place ends the line for good.
  */
 import { createServer, type Server, type Socket } from "node:net";
-import { SerialQueue } from "../lib/serial-queue.ts";
 import { AppError, BugError } from "../protocol/errors.ts";
 import {
   type EndFrame,
@@ -25,12 +24,15 @@ import {
   type RolledBackFrame,
   type SavedFrame,
   type ServerFrame,
+  type StateDifference,
   type StateListing,
   type StreamName,
+  stateDifference,
   stateListing,
 } from "../protocol/guest.ts";
 import { encodeFrame, type Frame, FrameError } from "./framing.ts";
 import { awaitHello, type Greeting } from "./greeting.ts";
+import { Questions } from "./questions.ts";
 import { frameOf, type GuestProgram, type OnOutput } from "./run-frame.ts";
 
 export type GuestEnd = { frame: EndFrame; results: Buffer; data: Buffer | null };
@@ -55,13 +57,6 @@ type PendingRun = {
   onOutput: OnOutput;
   overdue: NodeJS.Timeout;
   resolve: (end: GuestEnd | null) => void;
-  reject: (reason: Error) => void;
-};
-
-/** One question at a time, each with its kind of answer. */
-type PendingAnswer = {
-  type: "saved" | "inspected" | "rolled_back" | "moved_in" | "frozen";
-  resolve: (frame: Frame) => void;
   reject: (reason: Error) => void;
 };
 
@@ -92,8 +87,11 @@ export class GuestChannel {
   readonly #dialled = Promise.withResolvers<void>();
   #socket: Socket | null = null;
   #run: PendingRun | null = null;
-  #answer: PendingAnswer | null = null;
-  readonly #questions = new SerialQueue();
+  readonly #questions = new Questions({
+    send: (header) => this.#send(header),
+    lost: () => this.#lost,
+    lose: (reason) => this.#lose(reason),
+  });
   #lost: Error | null = null;
   #closed = false;
   #events: ChannelEvents = NO_EVENTS;
@@ -182,7 +180,7 @@ export class GuestChannel {
 
   /** Saves all variables, so that the sandbox can go. Rejects with `save_failed` when that cannot be done. */
   async save(version: number, keep: Keep): Promise<SavedFrame> {
-    const { header } = await this.#ask({ type: "save", version, keep }, "saved", SAVE_MS);
+    const { header } = await this.#questions.ask({ type: "save", version, keep }, "saved", SAVE_MS);
     if (header.type !== "saved") throw new BugError("another answer than was waited for");
     if (header.failed !== null)
       throw new AppError("save_failed", `Cannot save the session's variables: ${header.failed}`);
@@ -190,13 +188,24 @@ export class GuestChannel {
   }
 
   async inspect(): Promise<StateListing> {
-    const { payload } = await this.#ask({ type: "inspect" }, "inspected", ANSWER_MS);
+    const { payload } = await this.#questions.ask({ type: "inspect" }, "inspected", ANSWER_MS);
     return stateListing.parse(JSON.parse(payload.toString()));
+  }
+
+  /** What differs between two kept versions; null when one of them is not kept. */
+  async compare(from: number, to: number): Promise<StateDifference | null> {
+    const { header, payload } = await this.#questions.ask(
+      { type: "compare", from, to },
+      "compared",
+      ANSWER_MS,
+    );
+    if (header.type !== "compared") throw new BugError("another answer than was waited for");
+    return header.error === null ? stateDifference.parse(JSON.parse(payload.toString())) : null;
   }
 
   /** Makes a saved version current again, under a new number. */
   async rollback(version: number, to: number): Promise<RolledBackFrame> {
-    const { header } = await this.#ask({ type: "rollback", version, to }, "rolled_back", SAVE_MS);
+    const { header } = await this.#questions.ask({ type: "rollback", version, to }, "rolled_back", SAVE_MS);
     if (header.type !== "rolled_back") throw new BugError("another answer than was waited for");
     return header;
   }
@@ -206,14 +215,14 @@ export class GuestChannel {
    * first.
    */
   async moveIn(): Promise<HelloFrame> {
-    const { header } = await this.#ask({ type: "move_in" }, "moved_in", ANSWER_MS);
+    const { header } = await this.#questions.ask({ type: "move_in" }, "moved_in", ANSWER_MS);
     if (header.type !== "moved_in") throw new BugError("another answer than was waited for");
     return { ...header, type: "hello", protocol: GUEST_PROTOCOL, token: null, running: null };
   }
 
   /** Has all processes of the sandbox stand still, and ends the line; an agent that is dialled again goes on. */
   async freeze(): Promise<void> {
-    const { header } = await this.#ask({ type: "freeze" }, "frozen", ANSWER_MS);
+    const { header } = await this.#questions.ask({ type: "freeze" }, "frozen", ANSWER_MS);
     if (header.type !== "frozen") throw new BugError("another answer than was waited for");
     if (header.error !== null) throw new Error(`its processes do not stand still: ${header.error}`);
     this.close(new Error("its processes stand still"));
@@ -242,27 +251,6 @@ export class GuestChannel {
     const overdue = setTimeout(() => this.#lose(new Error("The agent did not end the run in time")), limitMs);
     this.#run = { id, onOutput, overdue, resolve, reject };
     return promise;
-  }
-
-  #ask(header: ServerFrame, type: PendingAnswer["type"], limitMs: number): Promise<Frame> {
-    return this.#questions.add(() => this.#askNow(header, type, limitMs));
-  }
-
-  async #askNow(header: ServerFrame, type: PendingAnswer["type"], limitMs: number): Promise<Frame> {
-    if (this.#lost !== null) throw this.#lost;
-    const { promise, resolve, reject } = Promise.withResolvers<Frame>();
-    this.#answer = { type, resolve, reject };
-    const overdue = setTimeout(
-      () => this.#lose(new Error(`The agent did not answer '${header.type}'`)),
-      limitMs,
-    );
-    this.#send(header);
-    try {
-      return await promise;
-    } finally {
-      clearTimeout(overdue);
-      this.#answer = null;
-    }
   }
 
   #send(header: ServerFrame, payload?: Buffer): void {
@@ -345,18 +333,19 @@ export class GuestChannel {
         return;
       case "saved":
         this.#events.onSaved(header);
-        if (header.complete && this.#answer?.type === "saved") this.#answer.resolve(frame);
+        if (header.complete && this.#questions.awaits("saved")) this.#questions.answer("saved", frame);
         return;
       case "refused":
         this.#events.onRefused(header.ticket);
         return;
       case "inspected":
+      case "compared":
       case "rolled_back":
       case "moved_in":
       case "frozen":
-        if (this.#answer?.type !== header.type) throw new FrameError("an answer that nobody asked for");
+        if (!this.#questions.awaits(header.type)) throw new FrameError("an answer that nobody asked for");
         if (header.type === "frozen" && header.error === null) this.#closed = true; // that it hangs up now is no loss
-        this.#answer.resolve(frame);
+        this.#questions.answer(header.type, frame);
         return;
       case "fault":
         throw new Error("The agent failed", { cause: new Error(header.message) });
@@ -394,7 +383,7 @@ export class GuestChannel {
     clearTimeout(this.#run?.overdue);
     this.#run?.reject(reason);
     this.#run = null;
-    this.#answer?.reject(reason);
+    this.#questions.fail(reason);
     if (!this.#closed) this.#events.onLost(reason);
   }
 }

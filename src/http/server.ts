@@ -25,6 +25,7 @@ import { addRuns } from "./runs.ts";
 import { addSessions } from "./sessions.ts";
 import { addSetup } from "./setup.ts";
 import { addStates } from "./states.ts";
+import { addVariables } from "./variables.ts";
 
 type HttpDependencies = {
   config: Config;
@@ -70,6 +71,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addExecute(app, deps.oneShots, idempotency);
   addSessions(app, { registry, idempotency, config });
   addStates(app, { registry, idempotency, config });
+  addVariables(app, registry);
   addExport(app, { registry, idempotency, config });
   addCode(app, registry);
   addFiles(app, { registry, quotas: new Quotas(), maxFiles: config.limits.diskFiles });

@@ -39,6 +39,18 @@ export const ERROR_CATALOGUE = {
   route_not_found: { status: 404, retryable: false },
   method_not_allowed: { status: 405, retryable: false },
   session_exists: { status: 409, retryable: false, hint: "Choose another id, or delete the session first" },
+  variable_not_found: {
+    status: 404,
+    retryable: false,
+    hint: "GET /api/sessions/{id}/variables lists those that there are",
+  },
+  no_such_form: {
+    status: 406,
+    retryable: false,
+    hint: "Ask for another 'form', or for a part with 'from' and 'count'",
+  },
+  nothing_to_undo: { status: 409, retryable: false },
+  nothing_to_redo: { status: 409, retryable: false },
   version_not_kept: {
     status: 404,
     retryable: false,

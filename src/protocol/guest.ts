@@ -79,6 +79,8 @@ const hello = z.strictObject({
 const movedIn = z.strictObject({ type: z.literal("moved_in"), ...held });
 const unknown = z.strictObject({ type: z.literal("unknown"), run: runId });
 const inspected = z.strictObject({ type: z.literal("inspected") });
+/** What differs between two versions, in the payload; or why one of them cannot be read. */
+const compared = z.strictObject({ type: z.literal("compared"), error: z.string().max(2048).nullable() });
 const rolledBack = z.strictObject({
   type: z.literal("rolled_back"),
   error: z.string().max(2048).nullable(),
@@ -136,6 +138,7 @@ export const agentFrame = z.discriminatedUnion("type", [
   saved,
   unknown,
   inspected,
+  compared,
   rolledBack,
   movedIn,
   frozen,
@@ -196,6 +199,7 @@ export type ServerFrame =
   | { type: "replay"; run: string }
   | { type: "save"; version: number; keep: Keep }
   | { type: "inspect" }
+  | { type: "compare"; from: number; to: number }
   | { type: "rollback"; version: number; to: number }
   /** A session has moved into the folders of this sandbox, which is new. */
   | { type: "move_in" }
@@ -261,3 +265,14 @@ export const stateListing = z.strictObject({
   not_kept: z.array(lostItem).max(1_000),
 });
 export type StateListing = z.infer<typeof stateListing>;
+
+const describedName = z.strictObject({ name: z.string(), type: z.string(), repr: z.string() });
+/** What differs between two versions, as guest/state/state_listing.py lists it. */
+export const stateDifference = z.strictObject({
+  added: z.array(describedName).max(1_000),
+  removed: z.array(describedName).max(1_000),
+  changed: z
+    .array(z.strictObject({ name: z.string(), before: describedName, after: describedName }))
+    .max(1_000),
+});
+export type StateDifference = z.infer<typeof stateDifference>;

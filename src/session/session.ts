@@ -179,9 +179,7 @@ export class Session {
   }
 
   /** Keeps a program, or none. */
-  storeCode(code: StoredCode | null): Promise<void> {
-    return this.#records.storeCode(code);
-  }
+  storeCode = (code: StoredCode | null): Promise<void> => this.#records.storeCode(code);
 
   /** Its files were changed by a client: they are counted anew when somebody asks. */
   async noteChangedFiles(): Promise<void> {
@@ -271,8 +269,12 @@ export class Session {
   }
 
   /** Makes a kept version of the variables current again, as a new version; files stay as they are. */
-  async rollback(version: number): Promise<void> {
-    await this.#admitted(() => this.#live.rollBack(version));
+  rollback = (version: number): Promise<void> => this.#admitted(() => this.#live.rollBack(version));
+
+  /** Work on the variables for a client, in the session's turn. */
+  onVariables<T>(work: (live: LiveSession) => Promise<T>): Promise<T> {
+    this.#admission.checkRoom(this.#queue.length);
+    return this.#admitted(() => work(this.#live));
   }
 
   /** Saved variables and versions: as the agent sees them, or as it saw them last when the session sleeps. */
@@ -287,9 +289,7 @@ export class Session {
   }
 
   /** What tells this moment from any other; null of a session that is awake. */
-  markAsleep(): Promise<string | null> {
-    return this.#admitted(() => markAsleep(this.#sandbox, this.#folder, this.#records));
-  }
+  markAsleep = () => this.#admitted(() => markAsleep(this.#sandbox, this.#folder, this.#records));
 
   /** After a start of the server: takes over the sandbox that an earlier one left, or settles what it left open. */
   async takeOver(cgroup: Cgroup | null): Promise<void> {

@@ -102,6 +102,12 @@ export type SavedState = {
   notKept: NotKept;
   /** Why the last save failed; null when it did not. */
   failure: string | null;
+  /**
+   * Versions that are copies of earlier ones, since they were gone back to: [number, which one]; and, after the last of
+   * these, those that can be gone forward to again.
+   */
+  copies?: readonly (readonly [number, number])[];
+  undone?: readonly number[];
   /** To which version the variables went back, until a run has told it. */
   rolledBack: RolledBack | null;
 };

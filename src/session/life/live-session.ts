@@ -3,11 +3,13 @@
  * the session's turn, but for the news of what was lost.
  */
 import type { GuestEnd } from "../../guest/channel.ts";
+import { randomBase36 } from "../../lib/random-id.ts";
 import type { Folder } from "../../live/folder.ts";
 import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import { removeFolder } from "../../live/owned-folder.ts";
 import { keepOf } from "../../live/state-budget.ts";
-import type { RunEventName } from "../../protocol/guest.ts";
+import { AppError } from "../../protocol/errors.ts";
+import type { RunEventName, StateDifference, StateListing } from "../../protocol/guest.ts";
 import type { Outcome, RunUsage } from "../../protocol/outcome.ts";
 import { type Execution, execute, judge, usageOf } from "../../runs/execute.ts";
 import type { OutputLog } from "../../runs/output-log.ts";
@@ -22,6 +24,10 @@ import { parseData, ToldData } from "../saved/data.ts";
 import { rollBack } from "../saved/versions.ts";
 import type { Admission } from "./admission.ts";
 import type { Sleeper } from "./hibernate.ts";
+
+/** What a question of a client's may take: its answer is small, but its program may be any. */
+const ASK_MS = 15_000;
+const ASK_OUTPUT_BYTES = 4_096;
 
 type Parts = Sleeper & { admission: Admission; open: OpenRuns; current: CurrentRuns };
 
@@ -96,14 +102,106 @@ export class LiveSession {
   }
 
   async rollBack(version: number): Promise<void> {
+    await this.#goTo(version);
+    this.#parts.records.progress.undid(version, []);
+    await this.#parts.records.storeProgress();
+  }
+
+  async #goTo(version: number): Promise<void> {
     const { records, host } = this.#parts;
     const keep = keepOf(records.settings, host.config);
     this.#epoch = await rollBack(await this.ensure(), records, version, keep);
+  }
+
+  /** To the version before; answers which that is. Rejects with `nothing_to_undo`. */
+  async undo(): Promise<number> {
+    const { records } = this.#parts;
+    const kept = (await this.#listing()).versions.map(({ version }) => version);
+    const { base, undone } = records.progress.history;
+    const target = kept.find((version) => version < base);
+    if (target === undefined)
+      throw new AppError("nothing_to_undo", `Cannot undo in '${records.id}': no earlier version is kept`);
+    await this.#goTo(target);
+    records.progress.undid(target, [...undone, base]);
     await records.storeProgress();
+    return target;
+  }
+
+  /** To the version that was undone last; answers which that is. Rejects with `nothing_to_redo`. */
+  async redo(): Promise<number> {
+    const { records } = this.#parts;
+    const { undone } = records.progress.history;
+    const target = undone.at(-1);
+    if (target === undefined)
+      throw new AppError(
+        "nothing_to_redo",
+        `Cannot redo in '${records.id}': nothing was undone since its last run`,
+      );
+    await this.#goTo(target);
+    records.progress.undid(target, undone.slice(0, -1));
+    await records.storeProgress();
+    return target;
+  }
+
+  /** The newest first, also of what the last run has left. */
+  async #listing(): Promise<StateListing> {
+    const { records, host } = this.#parts;
+    const live = await this.ensure();
+    const { version, saved } = records.progress.now;
+    if (saved.savedVersion < version) await live.channel.save(version, keepOf(records.settings, host.config));
+    return live.channel.inspect();
+  }
+
+  /** What differs between two versions. Rejects with `version_not_kept`. */
+  async compare(from: number, to: number): Promise<StateDifference> {
+    await this.#listing(); // what the last run has left is one of them
+    const found = await (await this.ensure()).channel.compare(from, to);
+    if (found !== null) return found;
+    const { id } = this.#parts.records;
+    throw new AppError(
+      "version_not_kept",
+      `Cannot compare ${from} and ${to} of '${id}': one of them is not kept`,
+    );
   }
 
   async end(reason: string): Promise<void> {
     await this.#parts.sandbox.end(new Error(reason));
+  }
+
+  /**
+   * Has a program look at something for a client: it makes no version and no record. Answers its results; rejects when
+   * it does not end well, with its error as the cause.
+   */
+  async ask(code: string): Promise<GuestEnd> {
+    const { sandbox, records, host } = this.#parts;
+    const live = await this.ensure();
+    const id = `ask_${randomBase36(16)}`;
+    sandbox.beginRun(id);
+    const program = {
+      ...{
+        id,
+        name: "<question>",
+        code,
+        data: null,
+        env: {},
+        timeoutMs: ASK_MS,
+        outputBytes: ASK_OUTPUT_BYTES,
+      },
+      version: records.progress.now.version,
+      keep: keepOf(records.settings, host.config),
+      onOutput: () => undefined,
+    };
+    const { end, lost } = await execute(live, program, { overDiskQuota: () => sandbox.overQuota });
+    if (lost !== null) {
+      await sandbox.end(lost);
+      throw lost;
+    }
+    sandbox.endRun();
+    if (end.frame.epoch !== this.#epoch) {
+      this.noteKernel(end.frame.epoch, "it did not answer a question");
+      records.progress.restored(end.frame.restored, this.#lossReason);
+    }
+    return end;
   }
 
   /** False when that run is not in progress. */

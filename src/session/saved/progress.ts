@@ -15,6 +15,8 @@ export const NO_PROGRESS: SessionProgress = {
   hibernatedAt: null,
 };
 
+const MAX_UNDONE = 100;
+
 export class Progress {
   #now: SessionProgress;
 
@@ -83,6 +85,25 @@ export class Progress {
   wentBack(to: number, state: RestoredState | null): void {
     this.#change({ version: to });
     this.restored(state, null);
+  }
+
+  /** The version that the variables were made in, and those that were undone since the last run, in that order. */
+  get history(): { base: number; undone: readonly number[] } {
+    const { version, saved } = this.#now;
+    const { copies = [], undone = [] } = saved;
+    const base = copies.find(([number]) => number === version)?.[1];
+    return base === undefined ? { base: version, undone: [] } : { base, undone };
+  }
+
+  /** The variables, under the number of now, are those of an earlier version. */
+  undid(base: number, undone: readonly number[]): void {
+    const { version } = this.#now;
+    this.#changeSaved((saved) => {
+      const { copies = [] } = saved;
+      const origin = copies.find(([number]) => number === base)?.[1] ?? base;
+      saved.copies = [...copies, [version, origin] as const].slice(-MAX_UNDONE);
+      saved.undone = undone.slice(-MAX_UNDONE);
+    });
   }
 
   /** The agent knows of runs up to this one. */

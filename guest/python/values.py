@@ -1,0 +1,125 @@
+"""The value of one variable in one form, as the API gives it out.
+
+An answer is {"text": what of it was asked for, "json": {"type", "length", "shape"} as text}.
+"""
+
+import io
+import json
+import sys
+
+from display import Results
+from matplotlib_support import figure_to_png
+
+MAX_CHARS = 8 << 20
+
+
+class NoSuchVariable(LookupError):
+    """There is no variable of this name."""
+
+
+class NoSuchForm(LookupError):
+    """The value does not offer the form, or it is too large."""
+
+
+def show(namespace, name, form, part):
+    """`part`: the first row or item, and how many; None for all. Raises LookupError."""
+    if name not in namespace:
+        raise NoSuchVariable(f"There is no variable {name!r}")
+    value = namespace[name]
+    about = {"type": type(value).__name__, "length": _length_of(value), "shape": _shape_of(value)}
+    text = _FORMS.get(form, _rich(form))(_part_of(value, *part))
+    if len(text) > MAX_CHARS:
+        raise NoSuchForm(f"{name!r} has {len(text)} characters as {form}, of {MAX_CHARS} at most: ask for a part of it")
+    return {"text": text.encode("utf-8", "backslashreplace").decode(), "json": json.dumps(about)}
+
+
+def _length_of(value):
+    try:
+        return len(value)
+    except Exception:
+        return None
+
+
+def _shape_of(value):
+    shape = getattr(value, "shape", None)
+    return list(shape) if isinstance(shape, tuple) and all(isinstance(size, int) for size in shape) else None
+
+
+def _part_of(value, start, count):
+    if start == 0 and count is None:
+        return value
+    stop = None if count is None else start + count
+    if _is_of(value, "pandas", "DataFrame", "Series"):
+        return value.iloc[start:stop]
+    if isinstance(value, dict):
+        return dict(list(value.items())[start:stop])
+    if isinstance(value, (set, frozenset)):
+        return list(value)[start:stop]
+    try:
+        return value[start:stop]
+    except Exception as cause:
+        raise NoSuchForm(f"a {type(value).__name__} has no parts") from cause
+
+
+def _is_of(value, module, *names):
+    """Whether it is of a class of a library, which is not imported for the question."""
+    library = sys.modules.get(module)
+    return library is not None and any(isinstance(value, getattr(library, name)) for name in names)
+
+
+def _json(value):
+    if _is_of(value, "pandas", "DataFrame"):
+        return value.to_json(orient="split", date_format="iso")
+    if _is_of(value, "pandas", "Series"):
+        return value.to_json(orient="split", date_format="iso")
+    if _is_of(value, "numpy", "ndarray", "generic"):
+        value = value.tolist()
+    if isinstance(value, (set, frozenset)):
+        value = list(value)
+    try:
+        return json.dumps(value, allow_nan=False, default=_plain)
+    except (TypeError, ValueError, RecursionError) as cause:
+        raise NoSuchForm(f"a {type(value).__name__} is not JSON: {cause}") from cause
+
+
+def _plain(value):
+    """Numbers of numpy inside of lists; anything else is refused, not guessed."""
+    if _is_of(value, "numpy", "ndarray", "generic"):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} in it is not JSON")
+
+
+def _text(value):
+    return value if isinstance(value, str) else repr(value)
+
+
+def _csv(value):
+    if _is_of(value, "pandas", "DataFrame", "Series"):
+        return value.to_csv()
+    if _is_of(value, "numpy", "ndarray"):
+        value = value.tolist()
+    import csv
+
+    rows = value if isinstance(value, (list, tuple)) else None
+    if rows is None:
+        raise NoSuchForm(f"a {type(value).__name__} is no table")
+    out = io.StringIO()
+    writer = csv.writer(out)
+    for row in rows:
+        writer.writerow(row if isinstance(row, (list, tuple)) else [row])
+    return out.getvalue()
+
+
+def _rich(form):
+    def render(value):
+        results = Results(figure_to_png, lambda _result: None)
+        results.add(value)
+        content = results.items[0].get(form) if results.items else None
+        if content is None:
+            raise NoSuchForm(f"a {type(value).__name__} offers no {form}")
+        return content
+
+    return render
+
+
+_FORMS = {"json": _json, "text": _text, "csv": _csv}

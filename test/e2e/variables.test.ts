@@ -1,0 +1,184 @@
+/** Variables one by one: read in a chosen form, set, deleted; differences between versions; undo and redo. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { SessionClient } from "../support/client.ts";
+import { oneServer } from "../support/one-server.ts";
+
+const it = oneServer({ ERA_POOL: "python=1" });
+const read = (session: SessionClient, name: string, query = "", status = 200) =>
+  it.client.expect(status, "GET", `${session.path}/variables/${encodeURIComponent(name)}${query}`);
+const set = (session: SessionClient, name: string, value: unknown, status = 200) =>
+  it.client.expect(status, "PUT", `${session.path}/variables/${name}`, { value });
+
+test("python: a value is read as JSON, text, a table, a picture, whole or in part", async () => {
+  const session = await it.client.create("forms");
+  await session.run(`import numpy as np, pandas as pd, datetime
+x = {"a": [1, 2.5, None, True], "b": "t\u00e9xt"}
+s = "plain"
+a = np.arange(12).reshape(3, 4); n = np.float64(1.5); mixed = [np.int64(1), a]
+df = pd.DataFrame({"k": list("abc"), "v": [1, 2, 3]})
+odd = {"when": datetime.date(2026, 1, 1)}; nan = float("nan"); f = lambda: 1
+class Rich:
+    def _repr_html_(self): return "<b>r</b>"
+r = Rich()`);
+  assert.deepEqual(await read(session, "x"), {
+    name: "x",
+    form: "json",
+    value: { a: [1, 2.5, null, true], b: "téxt" },
+    type: "dict",
+    length: 2,
+    shape: null,
+  });
+  assert.equal((await read(session, "s", "?form=text")).value, "plain");
+  assert.deepEqual((await read(session, "a")).value, [
+    [0, 1, 2, 3],
+    [4, 5, 6, 7],
+    [8, 9, 10, 11],
+  ]);
+  assert.deepEqual((await read(session, "a", "?from=1&count=1")).value, [[4, 5, 6, 7]]);
+  assert.deepEqual((await read(session, "a")).shape, [3, 4]);
+  assert.equal((await read(session, "n")).value, 1.5);
+  assert.deepEqual((await read(session, "mixed", "?count=1")).value, [1]);
+  assert.deepEqual((await read(session, "df")).value, {
+    columns: ["k", "v"],
+    index: [0, 1, 2],
+    data: [
+      ["a", 1],
+      ["b", 2],
+      ["c", 3],
+    ],
+  });
+  assert.equal((await read(session, "df", "?form=csv&from=1&count=1")).value, ",k,v\n1,b,2\n");
+  assert.match((await read(session, "df", "?form=html")).value, /<table/);
+  assert.equal((await read(session, "r", "?form=html")).value, "<b>r</b>");
+  assert.equal((await read(session, "f", "?form=text")).type, "function");
+  for (const name of ["odd", "nan", "f", "r"])
+    assert.equal((await read(session, name, "", 406)).code, "no_such_form", name);
+  assert.equal((await read(session, "x", "?form=png", 406)).code, "no_such_form");
+  assert.equal((await read(session, "none", "", 404)).code, "variable_not_found");
+  for (const name of ["a b", "x.y", "x;y", "1a", "import", "x$"]) await read(session, name, "", 400);
+  await read(session, "x", "?form=xml", 400);
+  const { runs } = await it.client.expect(200, "GET", `${session.path}/runs`);
+  assert.equal(runs.length, 1, "a look is no run");
+  await session.run("big = 'x' * 9_000_000");
+  assert.match((await read(session, "big", "?form=text", 406)).error, /ask for a part/);
+  assert.equal((await read(session, "big", "?form=text&from=8999999")).value, "x");
+  await session.hibernate();
+  assert.equal((await read(session, "s")).value, "plain", "it is woken");
+});
+
+test("python: setting and deleting are runs, and hostile values are looked at without harm", async () => {
+  const session = await it.client.create("changes");
+  const value = { text: `"quotes" 'and' \\ \u2028 \n`, list: [1, [2, { three: null }]], "": true };
+  const { version, run_id } = await set(session, "config", value);
+  assert.equal(version, 1);
+  assert.deepEqual((await read(session, "config")).value, value);
+  assert.equal((await it.client.expect(200, "GET", `/api/runs/${run_id}`)).status, "done");
+  await it.client.expect(200, "DELETE", `${session.path}/variables/config`);
+  await read(session, "config", "", 404);
+  assert.equal(
+    (await it.client.expect(404, "DELETE", `${session.path}/variables/config`)).code,
+    "variable_not_found",
+  );
+  await it.client.expect(400, "PUT", `${session.path}/variables/x`, {});
+  await session.run(`class Slow:
+    def __repr__(self):
+        while True: pass
+class Loud:
+    def __repr__(self): print("printed"); raise SystemExit(3)
+class Deep(dict): pass
+slow, loud = Slow(), Loud()
+deep = []
+for _ in range(100_000): deep = [deep]
+keep = 1`);
+  await read(session, "loud", "?form=text", 406);
+  await read(session, "deep", "", 406);
+  await session.prints("1\n", "print(keep)");
+});
+
+test(
+  "python: a value that never shows itself ends within its time, and the variables stay",
+  { timeout: 60_000 },
+  async () => {
+    const session = await it.client.create("slow");
+    await session.run(
+      "class Slow:\n    def __repr__(self):\n        while True: pass\nslow = Slow(); keep = 1",
+    );
+    await read(session, "slow", "?form=text", 406);
+    await session.prints("1\n", "print(keep)");
+  },
+);
+
+for (const language of ["node", "typescript", "deno"])
+  test(`${language}: values are read exactly or refused, and set`, async () => {
+    const session = await it.client.create(`values-${language}`, { language });
+    await session.run(
+      "const x = { a: [1, 2], b: 't' }; let list = [1, 2, 3, 4]; const t = new Float32Array([1.5, 2]); const m = new Map(); const f = () => 1; const n = NaN",
+    );
+    assert.deepEqual((await read(session, "x")).value, { a: [1, 2], b: "t" });
+    assert.deepEqual((await read(session, "list", "?from=1&count=2")).value, [2, 3]);
+    assert.deepEqual((await read(session, "t")).value, [1.5, 2]);
+    assert.equal((await read(session, "t")).type, "Float32Array");
+    for (const name of ["m", "f", "n"]) await read(session, name, "", 406);
+    await read(session, "none", "", 404);
+    await read(session, "x", "?form=csv", 406);
+    await set(session, "list", { now: [true] });
+    assert.deepEqual((await read(session, "list")).value, { now: [true] });
+    await set(session, "fresh", "a\u2028b");
+    await session.hibernate();
+    assert.deepEqual((await read(session, "fresh")).value, "a\u2028b");
+    await it.client.expect(400, "DELETE", `${session.path}/variables/fresh`);
+  });
+
+test("bash takes texts and numbers, and go refuses by name", async () => {
+  const bash = await it.client.create("in-bash", { language: "bash" });
+  await set(bash, "word", "it's $(date)");
+  await bash.prints("it's $(date)\n", 'echo "$word"');
+  await set(bash, "word", { a: 1 }, 400);
+  await it.client.expect(200, "DELETE", `${bash.path}/variables/word`);
+  await bash.prints("gone\n", 'echo "${word-gone}"');
+  await read(bash, "word", "", 400);
+  const go = await it.client.create("in-go", { language: "go" });
+  await set(go, "x", 1, 400);
+});
+
+test("versions are compared by what is saved of them, and undone and done again", async () => {
+  const session = await it.client.create("history");
+  await session.run("a = 1; b = [1, 2]; c = 'c'");
+  await session.run("a = 2; del c; d = 'new'");
+  const found = await it.client.expect(200, "GET", `${session.path}/difference?from=1&to=2`);
+  assert.deepEqual(found, {
+    from: 1,
+    to: 2,
+    added: [{ name: "d", type: "str", repr: "'new'" }],
+    removed: [{ name: "c", type: "str", repr: "'c'" }],
+    changed: [
+      {
+        name: "a",
+        before: { name: "a", type: "int", repr: "1" },
+        after: { name: "a", type: "int", repr: "2" },
+      },
+    ],
+  });
+  await it.client.expect(404, "GET", `${session.path}/difference?from=1&to=99`);
+  await session.run("a = 3");
+  const undo = (status = 200) => it.client.expect(status, "POST", `${session.path}/undo`);
+  const redo = (status = 200) => it.client.expect(status, "POST", `${session.path}/redo`);
+  const a = async () => (await read(session, "a")).value;
+  assert.equal((await undo()).rolled_back_to, 2);
+  assert.equal(await a(), 2);
+  assert.equal((await undo()).rolled_back_to, 1);
+  assert.equal(await a(), 1);
+  assert.equal((await undo(409)).code, "nothing_to_undo");
+  await session.hibernate();
+  assert.equal((await redo()).rolled_back_to, 2);
+  assert.equal((await redo()).rolled_back_to, 3);
+  assert.equal(await a(), 3);
+  assert.equal((await redo(409)).code, "nothing_to_redo");
+  await undo();
+  await session.run("a = 10");
+  assert.equal((await redo(409)).code, "nothing_to_redo");
+  assert.equal((await undo()).rolled_back_to < 10, true);
+  assert.equal(await a(), 2);
+  assert.equal((await undo()).rolled_back_to, 1, "what was undone before is not come back to");
+});
