@@ -15,7 +15,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["protocol"],
   ["api"],
   ["config.ts"],
-  ["log.ts"],
+  ["log.ts", "metrics.ts"],
   ["sandbox", "guest", "store", "files", "egress"],
   ["image"],
   ["live"],

@@ -53,3 +53,20 @@ export const reference = operation({
   errors: [],
   example: {},
 });
+
+export const metrics = operation({
+  id: "metrics",
+  method: "GET",
+  path: "/metrics",
+  tag: "Server",
+  summary: "What the server counts and measures, for Prometheus",
+  scope: "admin",
+  answers: {
+    200: {
+      type: "text/plain; version=0.0.4",
+      description: "Prometheus' text format; no label is chosen by a client",
+    },
+  },
+  errors: [],
+  example: {},
+});

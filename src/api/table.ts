@@ -60,4 +60,5 @@ export const OPERATIONS: readonly Operation[] = [
   server.health,
   server.openapi,
   server.reference,
+  server.metrics,
 ];

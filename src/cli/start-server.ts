@@ -5,6 +5,7 @@
 
 import { createHash } from "node:crypto";
 import { accessSync, constants, existsSync, readFileSync } from "node:fs";
+import { statfs } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { type Config, ConfigError, type PackageIndexes } from "../config.ts";
@@ -25,6 +26,7 @@ import { defaultLimits } from "../live/plan-sandbox.ts";
 import { SandboxPool } from "../live/pool.ts";
 import { probeHost } from "../live/probe-host.ts";
 import type { Logger } from "../log.ts";
+import { Metrics } from "../metrics.ts";
 import { type Destination, normalizeHost } from "../protocol/egress.ts";
 import { OneShots } from "../runs/one-shot.ts";
 import { type Cgroup, openCgroupTree } from "../sandbox/cgroup.ts";
@@ -69,11 +71,12 @@ export async function startServer(
   const { outputBytes } = config;
   const diskQuota = { bytes: config.limits.diskBytes, files: config.limits.diskFiles };
   const oneShots = stack.use(
-    new OneShots({ pool, disk, egress: host.egress, outputBytes, diskQuota, onError }),
+    new OneShots({ pool, disk, egress: host.egress, metrics: host.metrics, outputBytes, diskQuota, onError }),
   );
   const registry = new SessionRegistry({ host, store, places, pool, disk });
   const hibernation = stack.use(new Hibernation(() => registry.residents(), config.idleMs, log));
   pool.reclaim = () => hibernation.reclaim();
+  pool.onClaim = (language, isWarm) => host.metrics.claimed(language, isWarm);
   await registry.takeOver(left);
   await pool.fill();
 
@@ -89,7 +92,19 @@ export async function startServer(
     dataDir: config.dataDir,
     loop,
   };
-  const app = createHttpServer({ config, log, store, registry, oneShots, health, loop, maxConnections });
+  const { metrics } = host;
+  watchServer(host, { pool, store, loop });
+  const app = createHttpServer({
+    config,
+    log,
+    metrics,
+    store,
+    registry,
+    oneShots,
+    health,
+    loop,
+    maxConnections,
+  });
   // Together: requests in progress end when their runs do, and runs are ended by the registry.
   stack.defer(async () => {
     const closing = app.close();
@@ -103,6 +118,20 @@ export async function startServer(
   const owned = stack.move();
   const address = config.host.includes(":") ? `[${config.host}]` : config.host;
   return { url: `http://${address}:${port}`, facilities, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+type Watched = { pool: SandboxPool; store: Store; loop: LoopWatch };
+
+function watchServer({ metrics, config }: SandboxHost, { pool, store, loop }: Watched): void {
+  metrics.watch({
+    sandboxes: () => pool.counts,
+    countSessions: () => store.countSessions(),
+    loopDelayMs: () => loop.recent.longestMs,
+    freeDiskBytes: async () => {
+      const { bavail, bsize } = await statfs(config.dataDir);
+      return bavail * bsize;
+    },
+  });
 }
 
 function watchLoop(log: Logger): LoopWatch {
@@ -138,6 +167,7 @@ export async function openHost(
   const parts = {
     config,
     log,
+    metrics: new Metrics(),
     image,
     runtime,
     caBundle,

@@ -1,12 +1,16 @@
 /** Every failure as an answer: expected refusals from the catalogue, all else as `internal` with a request id. */
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Logger } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
 import { AppError, shortageError } from "../protocol/errors.ts";
 import { OwnershipLost, StoreUnavailable } from "../store/store.ts";
 
 const RETRY_AFTER_SECONDS = "1";
 
-export function mapErrors(app: FastifyInstance, log: Logger): void {
+export function mapErrors(app: FastifyInstance, log: Logger, metrics: Metrics): void {
+  app.addHook("onError", async (request, _reply, error) => {
+    metrics.refused(asRefusal(error, request)?.code ?? "internal");
+  });
   const routes = rememberRoutes(app);
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const refusal = asRefusal(error, request);

@@ -6,6 +6,7 @@ import type { GuestRuntime } from "../image/runtime.ts";
 import type { Places } from "../lib/descriptors.ts";
 import type { RetryLater } from "../lib/retry-later.ts";
 import type { Logger } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
 import type { CgroupTree } from "../sandbox/cgroup.ts";
 import type { Criu } from "../sandbox/snapshot/criu.ts";
 import type { UidRange } from "../sandbox/uids.ts";
@@ -13,6 +14,7 @@ import type { UidRange } from "../sandbox/uids.ts";
 export type SandboxHost = {
   config: Config;
   log: Logger;
+  metrics: Metrics;
   image: Image;
   runtime: GuestRuntime;
   caBundle: string | null;

@@ -73,6 +73,8 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
   readonly #waiting = new Set<() => void>();
   /** Frees a slot by putting a session to sleep; false when none can be spared. */
   reclaim: () => Promise<boolean> = async () => false;
+  /** Called for each sandbox that is asked for, and whether a warm one was there. */
+  onClaim: (language: Language, isWarm: boolean) => void = () => undefined;
 
   constructor(options: PoolOptions<S>) {
     this.#options = options;
@@ -108,6 +110,7 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
   async take(language: Language, limits: Limits | null): Promise<Lease<S>> {
     const warm = await this.takeWarm(language, limits);
     if (warm !== null) return warm;
+    this.onClaim(language, false);
     if (limits !== null && languageEntry(language).isSizedAtStart)
       return this.#makingRoom(() => this.#startSized({ language, limits }));
     const started = await this.#makingRoom(() => this.#startOne(this.#of(language)));
@@ -122,6 +125,7 @@ export class SandboxPool<S extends Pooled = LiveSandbox> {
     const warm = pool.takeReady();
     if (warm === null) return null;
     setTimeout(() => this.#launchMore(pool), REFILL_AFTER_MS).unref();
+    this.onClaim(language, true);
     return this.#limited(this.#lease(warm), limits);
   }
 

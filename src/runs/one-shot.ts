@@ -6,6 +6,7 @@ import { diskService } from "../live/disk-service.ts";
 import { EgressService } from "../live/egress-service.ts";
 import type { Lease, SandboxPool } from "../live/pool.ts";
 import { AttachedServices, type Service } from "../live/services.ts";
+import type { Metrics } from "../metrics.ts";
 import type { EgressRule } from "../protocol/egress.ts";
 import { shuttingDown } from "../protocol/errors.ts";
 import type { Language } from "../protocol/languages.ts";
@@ -42,6 +43,7 @@ type OneShotOptions = {
   pool: SandboxPool;
   disk: DiskMonitor;
   egress: EgressGateway;
+  metrics: Metrics;
   outputBytes: number;
   /** What the files of one may take. */
   diskQuota: { bytes: number; files: number };
@@ -61,10 +63,22 @@ export class OneShots {
   /** `signal` ends the run: nobody waits for its result any more. */
   async run(request: OneShotRequest, signal: AbortSignal): Promise<OneShotResult> {
     const unwanted = AbortSignal.any([signal, this.#stopping.signal]);
+    const askedAt = performance.now();
     const lease = await this.#options.pool.take(request.language, null);
     try {
       unwanted.throwIfAborted();
-      return await this.#runIn(lease, request, unwanted);
+      const waitedMs = performance.now() - askedAt;
+      const result = await this.#runIn(lease, request, unwanted);
+      const { language } = request;
+      const elapsedMs = result.usage.elapsedUs / 1000;
+      this.#options.metrics.ended({
+        language,
+        kind: "one_shot",
+        outcome: result.outcome.kind,
+        elapsedMs,
+        waitedMs,
+      });
+      return result;
     } finally {
       this.#destroySoon(lease);
     }

@@ -88,13 +88,13 @@ export class Session {
     this.#admission = new Admission(records.id, host.config.queueLength);
     this.#runStore = new RunStore(store, records, host.log);
     this.#late = new LateOutput(store, host.log);
-    this.#egress = new EgressLog(store, host.log, records.id);
+    this.#egress = new EgressLog(store, host, records.id);
     this.#folder = new SessionFolder(records, host);
     this.#sandbox = new Tenancy(records, this.#folder, deps, {
       onLate: (runId, _stream, chunk) => this.#late.add(runId, chunk),
       onKernelLost: (epoch, description) => this.#live.noteKernel(epoch, description),
       onEgress: (record) => this.#egress.add(record),
-      onSaved: (report) => records.progress.saved(report),
+      onSaved: (report) => this.#live.noteSaved(report),
       onLost: (reason, live) => {
         this.#live.noteLoss(reason);
         // By the time this task runs, the session may have another sandbox.

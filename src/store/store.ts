@@ -218,6 +218,7 @@ export interface Store extends AsyncDisposable {
   saveSetup(id: string, setup: SetupRow): Promise<void>;
   /** Removes the session with its runs and recorded answers, on disk when it resolves. */
   deleteSession(id: string): Promise<void>;
+  countSessions(): Promise<number>;
   /** Newest first. */
   listSessions(page: PageRequest): Promise<Page<SessionSummary>>;
   /** Ids of sessions whose setup has not come to an end. */

@@ -12,6 +12,7 @@ import { RetryLater } from "../../src/lib/retry-later.ts";
 import { sessionsDir } from "../../src/live/folder.ts";
 import type { SandboxHost } from "../../src/live/host.ts";
 import { createLogger } from "../../src/log.ts";
+import { Metrics } from "../../src/metrics.ts";
 import { UidRange } from "../../src/sandbox/uids.ts";
 import type { PlaceStore } from "../../src/store/places.ts";
 import { openSqliteStores } from "../../src/store/sqlite/open.ts";
@@ -31,6 +32,7 @@ export function openBareHost(
   const host: SandboxHost = {
     config,
     log,
+    metrics: new Metrics(),
     image: { name: "none", dir: "/nonexistent", rootfs: "/nonexistent", builtAt: "" },
     runtime: { dir: "/nonexistent", seccompPath: "/nonexistent", skeleton: "/nonexistent" },
     caBundle: null,

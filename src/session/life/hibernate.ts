@@ -33,6 +33,7 @@ export async function hibernate(
   { keepsPrograms }: { keepsPrograms: boolean },
 ): Promise<{ flushed: Promise<void> }> {
   const { records, sandbox, folder, host } = sleeper;
+  const startedAt = performance.now();
   const isSaved = await saveAll(sleeper);
   records.progress.fallsAsleep();
   const leaveOut = async (from: Folder) => {
@@ -55,6 +56,9 @@ export async function hibernate(
   if (snapshot === null && current !== null) await leaveOut(current);
   records.progress.sleeps(sandbox.limitsWith().memoryBytes);
   await records.storeProgress();
+  const to = snapshot === null ? "state" : "snapshot";
+  host.metrics.slept(to, performance.now() - startedAt);
+  host.log.info({ session: records.id, to }, "sleep");
   const flushed = flush(sleeper, snapshot).catch((error: unknown) => {
     host.log.info({ err: error, session: records.id }, "a snapshot did not come to the disk");
   });

@@ -9,7 +9,7 @@ import type { LiveSandbox } from "../../live/live-sandbox.ts";
 import { removeFolder } from "../../live/owned-folder.ts";
 import { keepOf } from "../../live/state-budget.ts";
 import { AppError } from "../../protocol/errors.ts";
-import type { RunEventName, StateDifference, StateListing } from "../../protocol/guest.ts";
+import type { RunEventName, SavedFrame, StateDifference, StateListing } from "../../protocol/guest.ts";
 import type { Outcome, RunUsage } from "../../protocol/outcome.ts";
 import { type Execution, execute, judge, usageOf } from "../../runs/execute.ts";
 import type { OutputLog } from "../../runs/output-log.ts";
@@ -63,6 +63,11 @@ export class LiveSession {
     this.#lossReason ??= reason;
   }
 
+  noteSaved(report: SavedFrame): void {
+    this.#parts.records.progress.saved(report);
+    this.#parts.host.metrics.saved(report.written, report.not_kept.length, report.failed !== null);
+  }
+
   /** The kernel ended between runs, and was replaced. */
   noteKernel(epoch: number, description: string): void {
     this.#epoch = epoch;
@@ -79,7 +84,14 @@ export class LiveSession {
       this.noteLoss("The sandbox ended between runs");
       await this.end("its agent is gone");
     }
+    const isWake = records.folder !== null;
+    const startedAt = performance.now();
     const started = await sandbox.start();
+    if (isWake) {
+      const from = started.isResumed ? "snapshot" : "state";
+      host.metrics.woke(from, performance.now() - startedAt);
+      host.log.info({ session: records.id, from }, "wake");
+    }
     try {
       if (records.folder === null) await this.#adoptFolder(started.folder);
     } catch (error) {
@@ -235,7 +247,9 @@ export class LiveSession {
       recorded: runs.takeAcknowledged(),
       onOutput: (stream: RunEventName, chunk: Buffer) => log.append(stream, chunk),
     };
+    const waitedMs = Date.now() - Date.parse(row.createdAt);
     const execution = await execute(live, program, { overDiskQuota: () => sandbox.overQuota });
+    this.#observe(request, row, execution, waitedMs);
     if (execution.lost === null) {
       sandbox.endRun();
       return this.#ended(row, log, execution, false);
@@ -245,6 +259,23 @@ export class LiveSession {
     admission.check();
     records.progress.lost(execution.outcome);
     return this.#conclude(row, log, execution);
+  }
+
+  #observe({ shell }: RunRequest, row: RunRow, { outcome, usage }: Execution, waitedMs: number): void {
+    const { host, records } = this.#parts;
+    const { language } = records.settings;
+    const kind = shell ? "shell" : "session";
+    const elapsedMs = usage.elapsedUs / 1000;
+    host.metrics.ended({ language, kind, outcome: outcome.kind, elapsedMs, waitedMs });
+    const line = {
+      session: records.id,
+      run_id: row.runId,
+      language,
+      kind,
+      outcome: outcome.kind,
+      ms: elapsedMs,
+    };
+    host.log.info(line, "run");
   }
 
   /** `isReplay`: an earlier server began it, and its agent tells it again. */

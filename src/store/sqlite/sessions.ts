@@ -14,6 +14,7 @@ type SessionMethods = Pick<
   | "saveCode"
   | "saveSetup"
   | "deleteSession"
+  | "countSessions"
   | "listSessions"
   | "listOpenSetups"
   | "saveListing"
@@ -107,6 +108,7 @@ export function sessionTables(database: Database): SessionMethods {
 
 function listing(database: Database) {
   return {
+    countSessions: async () => Number(database.sql("SELECT count(*) AS n FROM sessions").get()?.n ?? 0),
     listSessions: async ({ limit, cursor }) => {
       const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
       const sql = `SELECT s.ordinal, s.settings, p.progress ${SUMMARY}
