@@ -27,7 +27,7 @@ type Sources = {
 /** Seconds, from a millisecond to minutes. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
-/** Of the library's own, what Prometheus would not have called so. */
+/** Metrics of the library itself, which Prometheus would not have called so. */
 const MISNAMED = [
   "nodejs_active_handles_total",
   "nodejs_active_requests_total",

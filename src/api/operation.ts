@@ -19,7 +19,7 @@ export type Operation = {
   /** With parameters as in `/api/sessions/{id}`; see params.ts. `{path}` takes the rest, with its slashes. */
   path: string;
   /** A heading of the reference. */
-  tag: "Runs" | "Sessions" | "State" | "Files" | "Stored code" | "Packages and network" | "Server";
+  tag: "Runs" | "Sessions" | "State" | "Files" | "Stored code" | "Packages and network" | "Keys" | "Server";
   /** One sentence without a full stop. */
   summary: string;
   description?: string;
@@ -53,6 +53,9 @@ export const COMMON_ERRORS: readonly ErrorCode[] = [
   "invalid_request",
   "unauthorized",
   "forbidden_origin",
+  "scope_missing",
+  "key_limit",
+  "key_forbids",
   "body_too_large",
   "internal",
   "host_exhausted",

@@ -3,6 +3,7 @@ import * as code from "./code.ts";
 import * as execute from "./execute.ts";
 import * as moves from "./export.ts";
 import * as files from "./files.ts";
+import * as keys from "./keys.ts";
 import * as network from "./network.ts";
 import type { Operation } from "./operation.ts";
 import * as runs from "./runs.ts";
@@ -57,6 +58,10 @@ export const OPERATIONS: readonly Operation[] = [
   moves.importSession,
   sessions.deleteSession,
   sessions.deleteSessions,
+  keys.createKey,
+  keys.listKeys,
+  keys.deleteKey,
+  keys.listAudit,
   server.health,
   server.openapi,
   server.reference,

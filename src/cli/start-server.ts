@@ -10,6 +10,7 @@ import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { type Config, ConfigError, type PackageIndexes } from "../config.ts";
 import { EgressGateway } from "../egress/gateway.ts";
+import { KeyRing } from "../http/key-ring.ts";
 import { createHttpServer } from "../http/server.ts";
 import type { Image } from "../image/find.ts";
 import { keepInUse } from "../image/in-use.ts";
@@ -61,22 +62,10 @@ export async function startServer(
   const facilities = await probeHost(host);
   refuseUnsafe(facilities, config);
 
-  const disk = stack.use(new DiskMonitor(config.dataDir, log));
-  const { pool: sizes, maxLive } = host.config;
-  const limits = defaultLimits(host.config);
-  const launcher = hostLauncher(host);
-  const { slotWaitMs: patienceMs } = config;
-  const pool = stack.use(new SandboxPool({ launcher, sizes, maxLive, limits, patienceMs, log }));
-  const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
-  const { outputBytes } = config;
-  const diskQuota = { bytes: config.limits.diskBytes, files: config.limits.diskFiles };
-  const oneShots = stack.use(
-    new OneShots({ pool, disk, egress: host.egress, metrics: host.metrics, outputBytes, diskQuota, onError }),
-  );
+  const { disk, pool, oneShots } = makeRunners(host, stack);
   const registry = new SessionRegistry({ host, store, places, pool, disk });
   const hibernation = stack.use(new Hibernation(() => registry.residents(), config.idleMs, log));
   pool.reclaim = () => hibernation.reclaim();
-  pool.onClaim = (language, isWarm) => host.metrics.claimed(language, isWarm);
   await registry.takeOver(left);
   await pool.fill();
 
@@ -94,11 +83,14 @@ export async function startServer(
   };
   const { metrics } = host;
   watchServer(host, { pool, store, loop });
+  const keys = new KeyRing(store, config.apiKey);
+  await keys.load();
   const app = createHttpServer({
     config,
     log,
     metrics,
     store,
+    keys,
     registry,
     oneShots,
     health,
@@ -120,12 +112,29 @@ export async function startServer(
   return { url: `http://${address}:${port}`, facilities, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
+/** Where programs run, before there are sessions. */
+function makeRunners(host: SandboxHost, stack: AsyncDisposableStack) {
+  const { config, log, metrics } = host;
+  const disk = stack.use(new DiskMonitor(config.dataDir, log));
+  const { pool: sizes, maxLive, slotWaitMs: patienceMs, outputBytes } = config;
+  const limits = defaultLimits(config);
+  const launcher = hostLauncher(host);
+  const pool = stack.use(new SandboxPool({ launcher, sizes, maxLive, limits, patienceMs, log }));
+  pool.onClaim = (language, isWarm) => metrics.claimed(language, isWarm);
+  const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
+  const diskQuota = { bytes: config.limits.diskBytes, files: config.limits.diskFiles };
+  const oneShots = stack.use(
+    new OneShots({ pool, disk, egress: host.egress, metrics, outputBytes, diskQuota, onError }),
+  );
+  return { disk, pool, oneShots };
+}
+
 type Watched = { pool: SandboxPool; store: Store; loop: LoopWatch };
 
 function watchServer({ metrics, config }: SandboxHost, { pool, store, loop }: Watched): void {
   metrics.watch({
     sandboxes: () => pool.counts,
-    countSessions: () => store.countSessions(),
+    countSessions: () => store.countSessions(null),
     loopDelayMs: () => loop.recent.longestMs,
     freeDiskBytes: async () => {
       const { bavail, bsize } = await statfs(config.dataDir);

@@ -1,11 +1,13 @@
 /**
- * Who may use the server: holders of the key; without a key, local programs and pages of this machine. Decided by the
- * operation that was matched, not by the address as it was written, and for whatever does not say that it is public.
+ * Who may use the server: holders of a key; where the operator has none, local programs and pages of this machine, too.
+ * Decided by the operation that was matched, not by the address as it was written, and for whatever does not say that
+ * it is public.
  */
-import { createHash, timingSafeEqual } from "node:crypto";
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { isLoopback } from "../config.ts";
 import { AppError } from "../protocol/errors.ts";
+import type { KeyRing } from "./key-ring.ts";
+import { mayDo, OPERATOR, type Tenant } from "./tenant.ts";
 
 /** A name or address, of an origin or a Host header, with or without a port. */
 const ADDRESS = /^(?:https?:\/\/)?(\[[0-9a-f:]+\]|[a-z0-9.-]+)(?::\d+)?$/i;
@@ -17,13 +19,32 @@ declare module "fastify" {
   }
 }
 
-export function requireKey(app: FastifyInstance, apiKey: string | undefined): void {
+export function requireKey(app: FastifyInstance, keys: KeyRing, hasOperatorKey: boolean): void {
+  app.decorateRequest("tenant");
   app.addHook("onRequest", async (request) => {
+    request.tenant = OPERATOR; // what is public names no session of anybody's
     const { operation, isPublic } = request.routeOptions.config;
     if (isPublic || operation?.scope === "none") return;
-    if (apiKey === undefined) refuseForeignPage(request.headers.origin, request.headers.host);
-    else refuseWithoutKey(request.headers.authorization, apiKey);
+    request.tenant = tenantIn(request, keys, hasOperatorKey);
+    if (operation === undefined || mayDo(request.tenant, operation.scope)) return;
+    throw new AppError(
+      "scope_missing",
+      `Cannot do this with a key of the scope '${request.tenant.scope}': it needs '${operation.scope}'`,
+    );
   });
+}
+
+function tenantIn({ headers }: FastifyRequest, keys: KeyRing, hasOperatorKey: boolean): Tenant {
+  const given = headers.authorization?.match(/^Bearer +(\S+) *$/i)?.[1];
+  const tenant = given === undefined ? null : keys.find(given);
+  if (tenant !== null) return tenant;
+  if (hasOperatorKey || given?.startsWith("era_k"))
+    throw new AppError(
+      "unauthorized",
+      given === undefined ? "Cannot go on without a key" : "Cannot go on: the key is wrong",
+    );
+  refuseForeignPage(headers.origin, headers.host);
+  return OPERATOR;
 }
 
 /**
@@ -39,19 +60,4 @@ function refuseForeignPage(origin: string | undefined, host: string | undefined)
       `Cannot take requests from or to '${address.slice(0, 200)}' without a key`,
     );
   }
-}
-
-function refuseWithoutKey(header: string | undefined, apiKey: string): void {
-  const given = header?.match(/^Bearer +(\S+) *$/i)?.[1];
-  if (given === undefined || !equal(given, apiKey)) {
-    throw new AppError(
-      "unauthorized",
-      given === undefined ? "Cannot go on without a key" : "Cannot go on: the key is wrong",
-    );
-  }
-}
-
-function equal(a: string, b: string): boolean {
-  const digest = (text: string) => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(a), digest(b));
 }

@@ -19,7 +19,7 @@ export function mapErrors(app: FastifyInstance, log: Logger, metrics: Metrics): 
       reply.removeHeader("connection");
       request.raw.resume();
     }
-    if (refusal !== null) return sendRefusal(reply, refusal);
+    if (refusal !== null) return sendRefusal(reply, refusal, request.tenant?.prefix);
     if (reply.raw.destroyed) return; // the client is gone, and with it whoever could be told
     log.error({ err: error, request_id: request.id, url: request.url }, "a request failed");
     const internal = new AppError("internal", "The server failed to answer", {
@@ -73,7 +73,12 @@ function asRefusal(error: FastifyError, request: FastifyRequest): AppError | nul
   return null;
 }
 
-function sendRefusal(reply: FastifyReply, refusal: AppError): FastifyReply {
+/** `prefix`: what is before the client's own names of its sessions; nothing of it is told. */
+function sendRefusal(reply: FastifyReply, refusal: AppError, prefix = ""): FastifyReply {
   if (refusal.retryable) reply.header("retry-after", RETRY_AFTER_SECONDS);
-  return reply.status(refusal.status).send(refusal.toBody());
+  const body = Object.entries(refusal.toBody()).map(([name, value]) => [
+    name,
+    typeof value === "string" && prefix !== "" ? value.replaceAll(prefix, "") : value,
+  ]);
+  return reply.status(refusal.status).send(Object.fromEntries(body));
 }

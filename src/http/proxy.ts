@@ -8,9 +8,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { portNumber } from "../api/fields.ts";
 import { getHost } from "../api/network.ts";
 import { AppError } from "../protocol/errors.ts";
+import { isServerName } from "../protocol/session-names.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { confinedCookie, isAnswerHeader, isOfConnection, isUpgradeHeader, SANDBOX } from "./headers.ts";
+import { hasKey } from "./key-ring.ts";
 import { serve } from "./serve.ts";
 import { parseId } from "./sessions.ts";
 import { answerByStoredCode } from "./stored-answer.ts";
@@ -75,7 +77,7 @@ async function find(registry: SessionRegistry, id: string, port: string) {
     throw new AppError("invalid_request", `Cannot use '${port.slice(0, 20)}' as a port`, {
       extra: { format: FORM },
     });
-  const session = await registry.get(parseId(id));
+  const session = await registry.get(isServerName(id) ? id : parseId(id));
   if (!session.row.allowPublicAccess)
     throw new AppError("not_public", `Cannot reach the session '${session.id}': it is not public`);
   return { session, port: parsed.data };
@@ -105,10 +107,11 @@ async function pass(
   return reply.send(answer.body);
 }
 
-/** The key of this server is for this server. */
+/** Keys of this server are for this server. */
 function withoutKey(headers: http.IncomingHttpHeaders, apiKey: string | undefined): http.IncomingHttpHeaders {
-  const { authorization, ...others } = headers;
-  return apiKey !== undefined && authorization?.includes(apiKey) ? others : headers;
+  const { authorization = "", ...others } = headers;
+  const isOurs = (apiKey !== undefined && authorization.includes(apiKey)) || hasKey(authorization);
+  return isOurs ? others : headers;
 }
 
 function decoded(part = ""): string {

@@ -11,10 +11,12 @@ import type { Session } from "../session/session.ts";
 import type { Store } from "../store/store.ts";
 import { writeEvents } from "./events.ts";
 import type { Idempotency, IdempotencyKey } from "./idempotency.ts";
+import { refuseMoreLive, refuseMoreSessions } from "./key-limits.ts";
+import type { KeyRing } from "./key-ring.ts";
 import { serve, serveOnce } from "./serve.ts";
 import { viewRecordedResult, viewRun, viewRunResult, viewRunRow } from "./views.ts";
 
-type RunRoutes = { registry: SessionRegistry; store: Store; idempotency: Idempotency };
+type RunRoutes = { registry: SessionRegistry; store: Store; idempotency: Idempotency; keys: KeyRing };
 
 const DEFAULT_LIMIT = 100;
 const EVENT_ID = /^\d{1,9}$/;
@@ -25,11 +27,12 @@ export function addRuns(app: FastifyInstance, routes: RunRoutes): void {
   addRecords(app, routes);
 }
 
-function addStarting(app: FastifyInstance, { registry, store, idempotency }: RunRoutes): void {
+function addStarting(app: FastifyInstance, routes: RunRoutes): void {
+  const { registry, store, idempotency } = routes;
   serveOnce(app, idempotency, api.runCode, ({ params: { id }, body, request }) => ({
     scope: id,
     work: async (key) => {
-      const { run, created } = await begin(registry, { id, body, request, key });
+      const { run, created } = await begin(routes, { id, body, request, key });
       const result = viewRunResult(await run.result);
       return created ? { ...result, created } : result;
     },
@@ -40,6 +43,7 @@ function addStarting(app: FastifyInstance, { registry, store, idempotency }: Run
     scope: id,
     work: async (key) => {
       const session = await registry.get(id);
+      await admit(routes, request, id);
       const run = session.start({ ...askedOf(body, request, key), code: command, shell: true });
       return viewRunResult(await run.result);
     },
@@ -48,7 +52,7 @@ function addStarting(app: FastifyInstance, { registry, store, idempotency }: Run
 
   serve(app, api.streamRun, async ({ params: { id }, body, request, reply }) => {
     const gone = new AbortController();
-    const { session, run } = await begin(registry, { id, body, request, gone: gone.signal });
+    const { session, run } = await begin(routes, { id, body, request, gone: gone.signal });
     if (body.cancel_on_disconnect) {
       reply.raw.once("close", () => {
         gone.abort();
@@ -65,7 +69,8 @@ function addStarting(app: FastifyInstance, { registry, store, idempotency }: Run
   });
 }
 
-function addRecords(app: FastifyInstance, { registry, store }: RunRoutes): void {
+function addRecords(app: FastifyInstance, routes: RunRoutes): void {
+  const { registry, store } = routes;
   serve(app, api.listRuns, async ({ params, query: { limit, cursor } }) => {
     const session = await registry.get(params.id);
     const page = await store.listRuns(session.id, {
@@ -77,13 +82,13 @@ function addRecords(app: FastifyInstance, { registry, store }: RunRoutes): void 
     return { runs, count: runs.length, removed_count: removed, next_cursor: page.cursor };
   });
 
-  serve(app, api.getRun, async ({ params }) => {
-    const { row, run, isCurrent } = await findRun(registry, store, params.run_id);
+  serve(app, api.getRun, async ({ params, request }) => {
+    const { row, run, isCurrent } = await findRun(routes, request, params.run_id);
     return viewRun(row, run?.log.events ?? row.output, isCurrent);
   });
 
   serve(app, api.followRun, async ({ params, request, reply }) => {
-    const { row, run } = await followRun(registry, store, params.run_id);
+    const { row, run } = await followRun(routes, request, params.run_id);
     const last = String(request.headers["last-event-id"] ?? "0");
     if (!EVENT_ID.test(last))
       throw new AppError("invalid_request", "Cannot use the header 'Last-Event-ID': it is not a number");
@@ -91,10 +96,10 @@ function addRecords(app: FastifyInstance, { registry, store }: RunRoutes): void 
   });
 }
 
-function addInput(app: FastifyInstance, { registry, store }: RunRoutes): void {
-  serve(app, api.giveInput, async ({ params: { run_id: id }, body: { text = "", end = false } }) => {
-    const { row } = await findRun(registry, store, id);
-    const session = await registry.get(row.sessionId);
+function addInput(app: FastifyInstance, routes: RunRoutes): void {
+  serve(app, api.giveInput, async ({ params: { run_id: id }, body: { text = "", end = false }, request }) => {
+    const { row } = await findRun(routes, request, id);
+    const session = await routes.registry.get(row.sessionId);
     if (!session.giveInput(id, text, end))
       throw new AppError("not_interactive", `Cannot give input to the run '${id}': it does not wait for any`);
     return { success: true as const, run_id: id };
@@ -124,7 +129,9 @@ type Begin = {
   gone?: AbortSignal | null;
 };
 
-async function begin(registry: SessionRegistry, { id, body, request, key = null, gone = null }: Begin) {
+async function begin(routes: RunRoutes, { id, body, request, key = null, gone = null }: Begin) {
+  const { registry } = routes;
+  await admit(routes, request, id);
   const { session, created } =
     body.code === undefined
       ? { session: await registry.get(id), created: false }
@@ -134,6 +141,14 @@ async function begin(registry: SessionRegistry, { id, body, request, key = null,
   refuseInteraction(body.interactive, session.row.language);
   const asked = { ...askedOf(body, request, key), gone, code: body.code ?? storedCode(session) };
   return { session, run: session.start(asked), created };
+}
+
+/** What the key may have: one run more in this minute, a session more or a live one. */
+async function admit({ keys, registry, store }: RunRoutes, { tenant }: FastifyRequest, id: string) {
+  if (tenant.limits === null) return;
+  refuseMoreLive(tenant, registry, id);
+  if ((await registry.find(id)) === null) await refuseMoreSessions(tenant, store);
+  keys.countRun(tenant);
 }
 
 function askedOf(
@@ -187,9 +202,10 @@ function storedCode({ row }: Session): string {
   throw new AppError("no_code", "Cannot run: code is required, in the request or stored in the session");
 }
 
-async function findRun(registry: SessionRegistry, store: Store, runId: string) {
+/** Runs of others are not there for a key. */
+async function findRun({ registry, store }: RunRoutes, { tenant }: FastifyRequest, runId: string) {
   const row = await store.findRun(runId);
-  if (row === null)
+  if (row === null || !row.sessionId.startsWith(tenant.prefix))
     throw new AppError("run_not_found", `Cannot find the run ${JSON.stringify(runId.slice(0, 80))}`, {
       hint: "A session keeps its newest records only: ERA_KEEP_RUNS and ERA_RECORDS_MIB say how many",
     });
@@ -198,12 +214,12 @@ async function findRun(registry: SessionRegistry, store: Store, runId: string) {
 }
 
 /** Also one that goes on since before this server: its sandbox may not have been taken over yet. */
-async function followRun(registry: SessionRegistry, store: Store, runId: string) {
-  const found = await findRun(registry, store, runId);
+async function followRun(routes: RunRoutes, request: FastifyRequest, runId: string) {
+  const found = await findRun(routes, request, runId);
   if (found.run !== null || found.row.state !== "queued") return found;
-  const session = await registry.get(found.row.sessionId);
+  const session = await routes.registry.get(found.row.sessionId);
   const run = await session.runs.heard(runId, session.settled());
-  return run === null ? await findRun(registry, store, runId) : { ...found, run };
+  return run === null ? await findRun(routes, request, runId) : { ...found, run };
 }
 
 /** The reader's pace is its own: events wait in the run's log, at most one socket buffer of them here. */

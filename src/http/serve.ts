@@ -4,8 +4,10 @@ import type { z } from "zod";
 import { isSchema, type Operation } from "../api/operation.ts";
 import { PARAMS, type ParamsOf, paramNames } from "../api/params.ts";
 import { AppError } from "../protocol/errors.ts";
+import { isServerName } from "../protocol/session-names.ts";
 import type { Idempotency, Keyed } from "./idempotency.ts";
 import { parseBody } from "./input.ts";
+import { forTenant, type Tenant } from "./tenant.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -40,7 +42,7 @@ export function serve<const O extends Operation>(
     config: { ...options.config, operation },
     handler: async (request, reply) => {
       const answer: unknown = await handle(ask(operation, request, reply));
-      return answer === reply ? reply : reply.status(status).send(answer);
+      return answer === reply ? reply : reply.status(status).send(forTenant(request.tenant, answer));
     },
   });
 }
@@ -58,7 +60,17 @@ export function serveOnce<const O extends Operation>(
   plan: (asked: Asked<O>) => Once<O>,
 ): void {
   const status = ordinaryStatus(operation);
-  serve(app, operation, (asked) => idempotency.reply(asked.request, asked.reply, { status, ...plan(asked) }));
+  serve(app, operation, (asked) => {
+    const { scope, work, ofRun } = plan(asked);
+    const { tenant } = asked.request;
+    const shown = <T>(answer: T) => forTenant(tenant, answer);
+    return idempotency.reply(asked.request, asked.reply, {
+      scope: scope.startsWith("/") ? `${tenant.prefix}${scope}` : scope,
+      status,
+      work: async (key) => shown(await work(key)),
+      ...(ofRun === undefined ? {} : { ofRun: async (runId: string) => shown(await ofRun(runId)) }),
+    });
+  });
 }
 
 const ordinaryStatus = ({ answers }: Operation) => Number(Object.keys(answers)[0]);
@@ -67,19 +79,28 @@ const ordinaryStatus = ({ answers }: Operation) => Number(Object.keys(answers)[0
 const routeOf = (path: string) => path.replace("{path}", "*").replaceAll(/\{(\w+)\}/g, ":$1");
 
 function ask<O extends Operation>(operation: O, request: FastifyRequest, reply: FastifyReply): Asked<O> {
-  const params = parseParams(operation, request.params as Record<string, string>);
+  const params = parseParams(operation, request.params as Record<string, string>, request.tenant);
   const query = withMore(operation, () => parseQuery(operation, request.query as object));
   const body = withMore(operation, () => parseOwnBody(operation, request.body));
   return { params, query, body, request, reply } as Asked<O>;
 }
 
-function parseParams({ path }: Operation, given: Record<string, string>): Record<string, unknown> {
+/** The names of sessions are the server's from here on. */
+function parseParams(
+  { path }: Operation,
+  given: Record<string, string>,
+  { prefix }: Tenant,
+): Record<string, unknown> {
   const params: Record<string, unknown> = {};
   for (const name of paramNames(path)) {
     const text = name === "path" ? (given["*"] ?? "").replace(/\/$/, "") : (given[name] ?? "");
+    if (name === "id" && prefix === "" && isServerName(text)) {
+      params[name] = text;
+      continue;
+    }
     const parsed = PARAMS[name].safeParse(text);
     if (!parsed.success) throw wrongParam(name, text, parsed.error.issues[0]?.message ?? "it is not valid");
-    params[name] = parsed.data;
+    params[name] = name === "id" ? `${prefix}${parsed.data}` : parsed.data;
   }
   return params;
 }

@@ -8,13 +8,16 @@ import type { Config } from "../config.ts";
 import { countFiles, type ListOptions, listFiles } from "../files/list.ts";
 import { AppError } from "../protocol/errors.ts";
 import { parseLanguage } from "../protocol/languages.ts";
-import { type CreateRequest, DEFAULTS } from "../session/new-row.ts";
+import { isServerName } from "../protocol/session-names.ts";
+import { type CreateRequest, DEFAULTS, newSessionId } from "../session/new-row.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
-import type { ResourceSettings, SessionSummary } from "../store/store.ts";
+import type { ResourceSettings, SessionSummary, Store } from "../store/store.ts";
 import { goneSignal } from "./gone.ts";
 import type { Idempotency } from "./idempotency.ts";
-import { serve, serveOnce } from "./serve.ts";
+import { refuseInternet, refuseMoreSessions } from "./key-limits.ts";
+import { type Asked, serve, serveOnce } from "./serve.ts";
+import { forTenant, type Tenant } from "./tenant.ts";
 import {
   type FileCounts,
   viewFile,
@@ -28,19 +31,26 @@ import {
 const DEFAULT_LIMIT = 1000;
 const MAX_LISTED_FILES = 1000;
 
-export type SessionRoutes = { registry: SessionRegistry; idempotency: Idempotency; config: Config };
+export type SessionRoutes = {
+  registry: SessionRegistry;
+  store: Store;
+  idempotency: Idempotency;
+  config: Config;
+};
 
 export function addSessions(app: FastifyInstance, routes: SessionRoutes): void {
   addCollection(app, routes);
   addOne(app, routes);
 }
 
-function addCollection(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {
-  serveOnce(app, idempotency, api.createSession, ({ body }) => {
-    const wanted = parseCreate(body, config);
+function addCollection(app: FastifyInstance, { registry, store, idempotency, config }: SessionRoutes): void {
+  serveOnce(app, idempotency, api.createSession, ({ body, request: { tenant } }) => {
+    const wanted = ownedBy(tenant, parseCreate(body, config));
+    refuseInternet(tenant, wanted.allowInternetAccess);
     return {
       scope: "/api/sessions",
       work: async () => {
+        await refuseMoreSessions(tenant, store);
         const session = await registry.create(wanted);
         // As it was when the session was made, whatever has begun since.
         const status = wanted.setup === null ? {} : { setup_status: "pending" as const };
@@ -49,8 +59,9 @@ function addCollection(app: FastifyInstance, { registry, idempotency, config }: 
     };
   });
 
-  serve(app, api.listSessions, async ({ query: { limit, cursor } }) => {
-    const page = await registry.list({ limit: limit ?? DEFAULT_LIMIT, cursor: cursor ?? null });
+  serve(app, api.listSessions, async ({ query: { limit, cursor }, request: { tenant } }) => {
+    const asked = { limit: limit ?? DEFAULT_LIMIT, cursor: cursor ?? null };
+    const page = await registry.list(asked, ownerOf(tenant));
     const sessions = [];
     for (const row of page.items)
       sessions.push(
@@ -62,8 +73,8 @@ function addCollection(app: FastifyInstance, { registry, idempotency, config }: 
     return { sessions, count: sessions.length, next_cursor: page.cursor };
   });
 
-  const deleteAll = async () => {
-    const ids = await registry.deleteAll();
+  const deleteAll = async ({ request: { tenant } }: Asked<typeof api.deleteSessions>) => {
+    const ids = await registry.deleteAll(ownerOf(tenant));
     return {
       success: true as const,
       deleted_count: ids.length,
@@ -79,7 +90,8 @@ function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void
     viewWithFiles(await registry.get(params.id), goneSignal(reply)),
   );
 
-  serve(app, api.updateSession, async ({ params, body: change }) => {
+  serve(app, api.updateSession, async ({ params, body: change, request: { tenant } }) => {
+    refuseInternet(tenant, change.allowInternetAccess);
     const session = await registry.get(params.id);
     await session.update({
       ...parseResources(change, config),
@@ -95,7 +107,7 @@ function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void
     return {
       success: true as const,
       id: session.id,
-      metadata: await view(session),
+      metadata: forTenant(tenant, await view(session)),
       updated_at: new Date().toISOString(),
     };
   });
@@ -105,6 +117,19 @@ function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void
     return { success: true as const, id, deleted: id, deleted_at: new Date().toISOString() };
   });
 }
+
+/** Null: the operator sees all. */
+const ownerOf = ({ keyId, prefix }: Tenant) => (prefix === "" ? null : keyId);
+
+/** The server's name of a session that a client names; the operator may use those of others. */
+export const nameFor = ({ prefix }: Tenant, text: string): string =>
+  prefix === "" && isServerName(text) ? text : `${prefix}${parseId(text)}`;
+
+/** With the server's name of it; one that the client does not name gets a name. */
+export const ownedBy = <T extends { id: string | null }>({ prefix }: Tenant, request: T): T => ({
+  ...request,
+  id: `${prefix}${request.id ?? newSessionId()}`,
+});
 
 /** An id that is empty in somebody's script must not delete all. */
 function refuseEmptyId(url: string): void {
@@ -123,8 +148,8 @@ export function parseId(text: string): string {
   );
 }
 
-type Asked = number | null | undefined;
-type ResourceBody = { memory_mib?: Asked; cpu_count?: Asked; disk_mib?: Asked };
+type Amount = number | null | undefined;
+type ResourceBody = { memory_mib?: Amount; cpu_count?: Amount; disk_mib?: Amount };
 
 /** Those that are given; null is as the server has it. */
 export function parseResources(
@@ -141,7 +166,7 @@ export function parseResources(
   };
 }
 
-function refuseOverHost(name: string, value: Asked, most: number): void {
+function refuseOverHost(name: string, value: Amount, most: number): void {
   if ((value ?? 0) > most)
     throw new AppError("invalid_request", `Cannot use '${name}' ${value}: at most ${most} on this host`);
 }

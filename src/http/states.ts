@@ -2,11 +2,15 @@
 import type { FastifyInstance } from "fastify";
 import { duplicateSession } from "../api/sessions.ts";
 import * as api from "../api/states.ts";
+import { refuseMoreSessions } from "./key-limits.ts";
 import { serve, serveOnce } from "./serve.ts";
-import { parseId, parseResources, type SessionRoutes, view } from "./sessions.ts";
+import { nameFor, parseResources, type SessionRoutes, view } from "./sessions.ts";
 import { viewState, viewVersion } from "./views.ts";
 
-export function addStates(app: FastifyInstance, { registry, idempotency, config }: SessionRoutes): void {
+export function addStates(
+  app: FastifyInstance,
+  { registry, store, idempotency, config }: SessionRoutes,
+): void {
   serve(app, api.hibernateSession, async ({ params }) => {
     const session = await registry.get(params.id);
     await session.hibernate();
@@ -27,13 +31,14 @@ export function addStates(app: FastifyInstance, { registry, idempotency, config 
     },
   }));
 
-  serveOnce(app, idempotency, duplicateSession, ({ params: { id }, body }) => {
+  serveOnce(app, idempotency, duplicateSession, ({ params: { id }, body, request: { tenant } }) => {
     const newId = body.new_id ?? body.id;
     return {
       scope: id,
       work: async () => {
+        await refuseMoreSessions(tenant, store);
         const copy = await registry.duplicate(id, {
-          id: newId === undefined ? null : parseId(newId),
+          id: newId === undefined ? null : nameFor(tenant, newId),
           data: body.data ?? null,
           version: body.version ?? null,
           resources: parseResources(body, config),

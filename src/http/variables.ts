@@ -8,10 +8,11 @@ import { parseResults } from "../runs/rich-values.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import { deletingProgram, readingProgram, settingProgram } from "../session/saved/values.ts";
 import type { Session } from "../session/session.ts";
+import type { KeyRing } from "./key-ring.ts";
 import { serve } from "./serve.ts";
 import { viewState } from "./views.ts";
 
-export function addVariables(app: FastifyInstance, registry: SessionRegistry): void {
+export function addVariables(app: FastifyInstance, registry: SessionRegistry, keys: KeyRing): void {
   serve(app, api.getVariable, async ({ params: { id, name }, query }) => {
     const session = await registry.get(id);
     const { form = "json", from = null, count = null } = query;
@@ -24,11 +25,13 @@ export function addVariables(app: FastifyInstance, registry: SessionRegistry): v
 
   serve(app, api.setVariable, async ({ params: { id, name }, body, request }) => {
     const session = await registry.get(id);
+    keys.countRun(request.tenant);
     return change(session, name, settingProgram(session.row.language, name, body.value), request);
   });
 
   serve(app, api.deleteVariable, async ({ params: { id, name }, request }) => {
     const session = await registry.get(id);
+    keys.countRun(request.tenant);
     return change(session, name, deletingProgram(session.row.language, name), request);
   });
 

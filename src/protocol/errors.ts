@@ -27,6 +27,10 @@ export const ERROR_CATALOGUE = {
     retryable: false,
     hint: "Set ERA_API_KEY and send it, to let web pages of other origins in",
   },
+  scope_missing: { status: 403, retryable: false, hint: "Use a key with a wider scope" },
+  key_forbids: { status: 403, retryable: false, hint: "Ask whoever made the key" },
+  key_limit: { status: 429, retryable: true },
+  key_not_found: { status: 404, retryable: false, hint: "GET /api/keys lists them" },
   not_public: {
     status: 403,
     retryable: false,

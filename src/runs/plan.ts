@@ -2,6 +2,7 @@
 import type { Config } from "../config.ts";
 import type { GuestProgram } from "../guest/run-frame.ts";
 import { diskBytesOf, keepOf } from "../live/state-budget.ts";
+import { localName } from "../protocol/session-names.ts";
 import type { Durability, RunRow, SessionSettings, SessionSummary } from "../store/store.ts";
 import { DEFAULT_TIMEOUT_MS, type RunRequest } from "./request.ts";
 
@@ -45,7 +46,7 @@ export function durabilityOf(
 function sessionEnvironment(row: Readonly<SessionSettings>, baseUrl: string): Record<string, string> {
   return {
     ERA_SESSION: "true",
-    ERA_SESSION_ID: row.id,
+    ERA_SESSION_ID: localName(row.id),
     ERA_LANGUAGE: row.language,
     ERA_BASE_URL: baseUrl,
     ERA_PROXY_URL: `${baseUrl}/proxy/${row.id}`,

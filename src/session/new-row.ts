@@ -1,4 +1,5 @@
 /** How the row of a new session begins: as a client has asked for it, or as a copy of another one. Pure. */
+import { randomBase36 } from "../lib/random-id.ts";
 import type { JsonObject, SessionRow, SessionSettings, SetupRequest } from "../store/store.ts";
 import type { SessionView } from "./records.ts";
 import { NO_PROGRESS } from "./saved/progress.ts";
@@ -34,6 +35,8 @@ export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
   imaging: "auto",
   setup: null,
 };
+
+export const newSessionId = () => `sess_${Date.now()}_${randomBase36(9)}`;
 
 export function rowOf(id: string, request: CreateRequest, claimable: boolean): SessionRow {
   const { setup, data, metadata, ...settings } = request;

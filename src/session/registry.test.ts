@@ -105,12 +105,15 @@ test("an unknown id is refused where runs do not make sessions", async () => {
 test("deleting all deletes what there was when it began, page by page; an id is free again", async () => {
   await using it = openRegistry();
   for (let at = 0; at < 230; at++) await it.registry.create(asked(`s${at}`));
-  const [ids] = await Promise.all([it.registry.deleteAll(), it.registry.delete("s7").catch(() => undefined)]);
+  const [ids] = await Promise.all([
+    it.registry.deleteAll(null),
+    it.registry.delete("s7").catch(() => undefined),
+  ]);
   assert.equal(new Set(ids).size, 230);
-  assert.deepEqual((await it.registry.list({ limit: 10, cursor: null })).items, []);
+  assert.deepEqual((await it.registry.list({ limit: 10, cursor: null }, null)).items, []);
   await it.registry.create(asked("s7"));
   assert.deepEqual(
-    (await it.registry.list({ limit: 10, cursor: null })).items.map(({ id }) => id),
+    (await it.registry.list({ limit: 10, cursor: null }, null)).items.map(({ id }) => id),
     ["s7"],
   );
 });

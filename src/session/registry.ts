@@ -4,7 +4,6 @@
  */
 import type { Readable } from "node:stream";
 import { Gate } from "../lib/gate.ts";
-import { randomBase36 } from "../lib/random-id.ts";
 import { SerialQueue } from "../lib/serial-queue.ts";
 import type { Folder } from "../live/folder.ts";
 import { createOwnedFolder, removeFolder } from "../live/owned-folder.ts";
@@ -27,7 +26,7 @@ import { endedRuns, exportSession } from "./export/export-session.ts";
 import { removeMeta, storeImported, unpackSession } from "./export/import-session.ts";
 import { Moves } from "./export/moves.ts";
 import { importedFrom, type SessionFile } from "./export/session-file.ts";
-import { type CreateRequest, copyOf, DEFAULTS, rowOf, setupOf } from "./new-row.ts";
+import { type CreateRequest, copyOf, DEFAULTS, newSessionId, rowOf, setupOf } from "./new-row.ts";
 import { SessionRecords } from "./records.ts";
 import { Session, type SessionDependencies } from "./session.ts";
 
@@ -77,7 +76,7 @@ export class SessionRegistry {
   /** Makes a session, or claims the one that a run on this id has made. */
   async create(request: CreateRequest): Promise<Session> {
     this.#refuseIfStopping();
-    const id = request.id ?? newId();
+    const id = request.id ?? newSessionId();
     return this.#inTurn(id, async () => {
       const known = await this.find(id);
       const session =
@@ -238,7 +237,7 @@ export class SessionRegistry {
       try {
         const { file, runs } = await unpackSession(host, folder, content);
         const request = read(file.session);
-        const wanted = id ?? request.id ?? newId();
+        const wanted = id ?? request.id ?? newSessionId();
         const session = await this.#inTurn(wanted, async () => {
           if ((await this.find(wanted)) !== null) throw exists(wanted);
           const row = { ...rowOf(wanted, request, false), ...importedFrom(file) };
@@ -260,8 +259,9 @@ export class SessionRegistry {
     }
   }
 
-  list(page: PageRequest): Promise<Page<SessionSummary>> {
-    return this.#deps.store.listSessions(page);
+  /** Those of one key, or all. */
+  list(page: PageRequest, keyId: string | null): Promise<Page<SessionSummary>> {
+    return this.#deps.store.listSessions(page, keyId);
   }
 
   async delete(id: string): Promise<void> {
@@ -271,11 +271,11 @@ export class SessionRegistry {
     });
   }
 
-  /** Deletes every session there is when it begins; answers their ids. */
-  async deleteAll(): Promise<string[]> {
+  /** Deletes every session of a key, or of all, that is there when it begins; answers their ids. */
+  async deleteAll(keyId: string | null): Promise<string[]> {
     const ids: string[] = [];
     for (let cursor: string | null = null; ; ) {
-      const page: Page<SessionSummary> = await this.list({ limit: DELETE_BATCH, cursor });
+      const page: Page<SessionSummary> = await this.list({ limit: DELETE_BATCH, cursor }, keyId);
       ids.push(...page.items.map((row) => row.id));
       cursor = page.cursor;
       if (cursor === null) break;
@@ -386,10 +386,6 @@ function exists(id: string): AppError {
   return new AppError("session_exists", `Cannot create the session '${id}': the id is taken`, {
     extra: { id },
   });
-}
-
-function newId(): string {
-  return `sess_${Date.now()}_${randomBase36(9)}`;
 }
 
 const NOWHERE: SessionPlace = { folder: null, snapshot: null };

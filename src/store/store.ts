@@ -190,6 +190,39 @@ export type KnownAnswer = {
 
 type EgressTotals = { connections: number; refused: number; sentBytes: number; receivedBytes: number };
 
+/** What a key of the API may do: each includes the one before. */
+export type KeyScope = "read" | "run" | "admin";
+/** Null: no limit. */
+export type KeyLimits = {
+  sessions: number | null;
+  liveSessions: number | null;
+  runsPerMinute: number | null;
+  internet: boolean;
+};
+/** A key of the API; the key itself is known to its holder only. Its sessions are called `id.name` by the server. */
+export type ApiKey = {
+  id: string;
+  name: string;
+  /** SHA-256 of the key, in hexadecimal. */
+  hash: string;
+  scope: KeyScope;
+  limits: KeyLimits;
+  createdAt: string;
+};
+
+/** One act of a client, and what came of it. */
+export type AuditEntry = {
+  at: string;
+  /** Null for the operator's own key, or where there is none. */
+  keyId: string | null;
+  operation: string;
+  /** The session or run, as the server names it; null where there is none. */
+  target: string | null;
+  /** The status of the answer. */
+  status: number;
+  requestId: string;
+};
+
 export type Page<T> = { items: T[]; cursor: string | null };
 export type PageRequest = { limit: number; cursor: string | null };
 
@@ -218,9 +251,10 @@ export interface Store extends AsyncDisposable {
   saveSetup(id: string, setup: SetupRow): Promise<void>;
   /** Removes the session with its runs and recorded answers, on disk when it resolves. */
   deleteSession(id: string): Promise<void>;
-  countSessions(): Promise<number>;
-  /** Newest first. */
-  listSessions(page: PageRequest): Promise<Page<SessionSummary>>;
+  /** Those of one key, or all. */
+  countSessions(keyId: string | null): Promise<number>;
+  /** Newest first; those of one key, or all. */
+  listSessions(page: PageRequest, keyId?: string | null): Promise<Page<SessionSummary>>;
   /** Ids of sessions whose setup has not come to an end. */
   listOpenSetups(): Promise<string[]>;
 
@@ -255,6 +289,16 @@ export interface Store extends AsyncDisposable {
   /** Newest first. */
   listEgress(sessionId: string, page: PageRequest): Promise<Page<EgressRecord>>;
   egressTotals(sessionId: string): Promise<EgressTotals>;
+
+  insertKey(key: ApiKey): Promise<void>;
+  /** In the order in which they were made. */
+  listKeys(): Promise<ApiKey[]>;
+  /** False when there is none. */
+  deleteKey(id: string): Promise<boolean>;
+  /** Joins the transaction of what is written next; of the oldest, those beyond `keep` go. */
+  addAudit(entry: AuditEntry, keep: number): Promise<void>;
+  /** Newest first; those of one key, or all. */
+  listAudit(page: PageRequest, keyId: string | null): Promise<Page<AuditEntry>>;
 
   /** What is saved of a session that sleeps. */
   saveListing(sessionId: string, listing: StateListing): Promise<void>;

@@ -1,4 +1,4 @@
-/** What an operator sees: metrics that Prometheus reads, rules over them, and a log with a line for all that happens. */
+/** What an operator sees: metrics that Prometheus reads, rules over them, and a log with a line for what happens. */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** Debian's promtool, which reads rules and metrics as Prometheus does: the installed one, or one unpacked from its package. */
+/** Debian's promtool, which reads rules and metrics as Prometheus does: the installed one, or one of its package. */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { codeBody } from "../../api/code.ts";
 import { createBody } from "../../api/sessions.ts";
 import { guestError, lostItem, richResults } from "../../protocol/guest.ts";
+import { localName } from "../../protocol/session-names.ts";
 import type { RunRow } from "../../store/store.ts";
 import type { SessionView } from "../records.ts";
 
@@ -110,7 +111,7 @@ export function sessionFileOf(view: SessionView, leftOut: readonly string[]): Se
     format_version: FORMAT_VERSION,
     exported_at: new Date().toISOString(),
     session: {
-      session_id: view.id,
+      session_id: localName(view.id),
       language: view.language,
       persistent: view.persistent,
       metadata: view.metadata,

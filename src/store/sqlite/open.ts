@@ -4,6 +4,7 @@ import type { Store } from "../store.ts";
 import { answerTables } from "./answers.ts";
 import { Database } from "./database.ts";
 import { egressTables } from "./egress.ts";
+import { keyTables } from "./keys.ts";
 import { placeTables } from "./places.ts";
 import { type RecordLimits, runTables } from "./runs.ts";
 import { sessionTables } from "./sessions.ts";
@@ -18,6 +19,7 @@ export function openSqliteStores({ path, ...limits }: SqliteOptions): { store: S
     ...runTables(database, limits),
     ...answerTables(database, limits.recordBytes),
     ...egressTables(database),
+    ...keyTables(database),
     [Symbol.asyncDispose]: async () => database[Symbol.dispose](),
   };
   return { store, places: placeTables(database) };

@@ -121,4 +121,23 @@ export const MIGRATIONS: readonly (string | ((database: DatabaseSync) => void))[
   CREATE INDEX large_answers ON answers (scope, created_at) WHERE octet_length(body) > 65536;
   CREATE INDEX reserved_answers ON answers (scope, run_id) WHERE status IS NULL;
   `,
+  `
+  ALTER TABLE sessions ADD COLUMN key_id TEXT NOT NULL DEFAULT '';
+  CREATE INDEX sessions_of_key ON sessions (key_id, ordinal);
+  CREATE TABLE api_keys (
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    limits TEXT NOT NULL,
+    created_at TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE audit (
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+    key_id TEXT NOT NULL,
+    entry TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX audit_of_key ON audit (key_id, ordinal);
+  `,
 ];

@@ -30,6 +30,9 @@ const WHOLE = `SELECT s.settings, p.progress, d.data, c.code, u.setup ${SUMMARY}
 const PARTS = ["session_progress", "session_data", "session_code", "session_setup", "listings", "egress"];
 const OTHERS = ["egress_totals", "runs", "removed_runs", "places"];
 
+/** The key whose session it is, from its name; see docs/decisions/0029. */
+const keyOf = (id: string) => (id.includes(".") ? id.slice(0, id.indexOf(".")) : "");
+
 export function writeProgress(database: Database, id: string, text: string): void {
   database.sql("UPDATE session_progress SET progress = ? WHERE session_id = ?").run(text, id);
 }
@@ -65,8 +68,9 @@ export function sessionTables(database: Database): SessionMethods {
       const data = JSON.stringify(row.data);
       let isNew = false;
       database.transaction(() => {
-        const sql = "INSERT INTO sessions (id, settings) VALUES (?, ?) ON CONFLICT (id) DO NOTHING";
-        isNew = Number(database.sql(sql).run(row.id, settings).changes) === 1;
+        const sql =
+          "INSERT INTO sessions (id, key_id, settings) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING";
+        isNew = Number(database.sql(sql).run(row.id, keyOf(row.id), settings).changes) === 1;
         if (!isNew) return;
         database.sql("INSERT INTO session_progress VALUES (?, ?)").run(row.id, progress);
         if (data !== "{}") writeData(database, row.id, data);
@@ -108,12 +112,16 @@ export function sessionTables(database: Database): SessionMethods {
 
 function listing(database: Database) {
   return {
-    countSessions: async () => Number(database.sql("SELECT count(*) AS n FROM sessions").get()?.n ?? 0),
-    listSessions: async ({ limit, cursor }) => {
+    countSessions: async (keyId) => {
+      const sql = `SELECT count(*) AS n FROM sessions ${keyId === null ? "" : "WHERE key_id = ?"}`;
+      return Number(database.sql(sql).get(...(keyId === null ? [] : [keyId]))?.n ?? 0);
+    },
+    listSessions: async ({ limit, cursor }, keyId = null) => {
       const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
       const sql = `SELECT s.ordinal, s.settings, p.progress ${SUMMARY}
-        WHERE s.ordinal < ? ORDER BY s.ordinal DESC LIMIT ?`;
-      return page(database.sql(sql).all(before, limit + 1), limit, "ordinal", parseSummary);
+        WHERE s.ordinal < ? ${keyId === null ? "" : "AND s.key_id = ?"} ORDER BY s.ordinal DESC LIMIT ?`;
+      const rows = database.sql(sql).all(before, ...(keyId === null ? [] : [keyId]), limit + 1);
+      return page(rows, limit, "ordinal", parseSummary);
     },
     listOpenSetups: async () =>
       database
