@@ -37,6 +37,7 @@ const environment = z.object({
   ERA_RECORDS_MIB: integer(1, 1 << 20).default(64),
   ERA_KEEP_VERSIONS: integer(1, 100).default(20),
   ERA_IDLE_SECONDS: z.coerce.number().min(0.1).max(31_536_000).default(300),
+  ERA_EXPIRE_SECONDS: z.coerce.number().min(0).max(3_153_600_000).default(0),
   ERA_SLOT_WAIT_SECONDS: z.coerce.number().min(0).max(3600).default(10),
   ERA_ACTIVITY: z.string().default("programs,streams"),
   ERA_ORPHAN_SECONDS: z.coerce.number().min(0).max(86_400).default(60),
@@ -93,6 +94,8 @@ export type Config = {
   keepVersions: number;
   /** Idle time after which a session hibernates. */
   idleMs: number;
+  /** Time without use after which a session is deleted that does not say so itself; null for never. */
+  expireMs: number | null;
   /** What keeps a session awake besides its runs. */
   activity: ReadonlySet<Activity>;
   /** How long a sandbox waits for a server after its own has died. */
@@ -157,6 +160,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     recordBytes: settings.ERA_RECORDS_MIB * MIB,
     keepVersions: settings.ERA_KEEP_VERSIONS,
     idleMs: settings.ERA_IDLE_SECONDS * 1000,
+    expireMs: settings.ERA_EXPIRE_SECONDS === 0 ? null : settings.ERA_EXPIRE_SECONDS * 1000,
     activity: parseActivity(settings.ERA_ACTIVITY),
     orphanMs: settings.ERA_ORPHAN_SECONDS * 1000,
     autoCreate: settings.ERA_AUTO_CREATE,

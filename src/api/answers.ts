@@ -132,6 +132,14 @@ const sessionRow = {
   persistent: z.boolean(),
   file_count: count,
   total_size_bytes: count,
+  metadata: object,
+  status: z.enum(["cold", "starting", "idle", "running", "ending", "deleted"]),
+  memory_bytes: count
+    .nullable()
+    .describe("What its programs hold; null while it sleeps, or where nobody counts"),
+  variables_bytes: count.describe("Saved variables"),
+  last_used_at: moment,
+  expires_at: moment.nullable().describe("When it is deleted if nobody uses it until then; null: never"),
 };
 export const sessionRowAnswer = z.strictObject(sessionRow).meta({ id: "SessionRow" });
 
@@ -180,7 +188,6 @@ export const sessionState = z
 export const session = z
   .strictObject({
     ...sessionRow,
-    metadata: object,
     data: object,
     allowInternetAccess: internetAccess,
     allow_internet_access: internetAccess,
@@ -210,7 +217,7 @@ export const session = z
       variables_bytes: count,
       snapshot_bytes: count,
     }),
-    status: z.enum(["cold", "starting", "idle", "running", "ending", "deleted"]),
+    expires_after: z.number().optional(),
     state: sessionState,
   })
   .meta({ id: "Session" });

@@ -128,6 +128,14 @@ export const resources = {
   disk_mib: z.int().min(1).nullish().describe("Files of the session in MiB; null: the server's"),
 };
 
+/** Idle seconds. */
+export const expiresAfter = z
+  .number()
+  .min(0)
+  .max(3_153_600_000)
+  .nullish()
+  .describe("Seconds without use after which it is deleted; 0: never, null: as the server has it");
+
 export const pageQuery = z.object({
   limit: z.coerce.number().int().min(1).max(1000).optional().describe("Rows at most"),
   cursor: z

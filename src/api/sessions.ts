@@ -3,6 +3,7 @@ import { z } from "zod";
 import { count, file, moment, nextCursor, session, sessionRowAnswer, success } from "./answers.ts";
 import {
   durability,
+  expiresAfter,
   imaging,
   internetAccess,
   jsonObject,
@@ -25,6 +26,7 @@ export const createBody = z.object({
   allowPublicAccess: z.boolean().optional().describe("Whether /proxy leads to it; true when absent"),
   default_timeout: timeout.nullish().describe("Seconds for a run that asks for none"),
   ...resources,
+  expires_after: expiresAfter,
   durability: durability.optional(),
   imaging: imaging.optional(),
   setup: setup.optional(),
@@ -33,6 +35,7 @@ export const createBody = z.object({
 const patchBody = z.object({
   default_timeout: z.number().positive().max(MAX_TIMEOUT_S).optional(),
   ...resources,
+  expires_after: expiresAfter,
   allowInternetAccess: internetAccess.optional(),
   allowPublicAccess: z.boolean().optional(),
   metadata: jsonObject("metadata").optional(),
@@ -69,10 +72,21 @@ export const listSessions = operation({
   tag: "Sessions",
   summary: "Lists sessions, the newest first",
   scope: "read",
-  query: pageQuery,
+  description:
+    "A page that is filtered may be short, and there may be more all the same, while `next_cursor` is not null.",
+  query: pageQuery.extend({
+    state: z.enum(["live", "asleep"]).optional().describe("With a sandbox, or without"),
+    language: z.string().optional(),
+    metadata: z
+      .string()
+      .max(1_000)
+      .regex(/^[^:]+:/, "it is NAME:TEXT")
+      .optional()
+      .describe("NAME:TEXT, for sessions whose metadata has this text under this name"),
+  }),
   answers: { 200: z.strictObject({ sessions: z.array(sessionRowAnswer), count, next_cursor: nextCursor }) },
-  errors: [],
-  example: { query: { limit: 10 } },
+  errors: ["unknown_language"],
+  example: { query: { limit: 10, state: "asleep", metadata: "user:ada" } },
 });
 
 export const deleteSessions = operation({

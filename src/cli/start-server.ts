@@ -35,6 +35,7 @@ import { CA_PATH } from "../sandbox/policy.ts";
 import { type Facility, unacceptable } from "../sandbox/probe.ts";
 import { seccompPolicy } from "../sandbox/seccomp.ts";
 import { UidRange } from "../sandbox/uids.ts";
+import { Expiry } from "../session/expiry.ts";
 import { Hibernation } from "../session/hibernation.ts";
 import { SessionRegistry, STOP_PATIENCE_MS } from "../session/registry.ts";
 import type { PlaceStore } from "../store/places.ts";
@@ -66,29 +67,28 @@ export async function startServer(
   const registry = new SessionRegistry({ host, store, places, pool, disk });
   const hibernation = stack.use(new Hibernation(() => registry.residents(), config.idleMs, log));
   pool.reclaim = () => hibernation.reclaim();
+  stack.use(new Expiry({ store, sessions: registry, expireMs: config.expireMs, log }));
   await registry.takeOver(left);
   await pool.fill();
 
   const loop = stack.use(watchLoop(log));
-  const { snapshots } = host;
   const maxConnections = planDescriptors(descriptorLimit()).clients;
   const health = {
     version: readVersion(),
     facilities,
-    snapshots,
+    snapshots: host.snapshots,
     image: image.name,
     pool,
     dataDir: config.dataDir,
     loop,
   };
-  const { metrics } = host;
   watchServer(host, { pool, store, loop });
   const keys = new KeyRing(store, config.apiKey);
   await keys.load();
   const app = createHttpServer({
     config,
     log,
-    metrics,
+    metrics: host.metrics,
     store,
     keys,
     registry,

@@ -9,10 +9,11 @@ import { countFiles, type ListOptions, listFiles } from "../files/list.ts";
 import { AppError } from "../protocol/errors.ts";
 import { parseLanguage } from "../protocol/languages.ts";
 import { isServerName } from "../protocol/session-names.ts";
+import { deleteAllSessions } from "../session/delete-all.ts";
 import { type CreateRequest, DEFAULTS, newSessionId } from "../session/new-row.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
-import type { ResourceSettings, SessionSummary, Store } from "../store/store.ts";
+import type { ResourceSettings, SessionFilter, SessionSummary, Store } from "../store/store.ts";
 import { goneSignal } from "./gone.ts";
 import type { Idempotency } from "./idempotency.ts";
 import { refuseInternet, refuseMoreSessions } from "./key-limits.ts";
@@ -59,22 +60,19 @@ function addCollection(app: FastifyInstance, { registry, store, idempotency, con
     };
   });
 
-  serve(app, api.listSessions, async ({ query: { limit, cursor }, request: { tenant } }) => {
-    const asked = { limit: limit ?? DEFAULT_LIMIT, cursor: cursor ?? null };
-    const page = await registry.list(asked, ownerOf(tenant));
+  serve(app, api.listSessions, async ({ query, request: { tenant } }) => {
+    const asked = { limit: query.limit ?? DEFAULT_LIMIT, cursor: query.cursor ?? null };
+    const page = await registry.list(asked, filterOf(query, ownerOf(tenant), registry));
     const sessions = [];
-    for (const row of page.items)
-      sessions.push(
-        viewSessionRow(
-          row,
-          await countsOf(row, row.fileCounts === null ? await registry.find(row.id) : null),
-        ),
-      );
+    for (const row of page.items) {
+      const counts = await countsOf(row, row.fileCounts === null ? await registry.find(row.id) : null);
+      sessions.push(viewSessionRow(row, counts, { ...registry.peek(row.id), expireMs: config.expireMs }));
+    }
     return { sessions, count: sessions.length, next_cursor: page.cursor };
   });
 
   const deleteAll = async ({ request: { tenant } }: Asked<typeof api.deleteSessions>) => {
-    const ids = await registry.deleteAll(ownerOf(tenant));
+    const ids = await deleteAllSessions(registry, ownerOf(tenant));
     return {
       success: true as const,
       deleted_count: ids.length,
@@ -96,6 +94,7 @@ function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void
     await session.update({
       ...parseResources(change, config),
       ...(change.default_timeout === undefined ? {} : { defaultTimeout: change.default_timeout }),
+      ...(change.expires_after === undefined ? {} : { expiresAfter: change.expires_after }),
       ...(change.allowInternetAccess === undefined
         ? {}
         : { allowInternetAccess: change.allowInternetAccess }),
@@ -116,6 +115,21 @@ function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void
     await registry.delete(id);
     return { success: true as const, id, deleted: id, deleted_at: new Date().toISOString() };
   });
+}
+
+type ListQuery = z.infer<typeof api.listSessions.query>;
+
+function filterOf(query: ListQuery, keyId: string | null, registry: SessionRegistry): SessionFilter {
+  const { state, language, metadata } = query;
+  const [name, text] = metadata === undefined ? [] : metadata.split(/:(.*)/s, 2);
+  const live = state === undefined ? null : registry.liveIds();
+  return {
+    keyId,
+    language: language === undefined ? null : parseLanguage(language),
+    metadata: name === undefined || text === undefined ? {} : { [name]: text },
+    only: state === "live" ? live : null,
+    not: state === "asleep" ? live : null,
+  };
 }
 
 /** Null: the operator sees all. */
@@ -186,6 +200,7 @@ export function parseCreate(body: z.infer<typeof api.createBody>, config: Config
     allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,
     allowPublicAccess: body.allowPublicAccess ?? DEFAULTS.allowPublicAccess,
     defaultTimeout: body.default_timeout || null,
+    expiresAfter: body.expires_after ?? null,
     durability: body.durability ?? DEFAULTS.durability,
     imaging: body.imaging ?? DEFAULTS.imaging,
     setup: body.setup ?? null,
@@ -207,10 +222,9 @@ const viewCounted = (
   { row, state, snapshotSupport, resources }: Session,
   counts: FileCounts,
 ): SessionAnswer => ({
-  ...viewSession(row, counts),
+  ...viewSession(row, counts, { state, ...resources }),
   limits: viewLimits(row, resources.limits),
   usage: viewUse(row, counts, resources.memoryBytes),
-  status: state === "frozen" ? "idle" : state, // for a moment, and for nobody to see
   state: viewState(row, state, snapshotSupport),
 });
 

@@ -1,6 +1,6 @@
 /** Sessions, runs and outcomes as clients see them: the contract's field names. */
 
-import type { RunResultAnswer, SessionStateAnswer } from "../api/answers.ts";
+import type { RunResultAnswer, SessionAnswer, SessionStateAnswer } from "../api/answers.ts";
 import type { FileEntry } from "../files/walk.ts";
 import { formatGoDuration } from "../lib/duration.ts";
 import type { SnapshotSupport } from "../live/host.ts";
@@ -9,6 +9,7 @@ import type { Language } from "../protocol/languages.ts";
 import { NO_USAGE, type RunUsage } from "../protocol/outcome.ts";
 import type { OneShotResult } from "../runs/one-shot.ts";
 import { DEFAULT_TIMEOUT_MS, type RunResult } from "../runs/request.ts";
+import { lifeOf } from "../session/expiry.ts";
 import type { SessionLimits } from "../session/life/memory.ts";
 import type { SessionView } from "../session/records.ts";
 import type {
@@ -33,8 +34,16 @@ const textOf = (output: readonly OutputEvent[], stream: OutputEvent["stream"]) =
     .map((event) => event.text)
     .join("");
 
+/** What is known of a session besides its record. */
+type Around = {
+  state: string;
+  memoryBytes: number | null;
+  /** Milliseconds after which the server deletes one that does not say so itself; null for never. */
+  expireMs: number | null;
+};
+
 /** The row of a list. */
-export function viewSessionRow(row: Readonly<SessionSummary>, counts: FileCounts) {
+export function viewSessionRow(row: Readonly<SessionSummary>, counts: FileCounts, around: Around) {
   return {
     id: row.id,
     session_id: row.id,
@@ -44,13 +53,20 @@ export function viewSessionRow(row: Readonly<SessionSummary>, counts: FileCounts
     persistent: row.persistent,
     file_count: counts.files,
     total_size_bytes: counts.bytes,
+    metadata: row.metadata,
+    status: statusOf(around.state),
+    memory_bytes: around.memoryBytes,
+    variables_bytes: row.saved.bytes,
+    ...lifeOf(row, around.expireMs),
   };
 }
 
-export function viewSession(row: SessionView, counts: FileCounts) {
+/** Standing still is for a moment, and for nobody to see. */
+const statusOf = (state: string) => (state === "frozen" ? "idle" : state) as SessionAnswer["status"];
+
+export function viewSession(row: SessionView, counts: FileCounts, around: Around) {
   return {
-    ...viewSessionRow(row, counts),
-    metadata: row.metadata,
+    ...viewSessionRow(row, counts, around),
     data: row.data,
     allowInternetAccess: row.allowInternetAccess,
     allow_internet_access: row.allowInternetAccess,
@@ -63,6 +79,7 @@ export function viewSession(row: SessionView, counts: FileCounts) {
     ...(row.memoryMib === null ? {} : { memory_mib: row.memoryMib }),
     ...(row.cpuCount === null ? {} : { cpu_count: row.cpuCount }),
     ...(row.diskMib === null ? {} : { disk_mib: row.diskMib }),
+    ...(row.expiresAfter === null ? {} : { expires_after: row.expiresAfter }),
   };
 }
 

@@ -14,6 +14,7 @@ export type CreateRequest = { id: string | null } & Pick<
   | "allowInternetAccess"
   | "allowPublicAccess"
   | "defaultTimeout"
+  | "expiresAfter"
   | "memoryMib"
   | "cpuCount"
   | "diskMib"
@@ -28,6 +29,7 @@ export const DEFAULTS: Omit<CreateRequest, "id" | "language"> = {
   allowInternetAccess: false,
   allowPublicAccess: true,
   defaultTimeout: null,
+  expiresAfter: null,
   memoryMib: null,
   cpuCount: null,
   diskMib: null,

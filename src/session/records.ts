@@ -38,8 +38,17 @@ export class SessionRecords {
 
   constructor(row: SessionRow, place: SessionPlace, { store, places }: { store: Store; places: PlaceStore }) {
     const { data, code, setup, ...summary } = row;
-    const { lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt, ...settings } =
-      summary;
+    const {
+      lastRunAt,
+      version,
+      fileCounts,
+      saved,
+      leftOut,
+      snapshotLost,
+      hibernatedAt,
+      touchedAt,
+      ...settings
+    } = summary;
     this.id = row.id;
     this.progress = new Progress({
       lastRunAt,
@@ -49,6 +58,7 @@ export class SessionRecords {
       leftOut,
       snapshotLost,
       hibernatedAt,
+      ...(touchedAt === undefined ? {} : { touchedAt }),
     });
     this.#settings = settings;
     this.#data = data;

@@ -8,6 +8,7 @@ import { defaultLimits } from "../live/plan-sandbox.ts";
 import { SandboxPool } from "../live/pool.ts";
 import { AppError } from "../protocol/errors.ts";
 import { queuedRun } from "../runs/run-row.ts";
+import { deleteAllSessions } from "./delete-all.ts";
 import { type CreateRequest, DEFAULTS } from "./new-row.ts";
 import { SessionRegistry } from "./registry.ts";
 import { NO_PROGRESS } from "./saved/progress.ts";
@@ -106,14 +107,14 @@ test("deleting all deletes what there was when it began, page by page; an id is 
   await using it = openRegistry();
   for (let at = 0; at < 230; at++) await it.registry.create(asked(`s${at}`));
   const [ids] = await Promise.all([
-    it.registry.deleteAll(null),
+    deleteAllSessions(it.registry, null),
     it.registry.delete("s7").catch(() => undefined),
   ]);
   assert.equal(new Set(ids).size, 230);
-  assert.deepEqual((await it.registry.list({ limit: 10, cursor: null }, null)).items, []);
+  assert.deepEqual((await it.registry.list({ limit: 10, cursor: null })).items, []);
   await it.registry.create(asked("s7"));
   assert.deepEqual(
-    (await it.registry.list({ limit: 10, cursor: null }, null)).items.map(({ id }) => id),
+    (await it.registry.list({ limit: 10, cursor: null })).items.map(({ id }) => id),
     ["s7"],
   );
 });

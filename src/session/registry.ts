@@ -18,6 +18,7 @@ import type {
   PageRequest,
   ResourceSettings,
   RunRow,
+  SessionFilter,
   SessionRow,
   SessionSummary,
 } from "../store/store.ts";
@@ -46,10 +47,8 @@ type ImportRequest = {
   read: (session: SessionFile["session"]) => CreateRequest;
 };
 
-const DELETE_BATCH = 100;
 /** Copies that are being made for exports. */
 const COPIES_AT_ONCE = 2;
-const DELETE_WIDTH = 8;
 /** How long runs in progress may take to end by themselves when the server stops, before they are interrupted. */
 export const STOP_PATIENCE_MS = 5_000;
 
@@ -259,9 +258,28 @@ export class SessionRegistry {
     }
   }
 
-  /** Those of one key, or all. */
-  list(page: PageRequest, keyId: string | null): Promise<Page<SessionSummary>> {
-    return this.#deps.store.listSessions(page, keyId);
+  list(page: PageRequest, filter?: SessionFilter): Promise<Page<SessionSummary>> {
+    return this.#deps.store.listSessions(page, filter);
+  }
+
+  /** What is known of a session without looking for it. */
+  peek(id: string): { state: string; memoryBytes: number | null } {
+    const known = this.#sessions.get(id)?.deref();
+    return { state: known?.state ?? "cold", memoryBytes: known?.resources.memoryBytes ?? null };
+  }
+
+  /** Those that have a sandbox. */
+  liveIds(): string[] {
+    return [...this.#residents]
+      .filter(({ state }) => state !== "cold" && state !== "deleted")
+      .map(({ id }) => id);
+  }
+
+  /** Whether something goes on in a session, or was asked of it within a time. */
+  isInUse(id: string, withinMs: number): boolean {
+    const known = this.#sessions.get(id)?.deref();
+    if (known === undefined || known.isDeleted) return false;
+    return known.state === "running" || known.state === "starting" || known.runs.idleMs < withinMs;
   }
 
   async delete(id: string): Promise<void> {
@@ -269,27 +287,6 @@ export class SessionRegistry {
       const session = await this.get(id);
       await session.delete();
     });
-  }
-
-  /** Deletes every session of a key, or of all, that is there when it begins; answers their ids. */
-  async deleteAll(keyId: string | null): Promise<string[]> {
-    const ids: string[] = [];
-    for (let cursor: string | null = null; ; ) {
-      const page: Page<SessionSummary> = await this.list({ limit: DELETE_BATCH, cursor }, keyId);
-      ids.push(...page.items.map((row) => row.id));
-      cursor = page.cursor;
-      if (cursor === null) break;
-    }
-    const left = [...ids];
-    const worker = async () => {
-      for (let id = left.pop(); id !== undefined; id = left.pop()) {
-        await this.delete(id).catch((error: unknown) => {
-          if (!(error instanceof AppError) || error.code !== "session_not_found") throw error;
-        });
-      }
-    };
-    await Promise.all(Array.from({ length: DELETE_WIDTH }, worker));
-    return ids;
   }
 
   /** Lets runs in progress end within bounds, then ends every sandbox. New work is refused from now on. */

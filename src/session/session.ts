@@ -229,10 +229,11 @@ export class Session {
   giveInput = (runId: string, text: string, end: boolean): boolean => this.#live.giveInput(runId, text, end);
 
   /** What it may use, and what its programs hold in memory now: null while it sleeps, or where nobody counts it. */
-  get resources(): { limits: SessionLimits; memoryBytes: number | null } {
+  get resources(): { limits: SessionLimits; memoryBytes: number | null; expireMs: number | null } {
     const { bytes } = keepOf(this.#records.settings, this.#deps.host.config);
     const limits = { ...this.#sandbox.limitsWith(), stateBytes: bytes };
-    return { limits, memoryBytes: this.#sandbox.live?.memoryBytes() ?? null };
+    const { expireMs } = this.#deps.host.config;
+    return { limits, memoryBytes: this.#sandbox.live?.memoryBytes() ?? null, expireMs };
   }
 
   /** Its folder, to work in; null when it has none yet. Whoever holds it lets it go. */

@@ -23,6 +23,8 @@ export type SessionSettings = {
   memoryMib: number | null;
   cpuCount: number | null;
   diskMib: number | null;
+  /** Seconds without use after which it is deleted; null means the server's default, 0 never. */
+  expiresAfter: number | null;
   /** Whether a run is answered before its state is on disk (async) or after (sync), or only sleep saves it (none). */
   durability: Durability;
   /** When its processes are kept as it goes to sleep: when it would lose something else, each time, or never. */
@@ -47,6 +49,8 @@ export type SessionProgress = {
   leftOut: readonly string[];
   /** Why the last snapshot could not be made or used, until a run has told it. */
   snapshotLost: string | null;
+  /** When its files were last changed by a client. */
+  touchedAt?: string;
   /** When its sandbox was last put to sleep; null while it lives or before its first run. */
   hibernatedAt: string | null;
 };
@@ -188,6 +192,26 @@ export type KnownAnswer = {
   body: string | null;
 };
 
+/** Which sessions are listed; null means all. */
+export type SessionFilter = {
+  keyId: string | null;
+  language: Language | null;
+  /** Texts at the first level of the metadata. */
+  metadata: Readonly<Record<string, string>>;
+  /** Only these, or all but these. */
+  only: readonly string[] | null;
+  not: readonly string[] | null;
+};
+
+/** What decides when a session ends by itself. */
+export type SessionUse = {
+  place: number;
+  id: string;
+  expiresAfter: number | null;
+  /** The last of: made, run, its files changed by a client. */
+  usedAt: string;
+};
+
 type EgressTotals = { connections: number; refused: number; sentBytes: number; receivedBytes: number };
 
 /** What a key of the API may do: each includes the one before. */
@@ -253,8 +277,10 @@ export interface Store extends AsyncDisposable {
   deleteSession(id: string): Promise<void>;
   /** Those of one key, or all. */
   countSessions(keyId: string | null): Promise<number>;
-  /** Newest first; those of one key, or all. */
-  listSessions(page: PageRequest, keyId?: string | null): Promise<Page<SessionSummary>>;
+  /** Newest first. A page may be short, and there may be more all the same, when few of many fit the filter. */
+  listSessions(page: PageRequest, filter?: SessionFilter): Promise<Page<SessionSummary>>;
+  /** The next ones after a place, in the order in which they were made, to be looked at for their end. */
+  listUse(after: number, limit: number): Promise<SessionUse[]>;
   /** Ids of sessions whose setup has not come to an end. */
   listOpenSetups(): Promise<string[]>;
 

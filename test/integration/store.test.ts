@@ -34,6 +34,7 @@ const session = (id: string, fields: Partial<SessionRow> = {}): SessionRow => ({
   leftOut: [],
   allowPublicAccess: true,
   defaultTimeout: null,
+  expiresAfter: null,
   memoryMib: null,
   cpuCount: null,
   diskMib: null,

@@ -122,6 +122,7 @@ export function sessionFileOf(view: SessionView, leftOut: readonly string[]): Se
       memory_mib: view.memoryMib,
       cpu_count: view.cpuCount,
       disk_mib: view.diskMib,
+      expires_after: view.expiresAfter,
       durability: view.durability,
       imaging: view.imaging,
     },

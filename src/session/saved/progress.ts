@@ -113,7 +113,7 @@ export class Progress {
 
   /** Its files were changed by somebody else than a run. */
   filesChanged(): void {
-    this.#change({ fileCounts: null });
+    this.#change({ fileCounts: null, touchedAt: new Date().toISOString() });
   }
 
   woke(): void {

@@ -46,7 +46,7 @@ const parse = <T>(text: unknown): T => JSON.parse(String(text)) as T;
 const parseOr = <T>(text: unknown, none: T): T => (text === null ? none : parse<T>(text));
 
 /** What the settings of a session that an older version has stored do not have. */
-const LATER_SETTINGS = { diskMib: null };
+const LATER_SETTINGS = { diskMib: null, expiresAfter: null };
 
 export const parseSummary = (row: Row): SessionSummary => ({
   ...LATER_SETTINGS,
@@ -64,8 +64,19 @@ export const parseSession = (row: Row): SessionRow => ({
 /** The parts of a session as they are stored. */
 export function encodeParts(row: SessionRow): { settings: string; progress: string } {
   const { data: _data, code: _code, setup: _setup, ...summary } = row;
-  const { lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt, ...settings } = summary;
-  const progress = { lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt };
+  const {
+    lastRunAt,
+    version,
+    fileCounts,
+    saved,
+    leftOut,
+    snapshotLost,
+    hibernatedAt,
+    touchedAt,
+    ...settings
+  } = summary;
+  const touched = touchedAt === undefined ? {} : { touchedAt };
+  const progress = { lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt, ...touched };
   return { settings: JSON.stringify(settings), progress: JSON.stringify(progress) };
 }
 

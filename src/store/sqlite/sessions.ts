@@ -1,6 +1,6 @@
 /** Sessions, each part in a table of its own: only what changed is written. */
 import type { StateListing } from "../../protocol/guest.ts";
-import type { JsonObject, SessionProgress, Store } from "../store.ts";
+import type { JsonObject, PageRequest, SessionFilter, SessionProgress, SessionUse, Store } from "../store.ts";
 import type { Database } from "./database.ts";
 import { encodeParts, page, parseSession, parseSummary } from "./rows.ts";
 
@@ -16,6 +16,7 @@ type SessionMethods = Pick<
   | "deleteSession"
   | "countSessions"
   | "listSessions"
+  | "listUse"
   | "listOpenSetups"
   | "saveListing"
   | "findListing"
@@ -110,19 +111,78 @@ export function sessionTables(database: Database): SessionMethods {
   };
 }
 
+/** Rows that one page looks at: a filter that fits few of many must not hold up the server. */
+const LOOKED_AT = 10_000;
+const ALL: SessionFilter = { keyId: null, language: null, metadata: {}, only: null, not: null };
+const USE = `SELECT s.ordinal, s.id, json_extract(s.settings, '$.expiresAfter') AS expires,
+  max(json_extract(s.settings, '$.createdAt'), json_extract(p.progress, '$.lastRunAt'),
+    ifnull(json_extract(p.progress, '$.touchedAt'), '')) AS used ${SUMMARY} WHERE s.ordinal > ? ORDER BY s.ordinal LIMIT ?`;
+
+const parseUse = (row: Record<string, unknown>): SessionUse => ({
+  place: Number(row.ordinal),
+  id: String(row.id),
+  expiresAfter: row.expires === null ? null : Number(row.expires),
+  usedAt: String(row.used),
+});
+
+/** What rows must be like, with the values of its places. */
+function conditionsOf({ keyId, language, metadata, only, not }: SessionFilter): [string, ...string[]][] {
+  return [
+    ...(keyId === null ? [] : [["s.key_id = ?", keyId] as [string, string]]),
+    ...(language === null
+      ? []
+      : [["json_extract(s.settings, '$.language') = ?", language] as [string, string]]),
+    ...Object.entries(metadata).map(([name, value]): [string, ...string[]] => [
+      "json_extract(s.settings, '$.metadata.' || json_quote(?)) = ?",
+      name,
+      value,
+    ]),
+    ...(only === null ? [] : [[`s.id IN (${LISTED})`, JSON.stringify(only)] as [string, string]]),
+    ...(not === null ? [] : [[`s.id NOT IN (${LISTED})`, JSON.stringify(not)] as [string, string]]),
+  ];
+}
+const LISTED = "SELECT value FROM json_each(?)";
+
+/** One page of what fits, of so many rows; its cursor goes on after those. */
+function listFiltered(database: Database, { limit, cursor }: PageRequest, filter: SessionFilter) {
+  const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
+  const window = "SELECT ordinal FROM sessions WHERE ordinal < ? ORDER BY ordinal DESC LIMIT ?";
+  const oldest = database
+    .sql(`SELECT min(ordinal) AS oldest FROM (${window})`)
+    .get(before, LOOKED_AT)?.oldest;
+  const from = oldest === null ? 0 : Number(oldest);
+  const conditions = conditionsOf(filter);
+  const where = ["s.ordinal < ?", "s.ordinal >= ?", ...conditions.map(([sql]) => sql)].join(" AND ");
+  const sql = `SELECT s.ordinal, s.settings, p.progress ${SUMMARY} WHERE ${where} ORDER BY s.ordinal DESC LIMIT ?`;
+  const values = conditions.flatMap(([, ...each]) => each);
+  const rows = database.sql(sql).all(before, from, ...values, limit + 1);
+  const found = page(rows, limit, "ordinal", parseSummary);
+  const hasMore = database.sql("SELECT 1 FROM sessions WHERE ordinal < ? LIMIT 1").get(from) !== undefined;
+  return found.cursor === null && hasMore ? { ...found, cursor: String(from) } : found;
+}
+
+/** One page of a key's, or of all: there is an index for it. */
+function listWhole(database: Database, { limit, cursor }: PageRequest, keyId: string | null) {
+  const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
+  const owned = keyId === null ? "" : "AND s.key_id = ?";
+  const sql = `SELECT s.ordinal, s.settings, p.progress ${SUMMARY} WHERE s.ordinal < ? ${owned}
+    ORDER BY s.ordinal DESC LIMIT ?`;
+  const rows = database.sql(sql).all(before, ...(keyId === null ? [] : [keyId]), limit + 1);
+  return page(rows, limit, "ordinal", parseSummary);
+}
+
+const isWhole = ({ language, metadata, only, not }: SessionFilter) =>
+  language === null && only === null && not === null && Object.keys(metadata).length === 0;
+
 function listing(database: Database) {
   return {
     countSessions: async (keyId) => {
       const sql = `SELECT count(*) AS n FROM sessions ${keyId === null ? "" : "WHERE key_id = ?"}`;
       return Number(database.sql(sql).get(...(keyId === null ? [] : [keyId]))?.n ?? 0);
     },
-    listSessions: async ({ limit, cursor }, keyId = null) => {
-      const before = cursor === null ? Number.MAX_SAFE_INTEGER : Number(cursor);
-      const sql = `SELECT s.ordinal, s.settings, p.progress ${SUMMARY}
-        WHERE s.ordinal < ? ${keyId === null ? "" : "AND s.key_id = ?"} ORDER BY s.ordinal DESC LIMIT ?`;
-      const rows = database.sql(sql).all(before, ...(keyId === null ? [] : [keyId]), limit + 1);
-      return page(rows, limit, "ordinal", parseSummary);
-    },
+    listSessions: async (asked, filter = ALL) =>
+      isWhole(filter) ? listWhole(database, asked, filter.keyId) : listFiltered(database, asked, filter),
+    listUse: async (after, limit) => database.sql(USE).all(after, limit).map(parseUse),
     listOpenSetups: async () =>
       database
         .sql("SELECT session_id FROM session_setup WHERE is_open = 1")
