@@ -2,6 +2,7 @@
 import { attackCommand } from "./cli/attack.ts";
 import { backupCommand, restoreCommand } from "./cli/backup/backup.ts";
 import { bench } from "./cli/bench.ts";
+import { browse } from "./cli/browse.ts";
 import { doctor } from "./cli/doctor.ts";
 import { imageCommand } from "./cli/image.ts";
 import { exportCommand, importCommand } from "./cli/move-session.ts";
@@ -21,6 +22,20 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: "run a program and print what it prints",
     run: (args, { config, log, signal }) => run(args, config, log, signal),
   },
+  sessions: {
+    summary: "list | show | sleep | delete  [--json]",
+    run: (args, context) => browse("sessions", args, context),
+  },
+  runs: {
+    summary: "list SESSION | show RUN  [--json]",
+    run: (args, context) => browse("runs", args, context),
+  },
+  files: {
+    summary: "list | get | put | delete  SESSION [PATH]",
+    run: (args, context) => browse("files", args, context),
+  },
+  keys: { summary: "list | create | revoke", run: (args, context) => browse("keys", args, context) },
+  logs: { summary: "what was done with which key", run: (args, context) => browse("logs", args, context) },
   export: {
     summary: "write a session to a file: SESSION [FILE]",
     run: (args, context) => exportCommand(args, context),

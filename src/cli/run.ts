@@ -1,21 +1,33 @@
-/** `era run`: runs a program on a server, streams what it prints, and ends with its exit status. */
-import { readFile } from "node:fs/promises";
+/** `era run`: runs a program on a server as if it ran here: output, questions, pictures, Ctrl-C, exit status. */
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
 import { z } from "zod";
 import { type Config, ConfigError } from "../config.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import type { Logger } from "../log.ts";
-import { findServer, request } from "./target.ts";
+import { languageEntry, languageOfFile, parseLanguage } from "../protocol/languages.ts";
+import { findServer, request, type Target } from "./target.ts";
 
 const USAGE =
-  "usage: era run FILE | -c CODE  [--language L] [--session ID] [--timeout SECONDS] [--server URL]";
+  "usage: era run FILE | -c CODE  [--language L] [--session ID] [--timeout SECONDS] [--pictures FOLDER] [--server URL]";
 
+const result = z.object({ main: z.boolean(), text: z.string(), png: z.string().optional() });
 const event = z.object({
-  type: z.enum(["stdout", "stderr", "done", "error"]),
+  type: z.string(),
+  run_id: z.string().optional(),
   content: z.string().optional(),
+  result: result.nullish(),
+  results: z.array(result).optional(),
   exit_code: z.number().optional(),
   error: z.unknown().optional(),
 });
+type RunEvent = z.infer<typeof event>;
+
+/** Where a run goes on, and what is done with what it shows. */
+type Shown = { target: Target; session: string; pictures: string | undefined; signal: AbortSignal };
 
 export async function run(
   args: readonly string[],
@@ -31,6 +43,7 @@ export async function run(
       language: { type: "string", short: "l" },
       session: { type: "string", short: "s" },
       timeout: { type: "string", short: "t" },
+      pictures: { type: "string" },
       server: { type: "string" },
     },
   });
@@ -40,29 +53,40 @@ export async function run(
     return 2;
   }
   const code = values.code ?? (await readProgram(String(file)));
+  const language = values.language ?? (file === undefined ? null : languageOfFile(file));
   await using stack = new AsyncDisposableStack();
   const target = await findServer(values.server, { config, log, signal }, stack);
-  const id = values.session ?? `run-${randomBase36(12)}`;
+  const session = values.session ?? `run-${randomBase36(12)}`;
   if (values.session === undefined)
     stack.defer(async () => {
-      await request(target, `/api/sessions/${id}`, { method: "DELETE" }).catch(() => undefined);
+      await request(target, `/api/sessions/${session}`, { method: "DELETE" }).catch(() => undefined);
     });
+  const asks = file !== "-" && languageEntry(parseLanguage(language ?? "python")).isInteractive;
   const body = {
     code,
-    ...(values.language === undefined ? {} : { language: values.language }),
+    ...(language === null ? {} : { language }),
     ...(values.timeout === undefined ? {} : { timeout: Number(values.timeout) }),
+    ...(asks ? { interactive: true } : {}),
   };
-  const response = await request(target, `/api/sessions/${id}/stream`, { method: "POST", body, signal });
-  if (!response.ok || response.body === null) {
-    console.error((await response.text()).trim());
-    return 1;
+  const response = await request(target, `/api/sessions/${session}/stream`, { method: "POST", body });
+  if (!response.ok || response.body === null) return refused(response);
+  return await follow(response.body, { target, session, pictures: values.pictures, signal });
+}
+
+async function refused(response: Response): Promise<number> {
+  const text = await response.text();
+  try {
+    const { error, hint } = JSON.parse(text) as { error: string; hint?: string };
+    console.error(hint === undefined ? error : `${error}. ${hint}`);
+  } catch {
+    console.error(text.trim());
   }
-  return await relay(response.body);
+  return 1;
 }
 
 async function readProgram(file: string): Promise<string> {
   try {
-    return await readFile(file === "-" ? "/dev/stdin" : file, "utf8");
+    return file === "-" ? await text(process.stdin) : await readFile(file, "utf8");
   } catch (cause) {
     throw new ConfigError(`Cannot read the program '${file}': ${(cause as NodeJS.ErrnoException).code}`, {
       cause,
@@ -70,16 +94,85 @@ async function readProgram(file: string): Promise<string> {
   }
 }
 
-async function relay(body: ReadableStream<Uint8Array>): Promise<number> {
-  for await (const line of linesOf(body)) {
-    if (!line.startsWith("data: ")) continue;
-    const { type, content, exit_code, error } = event.parse(JSON.parse(line.slice("data: ".length)));
-    if (type === "stdout") process.stdout.write(content ?? "");
-    else if (type === "stderr") process.stderr.write(content ?? "");
-    else if (type === "done") return exit_code ?? 1;
-    else console.error(String(error));
+/** Until the program has ended; Ctrl-C interrupts it, and its end is waited for all the same. */
+async function follow(body: ReadableStream<Uint8Array>, shown: Shown): Promise<number> {
+  const interrupt = () =>
+    void request(shown.target, `/api/sessions/${shown.session}/interrupt`, { method: "POST" }).catch(
+      () => undefined,
+    );
+  shown.signal.addEventListener("abort", interrupt, { once: true });
+  const answers = new Answers(shown.target);
+  const pictures = { folder: shown.pictures, count: 0 };
+  try {
+    for await (const told of eventsOf(body)) {
+      await tell(told, answers, pictures);
+      if (told.type === "done") return told.exit_code ?? 1;
+    }
+    return 1;
+  } finally {
+    shown.signal.removeEventListener("abort", interrupt);
+    answers.close();
   }
-  return 1;
+}
+
+async function* eventsOf(body: ReadableStream<Uint8Array>): AsyncGenerator<RunEvent> {
+  for await (const line of linesOf(body))
+    if (line.startsWith("data: ")) yield event.parse(JSON.parse(line.slice("data: ".length)));
+}
+
+async function tell(told: RunEvent, answers: Answers, pictures: Pictures): Promise<void> {
+  const { type, content = "", run_id = "", results = [] } = told;
+  if (type === "stdout") process.stdout.write(content);
+  else if (type === "stderr") process.stderr.write(content);
+  else if (type === "input_requested") void answers.give(run_id);
+  else if (type === "display") await show(told.result ?? null, pictures);
+  else if (type === "done") await show(results.find((each) => each.main) ?? null, pictures);
+  else if (type === "error") console.error(String(told.error));
+}
+
+/** Where pictures go, and how many there were. */
+type Pictures = { folder: string | undefined; count: number };
+
+/** Prints a value, or writes a picture into a file. */
+async function show(value: z.infer<typeof result> | null, pictures: Pictures): Promise<void> {
+  if (value === null) return;
+  if (value.png === undefined) return console.log(value.text);
+  const content = Buffer.from(value.png, "base64");
+  pictures.count += 1;
+  if (pictures.folder === undefined)
+    return console.error(`[a picture of ${content.length} bytes: --pictures FOLDER keeps it]`);
+  const path = join(pictures.folder, `picture-${pictures.count}.png`);
+  await writeFile(path, content);
+  console.error(`[${path}]`);
+}
+
+/** Lines of this command's own standard input, each read when the program asks for one, and not before. */
+class Answers {
+  readonly #target: Target;
+  #lines: AsyncIterator<string> | null = null;
+  #close: () => void = () => undefined;
+
+  constructor(target: Target) {
+    this.#target = target;
+  }
+
+  async give(runId: string): Promise<void> {
+    if (this.#lines === null) {
+      const reader = createInterface({ input: process.stdin });
+      this.#lines = reader[Symbol.asyncIterator]();
+      this.#close = () => {
+        reader.close();
+        process.stdin.destroy(); // what is not read any more must not keep this command
+      };
+    }
+    const { value, done } = await this.#lines.next();
+    const body = done ? { end: true } : { text: `${value}\n` };
+    await request(this.#target, `/api/runs/${runId}/stdin`, { method: "POST", body }).catch(() => undefined);
+  }
+
+  close(): void {
+    this.#close();
+  }
 }
 
 async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {

@@ -86,6 +86,23 @@ export const LANGUAGES = Object.keys(TABLE) as readonly Language[];
 
 export const languageEntry = (language: Language): LanguageEntry => TABLE[language];
 
+const SUFFIXES: Readonly<Record<string, Language>> = {
+  py: "python",
+  js: "node",
+  mjs: "node",
+  cjs: "node",
+  ts: "typescript",
+  mts: "typescript",
+  go: "go",
+  sh: "bash",
+  bash: "bash",
+};
+
+/** The language of a program, by its file's name; null when that says nothing. */
+export function languageOfFile(name: string): Language | null {
+  return SUFFIXES[/\.(\w+)$/.exec(name)?.[1]?.toLowerCase() ?? ""] ?? null;
+}
+
 /** The canonical name of a language, whatever its case or alias. Rejects with `unknown_language`. */
 export function parseLanguage(name: string): Language {
   const lower = name.toLowerCase();

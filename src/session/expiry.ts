@@ -1,6 +1,6 @@
 /**
- * Sessions that nobody has used for as long as they are kept: they are deleted. All of them are looked at in turn, a few
- * at a time, so that many cost no more at once than few: of 100,000 each is looked at every ten minutes.
+ * Sessions that nobody has used for as long as they are kept: they are deleted. All of them are looked at in turn, a
+ * few at a time, so that many cost no more at once than few: of 100,000 each is looked at every ten minutes.
  */
 import type { Logger } from "../log.ts";
 import { AppError } from "../protocol/errors.ts";
