@@ -20,6 +20,7 @@ const environment = z.object({
   ERA_DATA_DIR: z.string().min(1).optional(),
   ERA_API_KEY: z.string().min(8).optional(),
   ERA_POOL: z.string().default("python=2"),
+  ERA_PRELOAD: z.string().default("auto"),
   ERA_MEMORY_MIB: integer(64, 1 << 20).default(512),
   ERA_CPUS: z.coerce.number().min(0.1).max(1024).default(1),
   ERA_PIDS: integer(16, 32_768).default(128),
@@ -67,6 +68,8 @@ export type Config = {
   dataDir: string;
   apiKey: string | undefined;
   pool: ReadonlyMap<Language, number>;
+  /** Modules that warm sandboxes of Python import; null for those that programs import most. */
+  preload: readonly string[] | null;
   limits: {
     memoryBytes: number;
     cpus: number;
@@ -138,6 +141,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     dataDir: resolve(settings.ERA_DATA_DIR ?? join(home, "data")),
     apiKey: settings.ERA_API_KEY,
     pool: parsePool(settings.ERA_POOL),
+    preload: parsePreload(settings.ERA_PRELOAD),
     limits: {
       memoryBytes: settings.ERA_MEMORY_MIB * MIB,
       cpus: settings.ERA_CPUS,
@@ -206,6 +210,18 @@ function parseActivity(text: string): Set<Activity> {
 /** An idle session takes about 12 MiB, a busy one up to its limit: 64 MiB each is a fair mean to plan with. */
 function defaultMaxLive(): number {
   return Math.max(4, Math.floor((totalmem() * 0.8) / (64 * MIB)));
+}
+
+const MAX_PRELOADED = 32;
+
+function parsePreload(text: string): readonly string[] | null {
+  const names = words(text);
+  if (names.length === 1 && names[0] === "auto") return null;
+  if (names.length === 1 && names[0] === "none") return [];
+  if (names.length <= MAX_PRELOADED && names.every((name) => /^[A-Za-z_][\w.]*$/.test(name))) return names;
+  throw new ConfigError(
+    `Cannot use ERA_PRELOAD '${text}': it lists modules of Python, or says 'auto' or 'none'`,
+  );
 }
 
 function parsePool(text: string): Map<Language, number> {

@@ -119,6 +119,8 @@ class Agent:
 
     def _on_welcome(self, header, _payload):
         self.server.line.welcomed(header)
+        if not self.keeps_state and self.phase == "idle":
+            self.kernels.prepared.plan(header["preload"])
         if self.phase == "leaving":
             self.phase.move("saving")
         if self.phase == "frozen":
@@ -131,6 +133,11 @@ class Agent:
 
     def _start_run(self, header, payload):
         self.phase.move("running")
+        if header["shell"]:
+            self.kernels.prepared.drop()
+        elif not self.kernels.kernel.has_run:
+            code = payload[: header["code_bytes"]]
+            self.kernels.use_prepared(self.kernels.prepared.take_for_code(code, header["env"]))
         scratch.forget()  # a copy of the session has it
         self.version, self.keep = header["version"], header["keep"]
         self.records.forget(header["recorded"])

@@ -11,6 +11,7 @@ import state_files
 import workspace
 from kernel_frames import check_done, check_report, check_restored
 from kernel_process import ForkedKernel, Kernel, ProgramKernel
+from prepared import PreparedKernel
 from wire import FrameError
 
 MAX_DIED_UNUSED = 10
@@ -32,6 +33,7 @@ class KernelHost:
         self._owner = owner
         self._died_unused = 0  # kernels in a row
         self._late_status = None  # of one that ended while all stood still
+        self.prepared = PreparedKernel(loop, self._become_prepared if callable(source) else None)
         self.is_frozen = False
         self.epoch = 0
         self.found = None  # what a new kernel found saved, until the server was told
@@ -53,6 +55,17 @@ class KernelHost:
             self.kernel = ProgramKernel(self._become_program, self._source)
         self._loop.watch(self.kernel.fileno(), select.POLLIN, self._on_kernel)
 
+    def use_prepared(self, prepared):
+        """Puts another kernel, which has run nothing either, in the place of the one that has."""
+        if prepared is None:
+            return
+        unused = self.kernel
+        self._loop.unwatch(unused.fileno())
+        processes.send(unused.pid, _signal.SIGKILL)
+        unused.close()
+        self.kernel = prepared
+        self._loop.watch(prepared.fileno(), select.POLLIN, self._on_kernel)
+
     def send(self, header):
         self.kernel.send(header)
         self.watch_output()
@@ -60,6 +73,7 @@ class KernelHost:
     def move_in(self):
         """Has the kernel take up the state in the folders: it says again that it is ready."""
         workspace.open_up()
+        self.use_prepared(self.prepared.take_for_state())
         self.kernel.is_ready = False
         self.send({"type": "restore"})
 
@@ -88,11 +102,18 @@ class KernelHost:
         processes.set_reachable(True)
 
     def _become_kernel(self, line):
+        self._keep_only(line)
+        self._source(line)
+
+    def _become_prepared(self, line, modules):
+        self._keep_only(line)
+        self._source(line, modules)
+
+    def _keep_only(self, line):
         self._leave_agent()
         keep = line.fileno()
         os.closerange(3, keep)
         os.closerange(keep + 1, 4096)
-        self._source(line)
 
     def _become_program(self):
         self._leave_agent()

@@ -21,14 +21,15 @@ AGENT_PARTS = (
     STATE_PARTS,
     (
         AGENT,
-        "run_records line loop phase scratch server_link pipe ports egress kernel_frames kernel_host late_output "
-        "current_run agent",
+        "run_records line loop phase scratch server_link pipe ports egress kernel_frames prepared kernel_host "
+        "late_output current_run agent",
     ),
 )
 PLAIN_PARTS = ((STATE, "text_state"), (AGENT, "plain_kernel"))
 PYTHON_PARTS = (
     PYTHON,
-    "environment workspace_modules after_import display matplotlib_support streams tracebacks evaluation kernel",
+    "environment workspace_modules after_import mended_builtins display matplotlib_support streams tracebacks "
+    "evaluation kernel",
 )
 # Loaded when a session first has something to save: one-shot runs never do.
 PERSISTENCE = (
@@ -111,7 +112,7 @@ def run_python(private):
         return load_once
 
     loaders = when_asked(PERSISTENCE), when_asked(NOTEBOOK)
-    parts["agent"].run_agent(lambda line: parts["kernel"].serve(line, *loaders))
+    parts["agent"].run_agent(lambda line, preload=(): parts["kernel"].serve(line, loaders, preload))
 
 
 main(*sys.argv[1:])

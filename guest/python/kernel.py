@@ -18,6 +18,7 @@ from environment import Environment, track
 from evaluation import Evaluator, is_last
 from kernel_process import Requests
 from matplotlib_support import figure_to_png, install
+from mended_builtins import MendedBuiltins
 from state_files import VERSIONS
 from wire import encode_frame
 from workspace_modules import WorkspaceModules
@@ -35,26 +36,9 @@ USER_SITE = "/root/.local/lib/python3.13/site-packages"
 SITES = [USER_SITE, "/usr/local/lib/python3.13/dist-packages", "/usr/lib/python3/dist-packages", "/opt/era/site"]
 
 
-BUILTINS = dict(vars(builtins))
 NO_INPUT = "EOF when reading a line"
 LAST_HINT = "The last values of earlier runs are there while the session is awake: give one a name to keep it."
 INPUT_HINT = "The run has no more input: give it all before, in the field 'stdin', or begin it with 'interactive'."
-
-
-class MendedBuiltins:
-    """A program may have replaced some, which the modules that saving imports rely on: not while it saves."""
-
-    def __init__(self):
-        self.theirs = builtins.__dict__  # what programs see
-
-    def __enter__(self):
-        self.theirs = dict(builtins.__dict__)
-        builtins.__dict__.update(BUILTINS)
-
-    def __exit__(self, *_error):
-        builtins.__dict__.clear()
-        builtins.__dict__.update(self.theirs)
-        self.theirs = builtins.__dict__
 
 
 class Kernel:
@@ -146,7 +130,8 @@ class Kernel:
             self.tell({"type": "display", "run": self.run_id, "number": self.shown}, result)
             self.requests.wait_shown(self.shown)
 
-    def serve(self):
+    def serve(self, preload):
+        self._preload(preload)
         self.tell({"type": "ready", "restored": self._restore()})
         self._load_at_leisure()
         while (request := self._next_request()) is not None:
@@ -182,6 +167,15 @@ class Kernel:
             self._save(header, result, durable=False)
         elif header["save"] == "none" and not header["whole"]:
             self._note()
+
+    @staticmethod
+    def _preload(names):
+        for name in names:
+            try:
+                with streams.Muted():
+                    __import__(name)
+            except BaseException:
+                continue  # whoever imports it is told why
 
     # What outlives this process.
 
@@ -396,5 +390,6 @@ def _exit_code(code):
     return 1
 
 
-def serve(line, load_persistence, load_notebook):
-    Kernel(line, load_persistence, load_notebook).serve()
+def serve(line, loaders, preload):
+    """`preload`: modules that are to be there before the first run; what cannot be imported is not."""
+    Kernel(line, *loaders).serve(preload)

@@ -19,7 +19,7 @@ NOT_KEPT = {
     "sys": {"stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__", "path", "modules", "meta_path"},
     "os": {"environ", "putenv", "unsetenv"},
     "posix": {"putenv", "unsetenv"},
-    "builtins": {"display", "exit", "quit", "help"},
+    "builtins": {"display", "get_ipython", "exit", "quit", "help"},
 }
 OF_THE_INTERPRETER = (type(len), type(list.append), type(int.__add__), type(int.real), type(dict.__dict__["fromkeys"]))
 DATA = (str, bytes, int, float, complex, bool, type(None), list, tuple, dict, set, frozenset)

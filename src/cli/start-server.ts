@@ -25,6 +25,7 @@ import { hostLauncher } from "../live/launcher.ts";
 import { clearLeftBehind } from "../live/left-behind.ts";
 import { defaultLimits } from "../live/plan-sandbox.ts";
 import { SandboxPool } from "../live/pool.ts";
+import { Preload } from "../live/preload.ts";
 import { probeHost } from "../live/probe-host.ts";
 import type { Logger } from "../log.ts";
 import { Metrics } from "../metrics.ts";
@@ -124,7 +125,16 @@ function makeRunners(host: SandboxHost, stack: AsyncDisposableStack) {
   const onError = (error: unknown) => log.error({ err: error }, "cannot remove a sandbox");
   const diskQuota = { bytes: config.limits.diskBytes, files: config.limits.diskFiles };
   const oneShots = stack.use(
-    new OneShots({ pool, disk, egress: host.egress, metrics, outputBytes, diskQuota, onError }),
+    new OneShots({
+      pool,
+      disk,
+      egress: host.egress,
+      metrics,
+      preload: host.preload,
+      outputBytes,
+      diskQuota,
+      onError,
+    }),
   );
   return { disk, pool, oneShots };
 }
@@ -177,6 +187,7 @@ export async function openHost(
     config,
     log,
     metrics: new Metrics(),
+    preload: new Preload(config.preload),
     image,
     runtime,
     caBundle,

@@ -23,7 +23,7 @@ const soon = () => AbortSignal.timeout(5_000);
 
 async function openLine(expected: string | null = null) {
   const path = join(mkdtempSync(join(tmpdir(), "era-line-")), "agent.sock");
-  const channel = await GuestChannel.open(path, { token: "secret", expected, orphanMs: 1_000 });
+  const channel = await GuestChannel.open(path, { token: "secret", expected, orphanMs: 1_000, preload: [] });
   const lost = Promise.withResolvers<Error>();
   channel.listen({ onLost: lost.resolve });
   return { path, channel, lost: lost.promise };
@@ -40,7 +40,12 @@ async function greetedLine() {
 
 test("an agent that says hello is welcomed, with what it must prove itself with later", async () => {
   const { channel, peer } = await greetedLine();
-  assert.deepEqual(await peer.hears("welcome"), { type: "welcome", token: "secret", orphan_ms: 1_000 });
+  assert.deepEqual(await peer.hears("welcome"), {
+    type: "welcome",
+    token: "secret",
+    orphan_ms: 1_000,
+    preload: [],
+  });
   channel.close(new Error("the test is over"));
 });
 

@@ -50,7 +50,12 @@ type ChannelEvents = {
 };
 
 /** What an agent is told to prove itself with later, and what it must prove itself with now: null for a new one. */
-export type LineIdentity = { token: string; expected: string | null; orphanMs: number };
+export type LineIdentity = {
+  token: string;
+  expected: string | null;
+  orphanMs: number;
+  preload: readonly string[];
+};
 
 type PendingRun = {
   id: string;
@@ -292,7 +297,8 @@ export class GuestChannel {
     socket.on("error", (error) => this.#lose(error));
     socket.on("close", () => this.#lose(new Error("The agent hung up")));
     socket.resume();
-    this.#send({ type: "welcome", token: this.#identity.token, orphan_ms: this.#identity.orphanMs });
+    const { token, orphanMs, preload } = this.#identity;
+    this.#send({ type: "welcome", token, orphan_ms: orphanMs, preload });
     this.#hello.resolve(hello);
     this.#receive(() => rest);
   }

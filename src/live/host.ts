@@ -10,6 +10,7 @@ import type { Metrics } from "../metrics.ts";
 import type { CgroupTree } from "../sandbox/cgroup.ts";
 import type { Criu } from "../sandbox/snapshot/criu.ts";
 import type { UidRange } from "../sandbox/uids.ts";
+import type { Preload } from "./preload.ts";
 
 export type SandboxHost = {
   config: Config;
@@ -21,6 +22,7 @@ export type SandboxHost = {
   cgroups: CgroupTree | null;
   uids: UidRange;
   egress: EgressGateway;
+  preload: Preload;
   /** What could not be removed at once. */
   leftovers: RetryLater;
   /** For connections that come out of sandboxes. */

@@ -79,6 +79,7 @@ export function identityOf(host: SandboxHost, folder: Folder, knownAs: string | 
     expected: knownAs === null ? null : tokenOf(knownAs),
     // Without cgroups, the next server could not find it.
     orphanMs: host.asRoot && host.cgroups !== null ? host.config.orphanMs : 0,
+    preload: knownAs === null ? host.preload.modules : [],
   };
 }
 

@@ -195,7 +195,8 @@ export type ServerFrame =
   | { type: "interrupt"; run: string }
   /** More for a run that asks for input; after its end there is no more. */
   | { type: "stdin"; run: string; end: boolean }
-  | { type: "welcome"; token: string; orphan_ms: number }
+  /** `preload`: modules that a sandbox of which nobody has used anything may import meanwhile. */
+  | { type: "welcome"; token: string; orphan_ms: number; preload: readonly string[] }
   | { type: "replay"; run: string }
   | { type: "save"; version: number; keep: Keep }
   | { type: "inspect" }

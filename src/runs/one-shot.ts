@@ -5,6 +5,7 @@ import type { DiskMonitor } from "../live/disk-monitor.ts";
 import { diskService } from "../live/disk-service.ts";
 import { EgressService } from "../live/egress-service.ts";
 import type { Lease, SandboxPool } from "../live/pool.ts";
+import type { Preload } from "../live/preload.ts";
 import { AttachedServices, type Service } from "../live/services.ts";
 import type { Metrics } from "../metrics.ts";
 import type { EgressRule } from "../protocol/egress.ts";
@@ -44,6 +45,7 @@ type OneShotOptions = {
   disk: DiskMonitor;
   egress: EgressGateway;
   metrics: Metrics;
+  preload: Preload;
   outputBytes: number;
   /** What the files of one may take. */
   diskQuota: { bytes: number; files: number };
@@ -64,6 +66,7 @@ export class OneShots {
   async run(request: OneShotRequest, signal: AbortSignal): Promise<OneShotResult> {
     const unwanted = AbortSignal.any([signal, this.#stopping.signal]);
     const askedAt = performance.now();
+    this.#options.preload.note(request.language, request.code);
     const lease = await this.#options.pool.take(request.language, null);
     try {
       unwanted.throwIfAborted();

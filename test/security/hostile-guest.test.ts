@@ -231,7 +231,7 @@ async function withAgent(
   work: (channel: GuestChannel, say: (bytes: Buffer) => void) => Promise<void>,
 ): Promise<void> {
   const path = join(mkdtempSync(join(tmpdir(), "era-agent-")), "s");
-  const channel = await GuestChannel.open(path, { token: "t", orphanMs: 0, expected: null });
+  const channel = await GuestChannel.open(path, { token: "t", orphanMs: 0, preload: [], expected: null });
   const socket = connect(path);
   socket.on("error", () => undefined);
   try {

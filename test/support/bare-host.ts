@@ -11,6 +11,7 @@ import { Places } from "../../src/lib/descriptors.ts";
 import { RetryLater } from "../../src/lib/retry-later.ts";
 import { sessionsDir } from "../../src/live/folder.ts";
 import type { SandboxHost } from "../../src/live/host.ts";
+import { Preload } from "../../src/live/preload.ts";
 import { createLogger } from "../../src/log.ts";
 import { Metrics } from "../../src/metrics.ts";
 import { UidRange } from "../../src/sandbox/uids.ts";
@@ -33,6 +34,7 @@ export function openBareHost(
     config,
     log,
     metrics: new Metrics(),
+    preload: new Preload([]),
     image: { name: "none", dir: "/nonexistent", rootfs: "/nonexistent", builtAt: "" },
     runtime: { dir: "/nonexistent", seccompPath: "/nonexistent", skeleton: "/nonexistent" },
     caBundle: null,

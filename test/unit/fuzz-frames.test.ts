@@ -72,7 +72,12 @@ const PAYLOADS = [
 /** One line, until it is given up or has carried its frames; answers how many those were. */
 async function fuzzLine(folder: string, random: Random): Promise<number> {
   const path = join(folder, `${random.next()}.sock`);
-  const channel = await GuestChannel.open(path, { token: "secret", expected: null, orphanMs: 1_000 });
+  const channel = await GuestChannel.open(path, {
+    token: "secret",
+    expected: null,
+    orphanMs: 1_000,
+    preload: [],
+  });
   const seen: unknown[] = [];
   const note = (...what: unknown[]) => seen.push(what.length);
   channel.listen({ onLate: note, onKernelLost: note, onSaved: note, onRefused: note, onLost: note });

@@ -241,6 +241,7 @@ export class LiveSession {
     admission.check(); // asked to end while the sandbox was being started
     await runs.reserve(request, row);
     sandbox.beginRun(row.runId);
+    if (!request.shell) host.preload.note(records.settings.language, request.code);
     const program = {
       ...planProgram(request, row, records.view, host.config),
       data: this.#toldData.next(records.data),
