@@ -23,8 +23,15 @@ export type Watched = {
   pids: () => readonly number[];
   /** What it used when it was last found over its quota: it may shrink or stay, but not grow from there. */
   excess: DiskUsage | null;
-  /** Called when the session is over its quota and growing: stops what it is doing. `isNew`: it was not over before. */
-  onExceeded: (message: string, isNew: boolean) => void;
+  /** Called when the session is over its quota and growing: stops what it is doing. */
+  onExceeded: (message: string, reading: Reading) => void;
+};
+
+export type Reading = {
+  /** It was not over before. */
+  isNew: boolean;
+  /** When its files began to be counted, by the monotonic clock: what has begun since then has no part in it. */
+  begunAtMs: number;
 };
 
 const INTERVAL_MS = 200;
@@ -102,17 +109,18 @@ export class DiskMonitor {
     this.#seen = total;
     this.#skipped = 0;
     const sessions = [...this.#watched];
+    const begunAtMs = performance.now();
     const usages = await this.#measure(sessions);
     const { dev } = await stat(this.#path, { bigint: true });
     // First by what lies in folders, then with what is deleted and still held, which takes long to find where it is
     // much.
     for (const [at, session] of sessions.entries())
-      this.#judge(session, usages[at], isOver(limitsOf(session)));
+      this.#judge(session, usages[at], begunAtMs, isOver(limitsOf(session)));
     for (const [at, session] of sessions.entries()) {
       const usage = usages[at];
       if (usage === undefined || !this.#watched.has(session)) continue;
       const held = await unlinkedBytes(session.pids(), dev, performance.now() + UNLINKED_MS);
-      this.#judge(session, { ...usage, bytes: usage.bytes + held }, always);
+      this.#judge(session, { ...usage, bytes: usage.bytes + held }, begunAtMs);
     }
   }
 
@@ -134,7 +142,12 @@ export class DiskMonitor {
   }
 
   /** Only a reading that `counts` is taken for what the session uses. */
-  #judge(session: Watched, usage: DiskUsage | undefined, counts: (usage: DiskUsage) => boolean): void {
+  #judge(
+    session: Watched,
+    usage: DiskUsage | undefined,
+    begunAtMs: number,
+    counts: (usage: DiskUsage) => boolean = always,
+  ): void {
     // A session that was not measured, since it has ended, is neither over its quota nor within it.
     if (usage === undefined || Number.isNaN(usage.bytes + usage.files + usage.stateBytes)) return;
     if (!this.#watched.has(session) || !counts(usage)) return;
@@ -149,7 +162,7 @@ export class DiskMonitor {
       usage.bytes > before.bytes + SLACK_BYTES ||
       usage.stateBytes > before.stateBytes + SLACK_BYTES ||
       usage.files > before.files + SLACK_FILES;
-    if (grew) session.onExceeded(describeExcess(usage, limits), before === null);
+    if (grew) session.onExceeded(describeExcess(usage, limits), { isNew: before === null, begunAtMs });
   }
 }
 

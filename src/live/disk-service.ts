@@ -1,5 +1,5 @@
 /** Holds a sandbox to its session's quotas of disk while it lives. */
-import type { DiskMonitor, Watched } from "./disk-monitor.ts";
+import type { DiskMonitor, Reading, Watched } from "./disk-monitor.ts";
 import { measuredFolders } from "./folder.ts";
 import type { LiveSandbox } from "./live-sandbox.ts";
 import type { Service } from "./services.ts";
@@ -8,7 +8,7 @@ import type { Service } from "./services.ts";
 export function diskService(
   monitor: DiskMonitor,
   { quota, stateBytes }: { quota: Watched["quota"]; stateBytes: number },
-  onExceeded: (live: LiveSandbox, message: string, isNew: boolean) => void,
+  onExceeded: (live: LiveSandbox, message: string, reading: Reading) => void,
 ): Service {
   return async (first) => {
     const watchedOf = (live: LiveSandbox, excess: Watched["excess"]): Watched => ({
@@ -16,7 +16,7 @@ export function diskService(
       quota,
       pids: () => live.sandbox.cgroup?.pids() ?? [],
       excess,
-      onExceeded: (message, isNew) => onExceeded(live, message, isNew),
+      onExceeded: (message, reading) => onExceeded(live, message, reading),
     });
     let watched = watchedOf(first, null);
     monitor.watch(watched);

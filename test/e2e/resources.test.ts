@@ -139,6 +139,15 @@ test(
   },
 );
 
+test("a run that frees what the one before has taken is not ended for it", { timeout: 60_000 }, async () => {
+  const session = await it.client.create("frees", { disk_mib: 50 });
+  for (let at = 0; at < 25; at++) {
+    const fill = `with open("f", "wb") as f:\n    for _ in range(80): f.write(bytes(1 << 20))`;
+    await session.fails(/File too large|quota/, fill);
+    await session.prints("", "import os; os.remove('f')");
+  }
+});
+
 test("variables may be larger than the quota of files, in each language", async () => {
   for (const [language, make, look] of [
     ["python", "big = bytearray(b'1') * (40 << 20)", "print(len(big))"],

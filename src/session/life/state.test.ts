@@ -9,7 +9,7 @@ const STATES: SessionState[] = [
   { kind: "cold" },
   { kind: "starting" },
   { kind: "idle", lease },
-  { kind: "running", lease, runId: "r" },
+  { kind: "running", lease, runId: "r", begunAtMs: 0 },
   { kind: "frozen", lease },
   { kind: "ending" },
   { kind: "deleted" },

@@ -8,7 +8,8 @@ export type SessionState =
   | { kind: "cold" }
   | { kind: "starting" }
   | { kind: "idle"; lease: Lease }
-  | { kind: "running"; lease: Lease; runId: string }
+  /** `begunAtMs`: by the monotonic clock. */
+  | { kind: "running"; lease: Lease; runId: string; begunAtMs: number }
   /** Its processes stand still, while a snapshot of them is taken or its files are copied. */
   | { kind: "frozen"; lease: Lease }
   /** The sandbox is being ended; its end is awaited before anything else may happen. */

@@ -3,7 +3,7 @@
  * them happen in the session's turn, but for the news that a sandbox has ended by itself.
  */
 import { adoptSandbox } from "../../live/adopt.ts";
-import type { DiskMonitor } from "../../live/disk-monitor.ts";
+import type { DiskMonitor, Reading } from "../../live/disk-monitor.ts";
 import { diskService } from "../../live/disk-service.ts";
 import { EgressService } from "../../live/egress-service.ts";
 import type { Folder } from "../../live/folder.ts";
@@ -280,7 +280,7 @@ export class Tenancy {
 
   beginRun(runId: string): LiveSandbox {
     const { lease } = this.#held();
-    this.#state = move(this.#state, { kind: "running", lease, runId });
+    this.#state = move(this.#state, { kind: "running", lease, runId, begunAtMs: performance.now() });
     this.overQuota = null;
     return lease.live;
   }
@@ -352,11 +352,10 @@ export class Tenancy {
     this.#allow();
     const { disk, host } = this.#deps;
     const { bytes } = keepOf(this.#records.settings, host.config);
-    const onExceeded = (live: LiveSandbox, message: string, isNew: boolean) =>
-      this.#onDiskExceeded(live, message, isNew);
     try {
       if (this.#records.settings !== startedWith) lease.live.setLimits(this.limitsWith());
       const quota = () => ({ bytes: this.limitsWith().fileBytes, files: host.config.limits.diskFiles });
+      const onExceeded = this.#onDiskExceeded.bind(this);
       const services = [diskService(disk, { quota, stateBytes: bytes }, onExceeded), this.#egress.attach];
       this.#services = await AttachedServices.attach(lease.live, services);
     } catch (cause) {
@@ -381,11 +380,12 @@ export class Tenancy {
 
   /**
    * The first reading over quota between runs is tolerated: a save that does not fit also fills the disk for a moment.
-   * Only further growth ends the sandbox.
+   * Only further growth ends the sandbox. A run that began after the reading may free what another has taken.
    */
-  #onDiskExceeded(live: LiveSandbox, message: string, isNew: boolean): void {
+  #onDiskExceeded(live: LiveSandbox, message: string, { isNew, begunAtMs }: Reading): void {
     if (this.live !== live) return;
     if (this.#state.kind === "running") {
+      if (this.#state.begunAtMs > begunAtMs) return;
       if (this.overQuota === null) live.channel.interrupt(this.#state.runId);
       else live.channel.close(new Error(message)); // told once already, and still growing
       this.overQuota = message;
