@@ -156,8 +156,12 @@ def _tell(file):
         raise CannotKeep(f"its position cannot be told: {cause}") from cause
 
 
+# Builtins that the kernel adds: another kernel has its own under the same names.
+BUILTINS_OF_THE_KERNEL = ("display", "get_ipython", "exit", "quit", "help")
+
+
 def _reduce_builtin_of_the_kernel(_pickler, value):
-    for name in ("display", "exit", "quit", "help"):
+    for name in BUILTINS_OF_THE_KERNEL:
         if getattr(builtins, name, None) == value:
             return rebuild("builtin"), (name,)
     return NotImplemented

@@ -24,6 +24,9 @@ function plain(text: unknown): string {
     .replace(/\d+\.\d{4,}/g, "FLOAT");
 }
 
+/** A program that uses what the last run before a sleep showed is told that it is gone. */
+const LAST_VALUES = "The last values of earlier runs are there while the session is awake";
+
 export class Comparer {
   readonly #client: Client;
   readonly #programs: Programs;
@@ -92,7 +95,7 @@ export class Comparer {
       const results = (body.results ?? []).map((result: { text?: string }) => plain(result.text));
       told.push({
         output: JSON.stringify([status, body.exit_code, plain(body.stdout), plain(body.stderr), results]),
-        named,
+        named: body.stderr?.includes(LAST_VALUES) ? [...named, "_"] : named,
       });
     }
     await this.#client.expect(200, "DELETE", session.path);
