@@ -52,6 +52,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: "make sessions from such a folder: FOLDER [SESSION...] [--backup NAME] | --list",
     run: (args, context) => restoreCommand(args, context),
   },
+  setup: {
+    summary: "build the image that sandboxes stand on, once",
+    run: (_args, { config, signal }) => imageCommand(["build"], config, signal),
+  },
   doctor: {
     summary: "what this host enforces, and what it cannot",
     run: (_args, { config, log }) => doctor(config, log),

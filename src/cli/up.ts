@@ -1,8 +1,11 @@
 /** `era up`: serves until it is told to stop. */
 import type { Config } from "../config.ts";
+import { runCommand } from "../lib/run-command.ts";
 import type { Logger } from "../log.ts";
 import { obtainImage } from "./image.ts";
 import { startServer } from "./start-server.ts";
+
+const NOTIFY_MS = 5_000;
 
 export async function up(config: Config, log: Logger, signal: AbortSignal): Promise<number> {
   const image = await obtainImage(config, signal);
@@ -12,9 +15,20 @@ export async function up(config: Config, log: Logger, signal: AbortSignal): Prom
   console.log(
     `ERA Agent listens on ${server.url}${note}  try: ${exampleFor(server.url, config.apiKey !== undefined)}`,
   );
+  await tellSystemd(log);
   if (!signal.aborted)
     await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   return 0;
+}
+
+/** A unit of the type `notify` counts as started from here on. */
+async function tellSystemd(log: Logger): Promise<void> {
+  if (process.env.NOTIFY_SOCKET === undefined) return;
+  try {
+    await runCommand(["systemd-notify", "--ready", `--pid=${process.pid}`], { timeoutMs: NOTIFY_MS });
+  } catch (error) {
+    log.warn({ err: error }, "systemd could not be told that the server is ready");
+  }
 }
 
 function exampleFor(url: string, withKey: boolean): string {

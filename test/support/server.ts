@@ -71,13 +71,16 @@ export class TestServer {
     dataDir = makeDataDir(),
     under: readonly string[] = [],
   ): Promise<TestServer> {
-    const [file = "", ...args] = [
-      ...under,
-      process.execPath,
-      "--disable-warning=ExperimentalWarning",
-      MAIN,
-      "up",
-    ];
+    const command = [process.execPath, "--disable-warning=ExperimentalWarning", MAIN, "up"];
+    return TestServer.startCommand([...under, ...command], env, dataDir);
+  }
+
+  /** The same by another command, which becomes the server. */
+  static async startCommand(
+    [file = "", ...args]: readonly string[],
+    env: Record<string, string> = {},
+    dataDir = makeDataDir(),
+  ): Promise<TestServer> {
     const child = spawn(file, args, {
       env: {
         ...process.env,
