@@ -307,7 +307,7 @@ class CurrentRun:
             "error": report.get("error"),
             "elapsed_us": int((time.monotonic() - run.started) * 1e6),
             "dropped": run.dropped(),
-            "files": workspace.count_files(self._files_since),
+            "files": workspace.look_at_files(self._files_since),
             "epoch": kernels.epoch,
             "restored": kernels.take_found(),
         }

@@ -11,6 +11,8 @@ import time
 WORKSPACE = "/workspace"
 DATA_FILE = WORKSPACE + "/.session_data.json"
 MAX_DATA_BYTES = 2 << 20
+MAX_CHANGED = 100
+MAX_TOLD_CHARS = 500  # of which each may count twice for the server
 COUNT_BUDGET = 2_000
 CLOCK_REALTIME_COARSE = 5  # the clock that file times are taken from
 
@@ -138,6 +140,21 @@ def flush_files(since_ns):
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def look_at_files(since_ns):
+    """The same with the paths of those that were modified, as far as they are text, and not too many."""
+    changed = []
+    counts = count_files(since_ns, changed)
+    if counts is None:
+        return None
+    names = [path.removeprefix(WORKSPACE + "/") for path in changed[: 2 * MAX_CHANGED]]
+    return {**counts, "changed": [name for name in names if _is_told(name)][:MAX_CHANGED]}
+
+
+def _is_told(name):
+    """Whether it can be said to the server: lone surrogates stand for bytes that are no text."""
+    return len(name) <= MAX_TOLD_CHARS and not any(0xD800 <= ord(letter) <= 0xDFFF for letter in name)
 
 
 def count_files(since_ns, changed=None):

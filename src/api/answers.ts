@@ -78,6 +78,10 @@ const ended = {
   results,
   truncated: truncated.optional().describe("Bytes left out of each stream"),
 };
+const warnings = z
+  .array(z.string())
+  .optional()
+  .describe("What the server had to say of the run while it went on");
 
 export const runResult = z
   .strictObject({
@@ -86,6 +90,13 @@ export const runResult = z
     run_id: z.string(),
     data: object.describe("The session's data after the run"),
     files_modified: count.nullable(),
+    files_changed: z
+      .array(z.string())
+      .optional()
+      .describe(
+        "Files of the workspace that were written in it, 100 at most; those that were deleted are not told",
+      ),
+    warnings,
     state: runState.nullable(),
     results_left_out: count.optional(),
     output_lost: z.boolean().optional(),
@@ -94,7 +105,24 @@ export const runResult = z
   .meta({ id: "RunResult" });
 
 export const oneShotResult = z
-  .strictObject({ ...ended, language, vm_id: z.string(), session_id: z.string() })
+  .strictObject({
+    ...ended,
+    language,
+    vm_id: z.string(),
+    session_id: z.string(),
+    files: z
+      .array(z.strictObject({ path: z.string(), size: count, content: z.string().describe("In base64") }))
+      .optional()
+      .describe("What `outputs` asked for"),
+    files_left_out: z
+      .array(z.strictObject({ path: z.string(), size: count }))
+      .optional()
+      .describe("What fits a pattern, and is beyond 100 files or 8 MiB"),
+    files_cut: z
+      .literal(true)
+      .optional()
+      .describe("There may be more: 20,000 entries are looked at, and 100 that are left out are named"),
+  })
   .meta({ id: "OneShotResult" });
 
 const runRow = {
@@ -115,6 +143,15 @@ export const runRecord = z
     ...runRow,
     stdout: z.string(),
     stderr: z.string(),
+    warnings,
+    files_changed: z.array(z.string()).optional(),
+    code: z.string().nullable().describe("Its program, or its command; the first 64 Ki characters"),
+    code_length: count.nullable(),
+    is_shell: z.boolean().nullable(),
+    env: z.array(z.string()).describe("Names of its own environment variables"),
+    stdin_length: count.nullable().describe("Characters of the standard input that it was given before"),
+    key_id: z.string().nullable().describe("Whose key; null for the operator"),
+    waited_ms: z.number().nonnegative().nullable().describe("From the request to its start"),
     late_output: z.string().describe("Written after its end by processes that it left"),
     results,
     results_left_out: count.optional(),

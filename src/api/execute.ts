@@ -30,6 +30,11 @@ const executeBody = z.object({
     .optional()
     .describe("Texts by path, to be there before it runs"),
   stdin: stdin.optional(),
+  outputs: z
+    .array(z.string().min(1).max(100))
+    .max(10)
+    .optional()
+    .describe("Patterns of files that the answer is to have, as `*.png` or `out/**/*.csv`"),
   env: environment.optional(),
   envs: environment.optional(),
 });
@@ -53,5 +58,7 @@ export const execute = operation({
     "run_cancelled",
   ],
   once: true,
-  example: { body: { language: "python", code: "print(6 * 7)" } },
+  example: {
+    body: { language: "python", code: "open('answer.txt', 'w').write('42')", outputs: ["*.txt"] },
+  },
 });

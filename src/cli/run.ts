@@ -19,6 +19,7 @@ const event = z.object({
   type: z.string(),
   run_id: z.string().optional(),
   content: z.string().optional(),
+  message: z.string().optional(),
   result: result.nullish(),
   results: z.array(result).optional(),
   exit_code: z.number().optional(),
@@ -127,6 +128,7 @@ async function tell(told: RunEvent, answers: Answers, pictures: Pictures): Promi
   else if (type === "input_requested") void answers.give(run_id);
   else if (type === "display") await show(told.result ?? null, pictures);
   else if (type === "done") await show(results.find((each) => each.main) ?? null, pictures);
+  else if (type === "warning") console.error(`[${told.message}]`);
   else if (type === "error") console.error(String(told.error));
 }
 

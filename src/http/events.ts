@@ -5,6 +5,7 @@
  *     id: 21                      event: stdout | stderr          data: {"type", "content", "run_id"}
  *     id: 1800                    event: display                  data: {"type", "result", "clear", "run_id"}
  *     id: 1805                    event: input_requested          data: {"type", "prompt", "run_id"}
+ *     id: 1900                    event: warning                  data: {"type", "message", "run_id"}
  *     (last)                      event: done                     data: {"type", "exit_code", "duration", ...}
  *     (instead, if it never ran)  event: error                    data: {"type", "error", "code"}
  */
@@ -54,8 +55,8 @@ async function writeRecord(
     end += event.text.length;
     if (end <= after) continue;
     const { stream: name } = event;
-    const text =
-      name === "display" || name === "input" ? event.text : event.text.slice(Math.max(0, after - start));
+    const isOutput = name === "stdout" || name === "stderr";
+    const text = isOutput ? event.text.slice(Math.max(0, after - start)) : event.text;
     await write(stream, { id: end, ...viewEvent({ stream: name, text }), run_id: row.runId }, signal);
   }
   if (row.summary === null)
@@ -65,6 +66,7 @@ async function writeRecord(
 
 /** An event as clients see it. */
 function viewEvent({ stream, text }: OutputEvent): { type: string } & Record<string, unknown> {
+  if (stream === "warning") return { type: "warning", message: text };
   if (stream === "input") return { type: "input_requested", prompt: text.slice(0, -1) };
   if (stream !== "display") return { type: stream, content: text };
   const { clear = false, ...result } = JSON.parse(text) as { clear?: boolean };

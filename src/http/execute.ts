@@ -35,6 +35,7 @@ export function addExecute(app: FastifyInstance, { oneShots, idempotency, keys }
           stdin: body.stdin ?? null,
           files: new Map(Object.entries(body.files ?? {})),
           check: body.check ?? false,
+          outputs: body.outputs ?? [],
           allowInternetAccess: body.allowInternetAccess ?? DEFAULTS.allowInternetAccess,
         };
         const result = await oneShots.run(asked, gone.signal);

@@ -167,6 +167,7 @@ function askedOf(
     ...(body.wait_setup === undefined ? {} : { waitForSetup: body.wait_setup }),
     ...(body.durability === undefined ? {} : { durability: body.durability }),
     idempotency,
+    keyId: request.tenant.keyId,
     baseUrl: `${request.protocol}://${request.host}`,
   };
 }

@@ -80,6 +80,7 @@ async function change(session: Session, name: string, code: string, request: Fas
     ...RUN_DEFAULTS,
     code,
     waitForSetup: false,
+    keyId: request.tenant.keyId,
     baseUrl: `${request.protocol}://${request.host}`,
   });
   const { row } = await run.result;

@@ -16,6 +16,7 @@ import type {
   Dropped,
   JsonObject,
   OutputEvent,
+  RunAsked,
   RunRow,
   RunSummary,
   SessionSummary,
@@ -28,6 +29,10 @@ export type FileCounts = { files: number; bytes: number };
 
 const truncation = (dropped: Dropped) =>
   dropped.stdout === undefined && dropped.stderr === undefined ? {} : { truncated: dropped };
+const viewWarnings = (output: readonly OutputEvent[]) => {
+  const warnings = output.filter(({ stream }) => stream === "warning").map(({ text }) => text);
+  return warnings.length === 0 ? {} : { warnings };
+};
 const textOf = (output: readonly OutputEvent[], stream: OutputEvent["stream"]) =>
   output
     .filter((event) => event.stream === stream)
@@ -178,6 +183,8 @@ export function viewRunResult({
     run_id: row.runId,
     data,
     files_modified: summary?.filesModified ?? null,
+    ...(summary?.filesChanged === undefined ? {} : { files_changed: [...summary.filesChanged] }),
+    ...viewWarnings(log.events),
     outcome: summary?.outcome.kind ?? "lost",
     error: summary?.outcome.error ?? null,
     results: summary?.results ?? [],
@@ -204,11 +211,15 @@ export function viewUsage(usage: RunUsage | null) {
 }
 
 /** Both streams of a run, whole. */
-type RunTexts = { text: (stream: OutputEvent["stream"]) => string };
+type RunTexts = { text: (stream: OutputEvent["stream"]) => string; events: readonly OutputEvent[] };
 
 /** The same answer from the record of a run. */
 export function viewRecordedResult(row: RunRow, data: JsonObject) {
-  return viewRunResult({ row, data, log: { text: (stream) => textOf(row.output, stream) } });
+  return viewRunResult({
+    row,
+    data,
+    log: { text: (stream) => textOf(row.output, stream), events: row.output },
+  });
 }
 
 /** A run as lists show it. */
@@ -227,12 +238,25 @@ export function viewRunRow(row: RunRow, isCurrent: boolean) {
   };
 }
 
+const viewAsked = (asked: RunAsked | undefined) => ({
+  code: asked?.code ?? null,
+  code_length: asked?.codeChars ?? null,
+  is_shell: asked?.shell ?? null,
+  env: [...(asked?.env ?? [])],
+  stdin_length: asked?.stdinChars ?? null,
+  key_id: asked?.keyId ?? null,
+  waited_ms: asked?.waitedMs ?? null,
+});
+
 /** The record of a run, with its output. */
 export function viewRun(row: RunRow, output: readonly OutputEvent[], isCurrent: boolean) {
   return {
     ...viewRunRow(row, isCurrent),
     stdout: textOf(output, "stdout"),
     stderr: textOf(output, "stderr"),
+    ...viewWarnings(output),
+    ...(row.summary?.filesChanged === undefined ? {} : { files_changed: [...row.summary.filesChanged] }),
+    ...viewAsked(row.summary?.asked),
     late_output: row.lateOutput,
     results: row.summary?.results ?? [],
     ...viewLeftOut(row.summary),
@@ -253,6 +277,17 @@ export function viewOneShot(result: OneShotResult, language: Language) {
     outcome: result.outcome.kind,
     error: result.outcome.error,
     results: result.results,
+    ...(result.outputs === null ? {} : viewOutputs(result.outputs)),
     ...truncation(result.truncated),
   };
 }
+
+const viewOutputs = ({ files, leftOut, isCut }: NonNullable<OneShotResult["outputs"]>) => ({
+  files: files.map(({ path, sizeBytes, content }) => ({
+    path,
+    size: sizeBytes,
+    content: content.toString("base64"),
+  })),
+  files_left_out: leftOut.map(({ path, sizeBytes }) => ({ path, size: sizeBytes })),
+  ...(isCut ? { files_cut: true as const } : {}),
+});

@@ -20,6 +20,8 @@ const fileCounts = z.strictObject({
   files: z.int().nonnegative(),
   bytes: z.int().nonnegative(),
   modified: z.int().nonnegative(),
+  /** Paths of those, relative to the workspace; the first of many. */
+  changed: z.array(z.string().max(1024)).max(100),
 });
 
 const version = z.int().min(0).max(Number.MAX_SAFE_INTEGER);

@@ -1,5 +1,6 @@
 /** Runs a program in a sandbox of its own, which is destroyed at once: nothing of it is kept, not even a record. */
 import type { EgressGateway } from "../egress/gateway.ts";
+import { type Picked, pickFiles } from "../files/pick.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import type { DiskMonitor } from "../live/disk-monitor.ts";
 import { diskService } from "../live/disk-service.ts";
@@ -28,6 +29,8 @@ type OneShotRequest = {
   files: ReadonlyMap<string, string>;
   allowInternetAccess: EgressRule;
   check: boolean;
+  /** Patterns of files that the answer is to have. */
+  outputs: readonly string[];
 };
 
 export type OneShotResult = {
@@ -38,6 +41,8 @@ export type OneShotResult = {
   usage: RunUsage;
   truncated: Dropped;
   results: RichResult[];
+  /** Null when none were asked for. */
+  outputs: Picked | null;
 };
 
 type OneShotOptions = {
@@ -116,7 +121,9 @@ export class OneShots {
         },
         { overDiskQuota: () => overQuota },
       );
-      return resultOf(id, log, execution);
+      const { outputs } = request;
+      const picked = outputs.length === 0 ? null : await pickFiles(live.folder.workspace, outputs, unwanted);
+      return { ...resultOf(id, log, execution), outputs: picked };
     } finally {
       unwanted.removeEventListener("abort", interrupt);
     }
@@ -155,7 +162,11 @@ export class OneShots {
   }
 }
 
-function resultOf(id: string, log: OutputLog, { outcome, usage, end }: Execution): OneShotResult {
+function resultOf(
+  id: string,
+  log: OutputLog,
+  { outcome, usage, end }: Execution,
+): Omit<OneShotResult, "outputs"> {
   log.close();
   return {
     id,

@@ -57,6 +57,11 @@ export class OutputLog {
     this.#add("display", json);
   }
 
+  /** Something that the server has to say of the run. */
+  warn(message: string): void {
+    if (!this.#closed) this.#add("warning", message);
+  }
+
   #ask(prompt: string): void {
     this.#questions += 1;
     if (this.#questions <= MAX_QUESTIONS) this.#add("input", `${prompt}\n`);

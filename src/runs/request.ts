@@ -25,6 +25,8 @@ export type RunRequest = {
   durability: Durability | null;
   /** Fires when nobody waits for it any more, and it is not wanted then. */
   gone: AbortSignal | null;
+  /** Whose key; null for the operator's. */
+  keyId: string | null;
   /** Under which a retry finds this run. */
   idempotency: { key: string; requestHash: string } | null;
   /** Scheme and host under which the client reached the server. */
@@ -43,6 +45,7 @@ export const RUN_DEFAULTS: Omit<RunRequest, "code" | "baseUrl"> = {
   waitForSetup: true,
   durability: null,
   gone: null,
+  keyId: null,
   idempotency: null,
 };
 

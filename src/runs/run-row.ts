@@ -3,7 +3,8 @@ import type { GuestEnd } from "../guest/channel.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import type { RestoredState } from "../protocol/guest.ts";
 import { NO_USAGE, type Outcome, type RunUsage } from "../protocol/outcome.ts";
-import type { RunRow, RunState } from "../store/store.ts";
+import type { RunAsked, RunRow, RunState } from "../store/store.ts";
+import type { RunRequest } from "./request.ts";
 import { parseResults } from "./rich-values.ts";
 
 const ID_PREFIX = "run_";
@@ -36,10 +37,28 @@ type RunEnd = {
   /** The session's state after it. */
   state: RunState;
   endedAt: string;
+  /** Null of a run that an earlier server began. */
+  asked: RunAsked | null;
 };
 
+const MAX_CODE_CHARS = 64 << 10;
+
+/** What is kept of a request with its record: no value of its environment, nothing of its input. */
+export function askedOf({ code, shell, env, stdin, keyId }: RunRequest, waitedMs: number): RunAsked {
+  return {
+    code: code.slice(0, MAX_CODE_CHARS).toWellFormed(),
+    codeChars: code.length,
+    shell,
+    env: Object.keys(env).slice(0, 100),
+    stdinChars: stdin?.length ?? null,
+    keyId,
+    waitedMs: Math.max(0, waitedMs),
+  };
+}
+
 /** The record of a run that has ended. */
-export function endedRun(run: RunRow, { outcome, usage, end, output, state, endedAt }: RunEnd): RunRow {
+export function endedRun(run: RunRow, ended: RunEnd): RunRow {
+  const { outcome, usage, end, output, state, endedAt, asked } = ended;
   return {
     ...run,
     state: "done",
@@ -50,6 +69,8 @@ export function endedRun(run: RunRow, { outcome, usage, end, output, state, ende
       outcome,
       truncated: end?.frame.dropped ?? {},
       filesModified: end?.frame.files?.modified ?? null,
+      ...(end?.frame.files?.changed.length ? { filesChanged: end.frame.files.changed } : {}),
+      ...(asked === null ? {} : { asked }),
       results: end === null ? [] : parseResults(end.results),
       state,
     },

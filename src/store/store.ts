@@ -120,9 +120,9 @@ type RolledBack = { version: number; reason: string };
 
 /**
  * What came of a run, in order: its output; something displayed, as JSON; the prompt of a question, which may be empty
- * and therefore ends with a line's end.
+ * and therefore ends with a line's end; a warning of the server's.
  */
-export type OutputEvent = { stream: "stdout" | "stderr" | "display" | "input"; text: string };
+export type OutputEvent = { stream: "stdout" | "stderr" | "display" | "input" | "warning"; text: string };
 
 type RunProgress = "queued" | "done" | "lost";
 
@@ -167,8 +167,23 @@ export type RunSummary = RunUsage & {
   /** How many there were, where a record was too small to keep them. */
   resultsLeftOut?: number;
   state: RunState;
+  /** What was asked for; not in records of before this was kept. */
+  asked?: RunAsked;
+  /** Paths in the workspace that were written in it; the first of many. */
+  filesChanged?: readonly string[];
   /** The server ended after the run, before it had heard what the run printed. */
   output_lost?: true;
+};
+
+export type RunAsked = {
+  /** The beginning of a long one. */
+  code: string;
+  codeChars: number;
+  shell: boolean;
+  env: readonly string[];
+  stdinChars: number | null;
+  keyId: string | null;
+  waitedMs: number;
 };
 
 /** What a run has changed of its session. */

@@ -32,3 +32,41 @@ test("results that are too large for a record are in the answer, and counted in 
   const { body: record } = await it.client.call("GET", `/api/runs/${body.run_id}`);
   assert.deepEqual([record.results.length, record.results_left_out], [0, 6]);
 });
+
+test("a record says what was asked for, by whom, and which files were written; never a value of its environment", async () => {
+  const session = it.client.session("asked");
+  await session.run("open('before.txt', 'w').write('x')");
+  const code =
+    "import os, sys\nos.makedirs('out', exist_ok=True)\nopen('out/new.txt', 'w').write(sys.stdin.read())";
+  const answer = await session.run(code, { env: { TOKEN: "hush-hush" }, stdin: "hello" });
+  assert.deepEqual(answer.files_changed, ["out/new.txt"]);
+  const record = await it.client.expect(200, "GET", `/api/runs/${answer.run_id}`);
+  const { env, is_shell, key_id, stdin_length, files_changed } = record;
+  assert.deepEqual(
+    [record.code, record.code_length, env, is_shell, key_id, stdin_length, files_changed],
+    [code, code.length, ["TOKEN"], false, null, 5, ["out/new.txt"]],
+  );
+  assert.ok(record.waited_ms >= 0);
+  assert.ok(!JSON.stringify(record).includes("hush-hush"));
+});
+
+test("a record keeps the beginning of a long program, and the first hundred of many files", async () => {
+  const session = it.client.session("many");
+  const code = `for at in range(300): open(f"{at:03}", "w").write("x")\n#${"é".repeat(100_000)}`;
+  const answer = await session.run(code);
+  assert.deepEqual([answer.files_modified, answer.files_changed.length], [300, 100]);
+  const record = await it.client.expect(200, "GET", `/api/runs/${answer.run_id}`);
+  assert.equal(record.code, code.slice(0, 64 << 10));
+  assert.deepEqual([record.code_length, record.files_changed], [code.length, answer.files_changed]);
+});
+
+test("a command is kept as one, and names that are no text are counted, not told", async () => {
+  const { path } = await it.client.create("names");
+  const body = await it.client.expect(200, "POST", `${path}/shell`, {
+    command: `printf x >"$(printf 'bad\\377')"; printf x >good; printf x >"$(printf 'line\\nend')"`,
+  });
+  assert.deepEqual([body.files_modified, body.files_changed.sort()], [3, ["good", "line\nend"]]);
+  const record = await it.client.expect(200, "GET", `/api/runs/${body.run_id}`);
+  assert.equal(record.is_shell, true);
+  assert.match(record.code, /printf x >good/);
+});

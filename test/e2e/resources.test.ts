@@ -163,3 +163,19 @@ test("variables may be larger than the quota of files, in each language", async 
     await session.prints(`${40 << 20}\n`, look);
   }
 });
+
+test("a run that comes near its memory is warned before it is ended for it, and a larger limit holds at once", async () => {
+  const session = await it.client.create("near", { memory_mib: 128 });
+  const code =
+    "import time\nheld = bytearray(110 << 20)\nfor at in range(0, len(held), 4096): held[at] = 1\ntime.sleep(1.5)";
+  const answer = await session.run(code);
+  assert.equal(answer.exit_code, 0, JSON.stringify(answer.error));
+  assert.equal(answer.warnings.length, 1);
+  assert.match(answer.warnings[0], /\d+ of 128 MiB.*'memory_mib'/);
+  assert.deepEqual(
+    (await it.client.expect(200, "GET", `/api/runs/${answer.run_id}`)).warnings,
+    answer.warnings,
+  );
+  const calm = await it.client.create("calm");
+  assert.equal((await calm.run("import time; time.sleep(0.6)")).warnings, undefined);
+});

@@ -74,6 +74,18 @@ const summary = z.strictObject({
     image_lost: reason.optional(),
     not_kept: notKept,
   }),
+  asked: z
+    .strictObject({
+      code: z.string(),
+      codeChars: count,
+      shell: z.boolean(),
+      env: z.array(z.string()).max(100),
+      stdinChars: count.nullable(),
+      keyId: z.string().max(MAX_TEXT).nullable(),
+      waitedMs: z.number().min(0),
+    })
+    .optional(),
+  filesChanged: z.array(z.string()).max(100).optional(),
   output_lost: z.literal(true).optional(),
 });
 const runLine = z.strictObject({
@@ -92,7 +104,7 @@ function isOutput(value: unknown): boolean {
   return Array.isArray(value) && value.every(isOutputEvent);
 }
 
-const EVENTS = new Set<unknown>(["stdout", "stderr", "display", "input"]);
+const EVENTS = new Set<unknown>(["stdout", "stderr", "display", "input", "warning"]);
 
 function isOutputEvent(event: unknown): boolean {
   if (typeof event !== "object" || event === null) return false;

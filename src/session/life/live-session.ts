@@ -12,12 +12,13 @@ import { AppError } from "../../protocol/errors.ts";
 import type { RunEventName, SavedFrame, StateDifference, StateListing } from "../../protocol/guest.ts";
 import type { Outcome, RunUsage } from "../../protocol/outcome.ts";
 import { type Execution, execute, judge, usageOf } from "../../runs/execute.ts";
+import { watchMemory } from "../../runs/memory-watch.ts";
 import type { OutputLog } from "../../runs/output-log.ts";
 import { planProgram } from "../../runs/plan.ts";
 import { MAX_TIMEOUT_MS, type RunRequest, type RunResult, refuseIfGone } from "../../runs/request.ts";
-import { endedRun } from "../../runs/run-row.ts";
+import { askedOf, endedRun } from "../../runs/run-row.ts";
 import type { Cgroup } from "../../sandbox/cgroup.ts";
-import type { RunRow } from "../../store/store.ts";
+import type { RunAsked, RunRow } from "../../store/store.ts";
 import type { CurrentRuns } from "../history/current-runs.ts";
 import type { OpenRuns } from "../history/open-runs.ts";
 import { parseData, ToldData } from "../saved/data.ts";
@@ -31,7 +32,7 @@ const ASK_OUTPUT_BYTES = 4_096;
 
 type Parts = Sleeper & { admission: Admission; open: OpenRuns; current: CurrentRuns };
 
-type HeardExecution = { end: GuestEnd; outcome: Outcome; usage: RunUsage };
+type HeardExecution = { end: GuestEnd; outcome: Outcome; usage: RunUsage; asked: RunAsked | null };
 
 export class LiveSession {
   readonly #parts: Parts;
@@ -249,17 +250,19 @@ export class LiveSession {
       onOutput: (stream: RunEventName, chunk: Buffer) => log.append(stream, chunk),
     };
     const waitedMs = Date.now() - Date.parse(row.createdAt);
+    using _memory = watchMemory(live, (message) => log.warn(message));
     const execution = await execute(live, program, { overDiskQuota: () => sandbox.overQuota });
     this.#observe(request, row, execution, waitedMs);
+    const asked = askedOf(request, waitedMs);
     if (execution.lost === null) {
       sandbox.endRun();
-      return this.#ended(row, log, execution, false);
+      return this.#ended(row, log, { ...execution, asked });
     }
     host.log.info({ err: execution.lost, run_id: row.runId }, "a sandbox was lost in a run");
     await sandbox.end(execution.lost);
     admission.check();
     records.progress.lost(execution.outcome);
-    return this.#conclude(row, log, execution);
+    return this.#conclude(row, log, { ...execution, asked });
   }
 
   #observe({ shell }: RunRequest, row: RunRow, { outcome, usage }: Execution, waitedMs: number): void {
@@ -279,9 +282,10 @@ export class LiveSession {
     host.log.info(line, "run");
   }
 
-  /** `isReplay`: an earlier server began it, and its agent tells it again. */
-  #ended(row: RunRow, log: OutputLog, execution: HeardExecution, isReplay: boolean): RunResult {
-    const { end, outcome } = execution;
+  /** Without `asked` an earlier server began it, and its agent tells it again. */
+  #ended(row: RunRow, log: OutputLog, execution: HeardExecution): RunResult {
+    const { end, outcome, asked } = execution;
+    const isReplay = asked === null;
     const { records } = this.#parts;
     const epoch = isReplay ? null : this.#epoch;
     records.progress.heard(end.frame, outcome, { epoch, lossReason: this.#lossReason });
@@ -292,7 +296,11 @@ export class LiveSession {
     return this.#conclude(row, log, execution);
   }
 
-  #conclude(row: RunRow, log: OutputLog, execution: Pick<Execution, "end" | "outcome" | "usage">): RunResult {
+  #conclude(
+    row: RunRow,
+    log: OutputLog,
+    execution: Pick<Execution, "end" | "outcome" | "usage"> & { asked: RunAsked | null },
+  ): RunResult {
     log.close();
     this.#mergeData(row);
     const { progress, settings, data } = this.#parts.records;
@@ -341,7 +349,7 @@ export class LiveSession {
       ended: (row, log, end) => {
         sandbox.endRun();
         const outcome = judge(live, end, MAX_TIMEOUT_MS, sandbox.overQuota);
-        return this.#ended(row, log, { end, outcome, usage: usageOf(end) }, true);
+        return this.#ended(row, log, { end, outcome, usage: usageOf(end), asked: null });
       },
       saved: (row) => this.#mergeData(row),
     });
