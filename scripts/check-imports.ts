@@ -22,6 +22,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["runs"],
   ["session"],
   ["http"],
+  ["mcp"],
   ["attack"],
   ["cli"],
   ["main.ts"],

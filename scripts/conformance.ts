@@ -24,6 +24,7 @@ const SECTIONS: Readonly<Record<string, [title: string, count: number]>> = {
   M: ["projects of several files", 6],
   X: ["language examples", 6],
   Q: ["quick start", 6],
+  N: ["tools of a model", 9],
 };
 const EXAMPLE = /^ {2,6}"([A-Z]\d[^"]*)":/gm;
 const LANGUAGE = /language: "(\w+)"/g;

@@ -5,6 +5,7 @@ import { bench } from "./cli/bench.ts";
 import { browse } from "./cli/browse.ts";
 import { doctor } from "./cli/doctor.ts";
 import { imageCommand } from "./cli/image.ts";
+import { mcp } from "./cli/mcp.ts";
 import { exportCommand, importCommand } from "./cli/move-session.ts";
 import { run } from "./cli/run.ts";
 import { test } from "./cli/test.ts";
@@ -59,6 +60,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   doctor: {
     summary: "what this host enforces, and what it cannot",
     run: (_args, { config, log }) => doctor(config, log),
+  },
+  mcp: {
+    summary: "the tools of a model over standard input and output [--server URL]",
+    run: mcp,
   },
   attack: {
     summary: "attack fresh sandboxes of this host, and say what held",

@@ -65,8 +65,14 @@ export const streamRun = operation({
   path: "/api/sessions/{id}/stream",
   tag: "Runs",
   summary: "The same as server-sent events, while the run goes on",
+  description: "The header `x-run-id` says the run's id before there is an event.",
   scope: "run",
   body: runBody.extend({
+    command: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("A command of the shell, instead of a program; in a session that is there"),
     cancel_on_disconnect: z.boolean().optional().describe("End the run when its reader hangs up"),
   }),
   answers: { 200: events },

@@ -6,6 +6,7 @@ import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
 import { z } from "zod";
 import { type Config, ConfigError } from "../config.ts";
+import { eventsOf } from "../lib/event-stream.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import type { Logger } from "../log.ts";
 import { languageEntry, languageOfFile, parseLanguage } from "../protocol/languages.ts";
@@ -105,7 +106,8 @@ async function follow(body: ReadableStream<Uint8Array>, shown: Shown): Promise<n
   const answers = new Answers(shown.target);
   const pictures = { folder: shown.pictures, count: 0 };
   try {
-    for await (const told of eventsOf(body)) {
+    for await (const data of eventsOf(body)) {
+      const told = event.parse(data);
       await tell(told, answers, pictures);
       if (told.type === "done") return told.exit_code ?? 1;
     }
@@ -114,11 +116,6 @@ async function follow(body: ReadableStream<Uint8Array>, shown: Shown): Promise<n
     shown.signal.removeEventListener("abort", interrupt);
     answers.close();
   }
-}
-
-async function* eventsOf(body: ReadableStream<Uint8Array>): AsyncGenerator<RunEvent> {
-  for await (const line of linesOf(body))
-    if (line.startsWith("data: ")) yield event.parse(JSON.parse(line.slice("data: ".length)));
 }
 
 async function tell(told: RunEvent, answers: Answers, pictures: Pictures): Promise<void> {
@@ -174,15 +171,5 @@ class Answers {
 
   close(): void {
     this.#close();
-  }
-}
-
-async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>;
-  let pending = "";
-  for await (const text of body.pipeThrough(decoder)) {
-    const lines = (pending + text).split("\n");
-    pending = lines.pop() ?? "";
-    yield* lines;
   }
 }

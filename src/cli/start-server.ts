@@ -4,7 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { accessSync, constants, existsSync, readFileSync } from "node:fs";
+import { accessSync, constants, existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
@@ -28,6 +28,7 @@ import { SandboxPool } from "../live/pool.ts";
 import { Preload } from "../live/preload.ts";
 import { probeHost } from "../live/probe-host.ts";
 import type { Logger } from "../log.ts";
+import { addMcp } from "../mcp/http.ts";
 import { Metrics } from "../metrics.ts";
 import { type Destination, normalizeHost } from "../protocol/egress.ts";
 import { OneShots } from "../runs/one-shot.ts";
@@ -43,6 +44,7 @@ import type { PlaceStore } from "../store/places.ts";
 import { openSqliteStores } from "../store/sqlite/open.ts";
 import type { Store } from "../store/store.ts";
 import { openSnapshots } from "./open-snapshots.ts";
+import { readVersion } from "./version.ts";
 
 type RunningServer = AsyncDisposable & { url: string; facilities: readonly Facility[] };
 
@@ -98,6 +100,7 @@ export async function startServer(
     loop,
     maxConnections,
   });
+  addMcp(app, { version: health.version, maxBodyBytes: config.bodyBytes });
   // Together: requests in progress end when their runs do, and runs are ended by the registry.
   stack.defer(async () => {
     const closing = app.close();
@@ -256,10 +259,4 @@ function findCaBundle(): string | null {
 /** Tells servers with different data folders on one host apart. */
 function instanceOf(dataDir: string): string {
   return createHash("sha256").update(dataDir).digest("hex").slice(0, 10);
-}
-
-function readVersion(): string {
-  return (
-    JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }
-  ).version;
 }

@@ -16,6 +16,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** No operation of the API, and open to everybody. */
     isPublic?: boolean;
+    /** What the log and the metrics call a route that is no operation. */
+    label?: string;
   }
 }
 

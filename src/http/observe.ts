@@ -41,6 +41,6 @@ export function observe(app: FastifyInstance, { metrics, log }: { metrics: Metri
 }
 
 function nameOf({ routeOptions }: FastifyRequest): string {
-  const { operation, isPublic } = routeOptions.config;
-  return operation?.id ?? (isPublic ? "proxy" : "none");
+  const { operation, label } = routeOptions.config;
+  return operation?.id ?? label ?? "none";
 }

@@ -48,7 +48,7 @@ export function addProxy(app: FastifyInstance, { registry, apiKey, bodyBytes }: 
         {
           bodyLimit: Number.MAX_SAFE_INTEGER,
           exposeHeadRoute: false,
-          config: { isStream: true, isPublic: true },
+          config: { isStream: true, isPublic: true, label: "proxy" },
         },
         (request, reply) => pass({ registry, apiKey, bodyBytes }, request, reply),
       );

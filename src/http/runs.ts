@@ -42,9 +42,7 @@ function addStarting(app: FastifyInstance, routes: RunRoutes): void {
   serveOnce(app, idempotency, api.runShell, ({ params: { id }, body: { command, ...body }, request }) => ({
     scope: id,
     work: async (key) => {
-      const session = await registry.get(id);
-      await admit(routes, request, id);
-      const run = session.start({ ...askedOf(body, request, key), code: command, shell: true });
+      const { run } = await beginCommand(routes, { id, body: { command, ...body }, request, key });
       return viewRunResult(await run.result);
     },
     ofRun: (runId) => answerOf(registry, store, id, runId),
@@ -52,7 +50,10 @@ function addStarting(app: FastifyInstance, routes: RunRoutes): void {
 
   serve(app, api.streamRun, async ({ params: { id }, body, request, reply }) => {
     const gone = new AbortController();
-    const { session, run } = await begin(routes, { id, body, request, gone: gone.signal });
+    const { session, run } =
+      body.command === undefined
+        ? await begin(routes, { id, body, request, gone: gone.signal })
+        : await beginCommand(routes, { id, body, request, gone: gone.signal });
     if (body.cancel_on_disconnect) {
       reply.raw.once("close", () => {
         gone.abort();
@@ -123,7 +124,7 @@ async function answerOf(registry: SessionRegistry, store: Store, id: string, run
 
 type Begin = {
   id: string;
-  body: api.RunBody;
+  body: api.RunBody & { command?: string | undefined };
   request: FastifyRequest;
   key?: IdempotencyKey | null;
   gone?: AbortSignal | null;
@@ -141,6 +142,16 @@ async function begin(routes: RunRoutes, { id, body, request, key = null, gone = 
   refuseInteraction(body.interactive, session.row.language);
   const asked = { ...askedOf(body, request, key), gone, code: body.code ?? storedCode(session) };
   return { session, run: session.start(asked), created };
+}
+
+async function beginCommand(routes: RunRoutes, { id, body, request, key = null, gone = null }: Begin) {
+  const { command = "", code, language, check } = body;
+  if (code !== undefined || language !== undefined || check !== undefined)
+    throw new AppError("invalid_request", "Cannot run a program and a command: 'command' stands alone");
+  const session = await routes.registry.get(id);
+  await admit(routes, request, id);
+  const run = session.start({ ...askedOf(body, request, key), gone, code: command, shell: true });
+  return { session, run };
 }
 
 /** What the key may have: one run more in this minute, a session more or a live one. */
@@ -231,7 +242,9 @@ function sendEvents(
 ): FastifyReply {
   const stream = new PassThrough();
   void writeEvents(stream, source, after);
+  reply.raw.once("pipe", () => reply.raw.flushHeaders()); // a run may be silent for long
   return reply
+    .header("x-run-id", "row" in source ? source.row.runId : source.runId)
     .header("content-type", "text/event-stream; charset=utf-8")
     .header("cache-control", "no-cache")
     .header("connection", "keep-alive")

@@ -1,0 +1,128 @@
+/** Tools that run programs: once, and in sessions. */
+import { z } from "zod";
+import { accepted, ask } from "./api.ts";
+import { follow } from "./follow.ts";
+import { contentOf, type Ran, structureOf } from "./text.ts";
+import { type AnyTool, LOOKS, RUNS, tool } from "./tool.ts";
+
+const timeout = z.number().positive().max(86_400).optional().describe("Seconds; 30 when absent");
+const internet = z.boolean().optional().describe("Whether it reaches the internet; false when absent");
+const environment = z.record(z.string(), z.string()).optional().describe("Environment variables");
+export const sessionId = z.string().min(1).describe("The session's id");
+const output = z.object({
+  exit_code: z.number().int().nullable(),
+  stdout: z.string(),
+  stderr: z.string(),
+  outcome: z.string().describe("ok, error, timed_out, out_of_memory and so on; running while it goes on"),
+  result: z.string().nullable().describe("The value of the last expression"),
+  run_id: z.string().nullable().describe("For era_get_run; null of a run outside of sessions"),
+});
+
+const ONCE = [
+  ["era_python", "python", "Python", "NumPy, pandas and Matplotlib are there"],
+  ["era_node", "node", "JavaScript", "on Node.js"],
+  ["era_typescript", "typescript", "TypeScript", "on Node.js, types are stripped"],
+  ["era_deno", "deno", "TypeScript or JavaScript", "on Deno"],
+] as const;
+const NOT_KEPT = "Nothing of it is kept afterwards: to keep variables and files, use era_run_in_session.";
+
+const said = (ran: Ran) => ({ content: contentOf(ran), structure: structureOf(ran) });
+const inSession = (id: string) => `/api/sessions/${encodeURIComponent(id)}`;
+
+const once = ONCE.map(([name, language, title, remark]) =>
+  tool(name, {
+    title: `Run ${title} once`,
+    description: `Runs a ${title} program (${remark}) in a fresh sandbox, and answers what it printed. ${NOT_KEPT}`,
+    input: z.object({ code: z.string(), timeout, allowInternetAccess: internet }),
+    output,
+    annotations: RUNS,
+    call: async (body, api, { mcpReq: { signal } }) =>
+      said(
+        await ask<Ran>(api, { method: "POST", path: "/api/execute", body: { language, ...body }, signal }),
+      ),
+  }),
+);
+
+const executeCode = tool("era_execute_code", {
+  title: "Run code once, with files",
+  description: `Runs a program of python, node, typescript, go, deno or bash in a fresh sandbox, with files beside it. ${NOT_KEPT}`,
+  input: z.object({
+    code: z.string(),
+    language: z.string().describe("python, node, typescript, go, deno or bash"),
+    files: z.record(z.string(), z.string()).optional().describe("Texts by path, there before it runs"),
+    envs: environment,
+    timeout,
+    allowInternetAccess: internet,
+  }),
+  output,
+  annotations: RUNS,
+  call: async (body, api, { mcpReq: { signal } }) =>
+    said(await ask<Ran>(api, { method: "POST", path: "/api/execute", body, signal })),
+});
+
+const shell = tool("era_shell", {
+  title: "Run a shell command",
+  description:
+    "Runs a shell command: in the workspace of a session, of any language, where files and installed packages stay; or, without session_id, in a fresh sandbox that is not kept.",
+  input: z.object({ command: z.string().min(1), session_id: sessionId.optional(), timeout }),
+  output,
+  annotations: RUNS,
+  call: async ({ command, session_id: id, ...limits }, api, context) => {
+    if (id === undefined) {
+      const { signal } = context.mcpReq;
+      const body = { language: "bash", code: command, ...limits };
+      return said(await ask<Ran>(api, { method: "POST", path: "/api/execute", body, signal }));
+    }
+    const body = { command, ...limits, cancel_on_disconnect: true };
+    return said(await follow(api, { method: "POST", path: `${inSession(id)}/stream`, body }, context));
+  },
+});
+
+const runInSession = tool("era_run_in_session", {
+  title: "Run code in a session that remembers",
+  description:
+    "Runs code in a session: variables, imports, functions and files of earlier runs are there, also after days. An id that is not in use makes a session, of Python unless `language` says otherwise. A program that fails is an answer with its error. One that lasts longer than 45 seconds goes on: the answer has its run_id, and era_get_run waits for it.",
+  input: z.object({
+    session_id: sessionId,
+    code: z.string(),
+    language: z.string().optional().describe("Of a session that is made by this call"),
+    timeout,
+    env: environment,
+    envs: environment,
+  }),
+  output,
+  annotations: RUNS,
+  call: async ({ session_id: id, ...body }, api, context) => {
+    const asked = { ...body, cancel_on_disconnect: true };
+    return said(await follow(api, { method: "POST", path: `${inSession(id)}/stream`, body: asked }, context));
+  },
+});
+
+const getRun = tool("era_get_run", {
+  title: "Wait for a run that goes on",
+  description:
+    "Waits up to 45 seconds for the end of a run that goes on, and answers its output from the beginning. Of a run that has ended, it answers the record.",
+  input: z.object({ run_id: z.string().min(1).max(100) }),
+  output,
+  annotations: LOOKS,
+  call: async ({ run_id: id }, api, context) =>
+    said(await follow(api, { method: "GET", path: `/api/runs/${encodeURIComponent(id)}/stream` }, context)),
+});
+
+const interrupt = tool("era_interrupt", {
+  title: "End the run in progress",
+  description: "Ends the run that goes on in a session, and keeps its variables.",
+  input: z.object({ session_id: sessionId }),
+  output: z.object({
+    interrupted: z.string().nullable().describe("The run's id; null when there was none"),
+  }),
+  annotations: RUNS,
+  call: async ({ session_id: id }, api) => {
+    const response = await accepted(api, { method: "POST", path: `${inSession(id)}/interrupt` });
+    const { interrupted } = (await response.json()) as { interrupted: string | null };
+    const text = interrupted === null ? "No run was in progress" : `Interrupted the run ${interrupted}`;
+    return { content: [{ type: "text", text }], structure: { interrupted } };
+  },
+});
+
+export const RUN_TOOLS: readonly AnyTool[] = [...once, executeCode, shell, runInSession, getRun, interrupt];

@@ -1,0 +1,252 @@
+/** The tools of a model: by clients of both kinds of the protocol, by curl, and over standard input and output. */
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Client as ModernClient, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import { Client as OlderClient } from "@modelcontextprotocol/sdk/client/index.js";
+import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
+import { StreamableHTTPClientTransport as OlderTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+import type { Body } from "../support/client.ts";
+import { oneServer } from "../support/one-server.ts";
+
+const it = oneServer({ ERA_API_KEY: "operator-key" });
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+const KEY = { authorization: "Bearer operator-key" };
+const NAME = { name: "test", version: "1" };
+const NUMBER_OF_TOOLS = 21;
+
+type Options = { signal?: AbortSignal; onprogress?: (progress: Body) => void; timeout?: number };
+type Caller = {
+  call: (name: string, args?: object, options?: Options) => Promise<Body>;
+  tools: () => Promise<Body[]>;
+  read: (uri: string) => Promise<Body>;
+  resources: () => Promise<Body[]>;
+  close: () => Promise<void>;
+};
+
+const open: Caller[] = [];
+after(async () => {
+  for (const caller of open) await caller.close();
+});
+
+// biome-ignore lint/suspicious/noExplicitAny: both packages have the same methods, and types of their own
+function callerOf(client: any): Caller {
+  const caller: Caller = {
+    call: (name, args = {}, options = {}) => callOf(client, { name, arguments: args }, options),
+    tools: async () => (await client.listTools()).tools,
+    read: async (uri) => (await client.readResource({ uri })).contents[0],
+    resources: async () => (await client.listResources()).resources,
+    close: () => client.close(),
+  };
+  open.push(caller);
+  return caller;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: as above
+const callOf = (client: any, params: object, options: Options) =>
+  client instanceof OlderClient
+    ? client.callTool(params as never, undefined, options as never)
+    : client.callTool(params, options);
+
+const CLIENTS: Record<string, () => Promise<Caller>> = {
+  "of the stateless protocol": async () => {
+    const client = new ModernClient(NAME, { versionNegotiation: { mode: "auto" } });
+    const url = new URL(`${it.server.url}/mcp`);
+    await client.connect(new StreamableHTTPClientTransport(url, { requestInit: { headers: KEY } }));
+    return callerOf(client);
+  },
+  "of the older protocol": async () => {
+    const client = new OlderClient(NAME);
+    const url = new URL(`${it.server.url}/mcp/v1`);
+    await client.connect(new OlderTransport(url, { requestInit: { headers: KEY } }) as never);
+    return callerOf(client);
+  },
+  "over standard input and output": async () => {
+    const client = new OlderClient(NAME);
+    const args = ["--disable-warning=ExperimentalWarning", MAIN, "mcp", "--server", it.server.url];
+    const env = { ...(process.env as Record<string, string>), ERA_API_KEY: "operator-key" };
+    await client.connect(new StdioClientTransport({ command: process.execPath, args, env }));
+    return callerOf(client);
+  },
+};
+
+const textOf = (answer: Body) => answer.content.find(({ type }: Body) => type === "text")?.text;
+const client = () => {
+  Object.assign(it.client.headers, KEY);
+  return it.client;
+};
+
+for (const [kind, connect] of Object.entries(CLIENTS)) {
+  test(`ten calls with a sleep in the middle, by a client ${kind}`, { timeout: 120_000 }, async () => {
+    const { call, tools, read, resources } = await connect();
+    const listed = await tools();
+    assert.equal(listed.length, NUMBER_OF_TOOLS);
+    for (const tool of listed)
+      assert.ok(tool.outputSchema && tool.annotations && tool.description.length < 2048);
+
+    const made = await call("era_create_session", { language: "python" });
+    const id = /^Session ID: (\S+)$/m.exec(textOf(made))?.[1];
+    assert.equal(id, made.structuredContent.id);
+    const first = await call("era_run_in_session", { session_id: id, code: "x = 42\nprint('x =', x)" });
+    assert.match(textOf(first), /^Exit Code: 0\n\nStdout:\nx = 42\n\nDuration: /);
+    const address = await call("era_run_in_session", {
+      session_id: id,
+      code: "import os\nos.environ['ERA_PROXY_URL']",
+    });
+    const isRemote = kind !== "over standard input and output";
+    if (isRemote) assert.equal(address.structuredContent.result, `'${it.server.url}/proxy/${id}'`);
+    await client().expect(200, "POST", `/api/sessions/${id}/hibernate`);
+    const second = await call("era_run_in_session", { session_id: id, code: "x + 1" });
+    assert.deepEqual([second.structuredContent.result, second.structuredContent.exit_code], ["43", 0]);
+    assert.match(textOf(second), /Result:\n43/);
+
+    const failed = await call("era_run_in_session", { session_id: id, code: "1 / 0" });
+    assert.equal(failed.isError ?? false, false, "a program that fails is an answer");
+    assert.match(textOf(failed), /^Exit Code: 1\n\nStderr:\n[\s\S]*ZeroDivisionError/);
+
+    const plot = await call("era_run_in_session", {
+      session_id: id,
+      code: "import matplotlib.pyplot as plt\n_ = plt.plot([1, 2])\nplt.show()",
+    });
+    const image = plot.content.find(({ type }: Body) => type === "image");
+    assert.equal(Buffer.from(image.data, "base64").subarray(1, 4).toString(), "PNG");
+
+    await call("era_upload_file", { session_id: id, path: "in/data.csv", content: "a,b\n1,2" });
+    const shell = await call("era_shell", { session_id: id, command: "wc -l < in/data.csv; echo 'it''s'" });
+    assert.equal(shell.structuredContent.stdout, "1\nits\n");
+    assert.match(textOf(await call("era_list_files", { session_id: id })), /- in\/data\.csv \(7 B\)/);
+    const file = await call("era_read_file", { session_id: id, file_path: "/workspace/in/data.csv" });
+    assert.equal(textOf(file), "File: in/data.csv\n\nContent:\na,b\n1,2");
+    const variables = await call("era_variables", { session_id: id, name: "x" });
+    assert.equal(variables.structuredContent.value, 42);
+    assert.match(textOf(await call("era_list_sessions")), new RegExp(`- ${id}: python, persistent`));
+
+    const uris = (await resources()).map(({ uri }) => uri);
+    assert.ok(uris.includes(`session://${id}`) && uris.includes(`session://${id}/files`));
+    assert.equal(JSON.parse((await read(`session://${id}/files`)).text).files[0].path, "in/data.csv");
+    assert.equal((await read(`session://${id}/files/in/data.csv`)).text, "a,b\n1,2");
+    assert.equal(JSON.parse((await read(`run://${first.structuredContent.run_id}`)).text).stdout, "x = 42\n");
+
+    const unknown = await call("era_get_session", { session_id: "nobody" });
+    assert.equal(unknown.isError, true);
+    assert.match(textOf(unknown), /nobody/);
+    assert.match(textOf(await call("era_delete_session", { session_id: id })), /was deleted/);
+    assert.equal((await client().call("GET", `/api/sessions/${id}`)).status, 404);
+  });
+
+  test(`a client ${kind} that takes a call back ends its run, and no other`, async () => {
+    const { call } = await connect();
+    const id = `cancel-${kind.replaceAll(" ", "-")}`;
+    await call("era_run_in_session", { session_id: id, code: "n = 1" });
+    const gone = new AbortController();
+    const lines: string[] = [];
+    const options = { signal: gone.signal, onprogress: ({ message }: Body) => lines.push(message) };
+    const code = "import time\nfor at in range(300): print('line', at, flush=True); time.sleep(0.1)";
+    const call1 = call("era_run_in_session", { session_id: id, code }, options).catch((error) => error);
+    while (lines.length < 2) await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.match(lines[0] ?? "", /^line \d+$/);
+    const begun = performance.now();
+    gone.abort();
+    assert.ok((await call1) instanceof Error);
+    await client().session(id).prints("1\n", "print(n)");
+    assert.ok(performance.now() - begun < 5_000, "the run went on");
+    const { runs } = await client().expect(200, "GET", `/api/sessions/${id}/runs`);
+    assert.deepEqual(
+      runs.map(({ outcome }: Body) => outcome),
+      ["ok", "interrupted", "ok"],
+    );
+  });
+}
+
+test("a run that lasts longer than a client waits is answered with its id, goes on, and is waited for", async () => {
+  const { call } = await (CLIENTS["of the stateless protocol"] as () => Promise<Caller>)();
+  const code = "import time\nprint('begun', flush=True)\ntime.sleep(50)\nprint('ended')";
+  const begun = performance.now();
+  const first = await call(
+    "era_run_in_session",
+    { session_id: "long", code, timeout: 100 },
+    { timeout: 59_000 },
+  );
+  const took = performance.now() - begun;
+  assert.ok(took > 40_000 && took < 50_000, `${took} ms`);
+  assert.deepEqual([first.structuredContent.outcome, first.structuredContent.stdout], ["running", "begun\n"]);
+  const { run_id } = first.structuredContent;
+  assert.match(textOf(first), new RegExp(`Run ID: ${run_id}`));
+  const last = await call("era_get_run", { run_id });
+  assert.deepEqual([last.structuredContent.outcome, last.structuredContent.stdout], ["ok", "begun\nended\n"]);
+});
+
+test("a long output is cut, says so, and leads to the whole", async () => {
+  const { call, read } = await (CLIENTS["of the stateless protocol"] as () => Promise<Caller>)();
+  const answer = await call("era_run_in_session", { session_id: "wordy", code: "print('é' * 100_000)" });
+  assert.ok(textOf(answer).length < 21_000);
+  assert.match(textOf(answer), /80001 characters are left out here; GET \/api\/runs\/run_\w+ has the whole/);
+  const { uri } = answer.content.find(({ type }: Body) => type === "resource_link");
+  assert.equal(JSON.parse((await read(uri)).text).stdout.length, 100_001);
+});
+
+async function rpc(method: string, params: object = {}, headers: Record<string, string> = KEY) {
+  const response = await fetch(`${it.server.url}/mcp/v1`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...headers },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+  });
+  return { status: response.status, body: (await response.json()) as Body };
+}
+
+test("single requests work without a session, and without saying what they accept", async () => {
+  const clientInfo = { name: "curl", version: "1" };
+  const { body } = await rpc("initialize", { protocolVersion: "0.1.0", capabilities: {}, clientInfo });
+  assert.equal(body.result.serverInfo.name, "era-agent-mcp");
+  assert.equal((await rpc("tools/list")).body.result.tools.length, NUMBER_OF_TOOLS);
+  const hello = await rpc("tools/call", { name: "era_python", arguments: { code: "print('hello')" } });
+  assert.match(hello.body.result.content[0].text, /^Exit Code: 0\n\nStdout:\nhello/);
+  for (const [name, code] of [
+    ["era_node", "console.log([1, 2].map((n) => n * n).join())"],
+    ["era_typescript", "const a: string = '1,4'; console.log(a)"],
+    ["era_deno", "console.log([1, 4].join())"],
+  ]) {
+    const { body } = await rpc("tools/call", { name, arguments: { code } });
+    assert.equal(body.result.structuredContent.stdout, "1,4\n", JSON.stringify(body));
+  }
+  const shell = await rpc("tools/call", { name: "era_shell", arguments: { command: "python3 --version" } });
+  assert.match(shell.body.result.structuredContent.stdout, /^Python 3/);
+});
+
+test("a key is asked for, and tools see and do what it may", async () => {
+  const refused = await rpc("tools/list", {}, {});
+  assert.deepEqual([refused.status, refused.body.code], [401, "unauthorized"]);
+  const made = await client().expect(201, "POST", "/api/keys", { name: "other", scope: "read" });
+  const other = { authorization: `Bearer ${made.key}` };
+  await client().create("of-operator");
+  const look = await rpc("tools/call", { name: "era_list_sessions", arguments: {} }, other);
+  assert.deepEqual(look.body.result.structuredContent.sessions, []);
+  const run = await rpc("tools/call", { name: "era_python", arguments: { code: "1" } }, other);
+  assert.equal(run.body.result.isError, true);
+  assert.match(run.body.result.content[0].text, /scope/);
+});
+
+test("rubbish is answered as the protocol says, and nothing of it stays", async () => {
+  const send = async (body: string, headers: Record<string, string> = {}) => {
+    const init = {
+      method: "POST",
+      headers: { "content-type": "application/json", ...KEY, ...headers },
+      body,
+    };
+    const response = await fetch(`${it.server.url}/mcp`, init);
+    return { status: response.status, body: await response.text() };
+  };
+  assert.match((await send("{")).body, /-32700/);
+  assert.match((await send("[".repeat(100_000) + "]".repeat(100_000))).body, /-32600|-32700/);
+  const ping = { jsonrpc: "2.0", id: 1, method: "ping" };
+  assert.match((await send(JSON.stringify(Array(1_000).fill(ping)))).body, /-32600/);
+  assert.match((await send(JSON.stringify({ ...ping, method: "no/such" }))).body, /-32601/);
+  assert.equal((await send(JSON.stringify(ping), { "mcp-session-id": "none" })).status, 404);
+  for (const body of ["null", "1", '"x"', "[]", "{}", '{"jsonrpc":"2.0"}']) {
+    const answer = await send(body);
+    assert.ok(answer.status >= 400 && answer.status < 500, `${body}: ${answer.status} ${answer.body}`);
+  }
+  const wrong = await rpc("tools/call", { name: "era_python", arguments: { code: 1 } });
+  assert.match(JSON.stringify(wrong.body), /code/);
+  assert.match(JSON.stringify((await rpc("tools/call", { name: "nobody", arguments: {} })).body), /nobody/);
+});
