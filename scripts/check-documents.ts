@@ -11,6 +11,7 @@ import { ERROR_CATALOGUE } from "../src/protocol/errors.ts";
 import { withOperations } from "./api-table.ts";
 import { withConformance } from "./conformance.ts";
 import { withKindTables } from "./object-kinds.ts";
+import { withWrongRequests } from "./wrong-requests.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const DOCUMENTS = ["README.md", "CONTRIBUTING.md", ...markdownIn("docs"), ...markdownIn("docs/decisions")];
@@ -43,6 +44,7 @@ compare(
 /** Documents with tables that are made from tests, or from the table of operations. */
 const WRITTEN = {
   "docs/api.md": withOperations,
+  "docs/errors.md": withWrongRequests,
   "docs/persistence.md": withKindTables,
   "docs/conformance.md": withConformance,
 };

@@ -56,6 +56,10 @@ const environment = z.object({
 
 export const SETTING_NAMES: readonly string[] = Object.keys(environment.shape);
 
+/** Names that look like settings, and are none: mostly errors of typing. */
+export const unknownSettings = (env: Readonly<Record<string, string | undefined>>): string[] =>
+  Object.keys(env).filter((name) => /^ERA_(?!TEST_)/.test(name) && !(name in environment.shape));
+
 export type PackageIndexes = { pip: string | undefined; npm: string | undefined; go: string | undefined };
 
 /** Programs and threads that go on between runs, also such as listen on a port; connections from outside to those. */

@@ -115,6 +115,7 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   const expected = [ConfigError, AppError, StoppedError].some((kind) => error instanceof kind);
-  console.error(expected ? (error as Error).message : error);
+  const hint = error instanceof AppError && error.hint !== undefined ? `. ${error.hint}` : "";
+  console.error(expected ? `${(error as Error).message}${hint}` : error);
   process.exitCode = 1;
 }

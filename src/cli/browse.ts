@@ -17,6 +17,8 @@ type Asked = { target: Target; words: readonly string[]; json: boolean; values: 
 type Action = {
   usage: string;
   words: number;
+  /** With those that may be left out. */
+  most?: number;
   run: (asked: Asked) => Promise<number>;
 };
 
@@ -155,7 +157,7 @@ const ACTIONS: Readonly<Record<string, Readonly<Record<string, Action>>>> = {
   },
   files: {
     list: { usage: "SESSION", words: 1, run: list(([id = ""]) => at(id, "/files"), "files", FILES) },
-    get: { usage: "SESSION PATH [FILE]", words: 2, run: getFile },
+    get: { usage: "SESSION PATH [FILE]", words: 2, most: 3, run: getFile },
     put: { usage: "SESSION PATH FILE", words: 3, run: putFile },
     delete: {
       usage: "SESSION PATH",
@@ -225,12 +227,12 @@ export async function browse(
   const known = ACTIONS[name] ?? {};
   const [first = ""] = positionals;
   const [action, words] = first in known ? [known[first], positionals.slice(1)] : [known.list, positionals];
-  if (action === undefined || words.length < action.words || words.length > action.words + 1)
+  if (action === undefined || words.length < action.words || words.length > (action.most ?? action.words))
     return usage(name, known);
   const { json = false, server, ...others } = values;
   await using stack = new AsyncDisposableStack();
   const target = await findServer(server, context, stack);
-  return action.run({ target, words, json, values: others });
+  return await action.run({ target, words, json, values: others });
 }
 
 function usage(name: string, known: Readonly<Record<string, Action>>): number {

@@ -67,7 +67,7 @@ export async function run(
   const body = {
     code,
     ...(language === null ? {} : { language }),
-    ...(values.timeout === undefined ? {} : { timeout: Number(values.timeout) }),
+    ...(values.timeout === undefined ? {} : { timeout: secondsIn(values.timeout) }),
     ...(asks ? { interactive: true } : {}),
   };
   const response = await request(target, `/api/sessions/${session}/stream`, { method: "POST", body });
@@ -84,6 +84,12 @@ async function refused(response: Response): Promise<number> {
     console.error(text.trim());
   }
   return 1;
+}
+
+function secondsIn(text: string): number {
+  const seconds = Number(text);
+  if (text.trim() !== "" && Number.isFinite(seconds)) return seconds;
+  throw new ConfigError(`Cannot use --timeout '${text}': it must be a number of seconds`);
 }
 
 async function readProgram(file: string): Promise<string> {

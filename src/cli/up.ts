@@ -1,5 +1,5 @@
 /** `era up`: serves until it is told to stop. */
-import type { Config } from "../config.ts";
+import { type Config, unknownSettings } from "../config.ts";
 import { runCommand } from "../lib/run-command.ts";
 import type { Logger } from "../log.ts";
 import { obtainImage } from "./image.ts";
@@ -8,6 +8,8 @@ import { startServer } from "./start-server.ts";
 const NOTIFY_MS = 5_000;
 
 export async function up(config: Config, log: Logger, signal: AbortSignal): Promise<number> {
+  for (const name of unknownSettings(process.env))
+    console.error(`Nothing is set by ${name}: there is no such setting; docs/settings.md lists them`);
   const image = await obtainImage(config, signal);
   await using server = await startServer(config, image, log);
   const weak = server.facilities.filter(({ state }) => state !== "enforced").map(({ name }) => name);

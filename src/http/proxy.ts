@@ -74,9 +74,13 @@ export function addProxy(app: FastifyInstance, { registry, apiKey, bodyBytes }: 
 async function find(registry: SessionRegistry, id: string, port: string) {
   const parsed = portNumber.safeParse(Number(port));
   if (!parsed.success)
-    throw new AppError("invalid_request", `Cannot use '${port.slice(0, 20)}' as a port`, {
-      extra: { format: FORM },
-    });
+    throw new AppError(
+      "invalid_request",
+      `Cannot use '${port.slice(0, 20)}' as a port: it must be 1 to 65535`,
+      {
+        extra: { format: FORM },
+      },
+    );
   const session = await registry.get(isServerName(id) ? id : parseId(id));
   if (!session.row.allowPublicAccess)
     throw new AppError("not_public", `Cannot reach the session '${session.id}': it is not public`);

@@ -39,8 +39,12 @@ export const ERROR_CATALOGUE = {
   no_stored_code: { status: 404, retryable: false, hint: "Store it with PUT /api/sessions/{id}/code" },
   session_not_found: { status: 404, retryable: false, hint: "Create it with POST /api/sessions" },
   run_not_found: { status: 404, retryable: false },
-  file_not_found: { status: 404, retryable: false },
-  route_not_found: { status: 404, retryable: false },
+  file_not_found: {
+    status: 404,
+    retryable: false,
+    hint: "GET /api/sessions/{id}/files lists those that there are",
+  },
+  route_not_found: { status: 404, retryable: false, hint: "GET /reference shows what there is" },
   method_not_allowed: { status: 405, retryable: false },
   session_exists: { status: 409, retryable: false, hint: "Choose another id, or delete the session first" },
   variable_not_found: {
@@ -53,8 +57,12 @@ export const ERROR_CATALOGUE = {
     retryable: false,
     hint: "Ask for another 'form', or for a part with 'from' and 'count'",
   },
-  nothing_to_undo: { status: 409, retryable: false },
-  nothing_to_redo: { status: 409, retryable: false },
+  nothing_to_undo: {
+    status: 409,
+    retryable: false,
+    hint: "GET /api/sessions/{id}/versions lists how far it goes back",
+  },
+  nothing_to_redo: { status: 409, retryable: false, hint: "It takes back an undo, until the next run" },
   version_not_kept: {
     status: 404,
     retryable: false,
@@ -78,7 +86,11 @@ export const ERROR_CATALOGUE = {
   },
   no_setup: { status: 404, retryable: false, hint: "Create a session with the field 'setup'" },
   idempotency_mismatch: { status: 409, retryable: false, hint: "Use a new key for a different request" },
-  path_conflict: { status: 409, retryable: false },
+  path_conflict: {
+    status: 409,
+    retryable: false,
+    hint: "Move or delete what is in the way, or choose another path",
+  },
   answer_removed: {
     status: 410,
     retryable: false,
@@ -147,9 +159,14 @@ export class AppError extends Error {
     return ERROR_CATALOGUE[this.code].retryable;
   }
 
-  toBody(): Record<string, unknown> {
+  /** What to do, for a person. */
+  get hint(): string | undefined {
     const entry: Entry = ERROR_CATALOGUE[this.code];
-    const hint = this.options.hint ?? entry.hint;
+    return this.options.hint ?? entry.hint;
+  }
+
+  toBody(): Record<string, unknown> {
+    const { hint } = this;
     return {
       error: this.message,
       code: this.code,

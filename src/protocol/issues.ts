@@ -16,7 +16,10 @@ export function problemOf(issue: Issue, value: unknown): string {
     case "invalid_value":
       return `it is ${shown(value)}: it must be ${issue.values.map((each) => JSON.stringify(each)).join(" or ")}`;
     case "too_small":
-      return tooFar("small", issue.origin, { value, bound: `at least ${issue.minimum}` });
+      return tooFar("small", issue.origin, {
+        value,
+        bound: issue.inclusive === false ? `more than ${issue.minimum}` : `at least ${issue.minimum}`,
+      });
     case "too_big":
       return tooFar("large", issue.origin, { value, bound: `at most ${issue.maximum}` });
     case "invalid_key":
