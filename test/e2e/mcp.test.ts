@@ -8,6 +8,7 @@ import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js"
 import { StreamableHTTPClientTransport as OlderTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { Body } from "../support/client.ts";
 import { oneServer } from "../support/one-server.ts";
+import { until } from "../support/server.ts";
 
 const it = oneServer({ ERA_API_KEY: "operator-key" });
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
@@ -157,6 +158,19 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
     );
   });
 }
+
+test("a program that runs once ends when its call is taken back", async () => {
+  const { call } = await (CLIENTS["of the stateless protocol"] as () => Promise<Caller>)();
+  const live = async () => (await client().expect(200, "GET", "/health")).sandboxes.live;
+  const before = await live();
+  const gone = new AbortController();
+  const code = "import time; time.sleep(100)";
+  const running = call("era_python", { code, timeout: 120 }, { signal: gone.signal }).catch((error) => error);
+  await until("it runs", async () => (await live()) > before);
+  gone.abort();
+  assert.ok((await running) instanceof Error);
+  await until("its sandbox is gone", async () => (await live()) <= before, 5_000);
+});
 
 test("a run that lasts longer than a client waits is answered with its id, goes on, and is waited for", async () => {
   const { call } = await (CLIENTS["of the stateless protocol"] as () => Promise<Caller>)();
