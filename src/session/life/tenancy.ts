@@ -385,7 +385,7 @@ export class Tenancy {
   #onDiskExceeded(live: LiveSandbox, message: string, { isNew, begunAtMs }: Reading): void {
     if (this.live !== live) return;
     if (this.#state.kind === "running") {
-      if (this.#state.begunAtMs > begunAtMs) return;
+      if (isNew && this.#state.begunAtMs > begunAtMs) return; // else short runs would grow for ever
       if (this.overQuota === null) live.channel.interrupt(this.#state.runId);
       else live.channel.close(new Error(message)); // told once already, and still growing
       this.overQuota = message;
