@@ -4,6 +4,7 @@
  */
 import { SerialQueue } from "../lib/serial-queue.ts";
 import type { FolderPlace, PlaceStore, SessionPlace, Snapshot } from "../store/places.ts";
+import { partsOf } from "../store/session-parts.ts";
 import {
   type JsonObject,
   OwnershipLost,
@@ -37,29 +38,9 @@ export class SessionRecords {
   #place: SessionPlace;
 
   constructor(row: SessionRow, place: SessionPlace, { store, places }: { store: Store; places: PlaceStore }) {
-    const { data, code, setup, ...summary } = row;
-    const {
-      lastRunAt,
-      version,
-      fileCounts,
-      saved,
-      leftOut,
-      snapshotLost,
-      hibernatedAt,
-      touchedAt,
-      ...settings
-    } = summary;
+    const { data, code, setup, settings, progress } = partsOf(row);
     this.id = row.id;
-    this.progress = new Progress({
-      lastRunAt,
-      version,
-      fileCounts,
-      saved,
-      leftOut,
-      snapshotLost,
-      hibernatedAt,
-      ...(touchedAt === undefined ? {} : { touchedAt }),
-    });
+    this.progress = new Progress(progress);
     this.#settings = settings;
     this.#data = data;
     this.#storedData = data;

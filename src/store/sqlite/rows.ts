@@ -1,5 +1,6 @@
 /** Rows of the database, and what they stand for. Pure. */
 import type { FolderPlace, SessionPlace, Snapshot } from "../places.ts";
+import { partsOf } from "../session-parts.ts";
 import type {
   JsonObject,
   OutputEvent,
@@ -63,20 +64,7 @@ export const parseSession = (row: Row): SessionRow => ({
 
 /** The parts of a session as they are stored. */
 export function encodeParts(row: SessionRow): { settings: string; progress: string } {
-  const { data: _data, code: _code, setup: _setup, ...summary } = row;
-  const {
-    lastRunAt,
-    version,
-    fileCounts,
-    saved,
-    leftOut,
-    snapshotLost,
-    hibernatedAt,
-    touchedAt,
-    ...settings
-  } = summary;
-  const touched = touchedAt === undefined ? {} : { touchedAt };
-  const progress = { lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt, ...touched };
+  const { settings, progress } = partsOf(row);
   return { settings: JSON.stringify(settings), progress: JSON.stringify(progress) };
 }
 
