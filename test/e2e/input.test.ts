@@ -1,17 +1,11 @@
 /** Standard input: a text that is there from the start, and input that is asked for while a run goes on. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import type { SessionClient } from "../support/client.ts";
+import { oneServer } from "../support/one-server.ts";
 import { TestServer, until } from "../support/server.ts";
 
-let server: TestServer;
-before(async () => {
-  server = await TestServer.start({ ERA_POOL: "python=1" });
-});
-after(async () => {
-  await server.stop();
-  await server.removeData();
-});
+const it = oneServer({ ERA_POOL: "python=1" });
 
 // biome-ignore lint/suspicious/noExplicitAny: events are looked at field by field
 type Event = any;
@@ -51,7 +45,7 @@ async function eventsOf(
 }
 
 const give = (runId: string, text: string, end = false) =>
-  server.client.expect(200, "POST", `/api/runs/${runId}/stdin`, { text, end });
+  it.client.expect(200, "POST", `/api/runs/${runId}/stdin`, { text, end });
 
 const READERS: Record<string, string> = {
   python: "a = input(); b = input(); print(b, a)",
@@ -65,10 +59,10 @@ const READERS: Record<string, string> = {
 
 for (const [language, code] of Object.entries(READERS))
   test(`${language}: a text is read, by each run its own, and by a program that runs alone`, async () => {
-    const session = await server.client.create(`text-${language}`, { language });
+    const session = await it.client.create(`text-${language}`, { language });
     const fields = { stdin: "one\ntwo\nthree\n" };
     for (let round = 0; round < 2; round++) await session.prints("two one\n", code, fields);
-    assert.equal((await server.client.execute(code, { language, ...fields })).stdout, "two one\n");
+    assert.equal((await it.client.execute(code, { language, ...fields })).stdout, "two one\n");
     await session.hibernate();
     await session.prints("two one\n", code, fields);
     const none = await session.run(code);
@@ -76,8 +70,8 @@ for (const [language, code] of Object.entries(READERS))
   });
 
 test("a command of the shell reads it, as do programs that a run starts, and 2 MiB of it", async () => {
-  const session = await server.client.create("readers");
-  const shell = await server.client.expect(200, "POST", `${session.path}/shell`, {
+  const session = await it.client.create("readers");
+  const shell = await it.client.expect(200, "POST", `${session.path}/shell`, {
     command: "sort -r",
     stdin: "a\nb\n",
   });
@@ -90,7 +84,7 @@ test("a command of the shell reads it, as do programs that a run starts, and 2 M
       stdin: big,
     },
   );
-  await server.client.expect(400, "POST", `${session.path}/run`, { code: "1", stdin: `${big}x` });
+  await it.client.expect(400, "POST", `${session.path}/run`, { code: "1", stdin: `${big}x` });
   await session.fails(/EOFError: EOF when reading a line\n.*'stdin'/, "input()");
 });
 
@@ -102,7 +96,7 @@ const ASKING: Record<string, string> = {
 
 for (const [language, code] of Object.entries(ASKING))
   test(`${language}: a run asks, with its prompt, and goes on with what it is given`, async () => {
-    const session = await server.client.create(`asks-${language}`, { language });
+    const session = await it.client.create(`asks-${language}`, { language });
     const answers = ["ada\n", "41\n"];
     const prompts: string[] = [];
     const events = await follow(session, { code, interactive: true }, async (event) => {
@@ -115,7 +109,7 @@ for (const [language, code] of Object.entries(ASKING))
     assert.equal(done.exit_code, 0);
     const printed = events.filter(({ type }) => type === "stdout").map(({ content }) => content);
     assert.equal(printed.join(""), "name? age? ada 42\n");
-    const record = await fetch(`${server.url}/api/runs/${done.run_id}/stream`);
+    const record = await fetch(`${it.server.url}/api/runs/${done.run_id}/stream`);
     const again = await eventsOf(record, () => undefined);
     assert.deepEqual(again, events, "the record tells the same");
     await session.run(language === "go" ? code : "x=1", { stdin: "a\n1\n" });
@@ -123,7 +117,7 @@ for (const [language, code] of Object.entries(ASKING))
   });
 
 test("what a program asks of another one is asked, too, and the end of input ends it", async () => {
-  const session = await server.client.create("child");
+  const session = await it.client.create("child");
   const code =
     "import subprocess; print(subprocess.run(['cat'], capture_output=True, text=True).stdout.upper(), end='')";
   let asked = 0;
@@ -142,15 +136,15 @@ test("what a program asks of another one is asked, too, and the end of input end
 });
 
 test("without an answer the time limit holds, and who asks in vain is told", async () => {
-  const session = await server.client.create("vain");
+  const session = await it.client.create("vain");
   const events = await follow(session, { code: "input('? ')", interactive: true, timeout: 1 });
   assert.equal(events.at(-1).exit_code, 124);
   const { run_id } = events.at(-1);
-  const late = await server.client.expect(409, "POST", `/api/runs/${run_id}/stdin`, { text: "x" });
+  const late = await it.client.expect(409, "POST", `/api/runs/${run_id}/stdin`, { text: "x" });
   assert.equal(late.code, "not_interactive");
-  await server.client.expect(404, "POST", "/api/runs/run_unknown/stdin", { text: "x" });
-  const node = await server.client.create("no-asking", { language: "node" });
-  const refused = await server.client.expect(400, "POST", `${node.path}/run`, {
+  await it.client.expect(404, "POST", "/api/runs/run_unknown/stdin", { text: "x" });
+  const node = await it.client.create("no-asking", { language: "node" });
+  const refused = await it.client.expect(400, "POST", `${node.path}/run`, {
     code: "1",
     interactive: true,
   });
@@ -158,21 +152,21 @@ test("without an answer the time limit holds, and who asks in vain is told", asy
   const running = session.run("import time; time.sleep(1.5); print('done')");
   let current: string | null = null;
   await until("it runs", async () => {
-    const { runs } = await server.client.expect(200, "GET", `${session.path}/runs?limit=1`);
+    const { runs } = await it.client.expect(200, "GET", `${session.path}/runs?limit=1`);
     current = runs[0].status === "running" ? runs[0].run_id : null;
     return current !== null;
   });
-  await server.client.expect(409, "POST", `/api/runs/${current}/stdin`, { text: "x" });
+  await it.client.expect(409, "POST", `/api/runs/${current}/stdin`, { text: "x" });
   assert.equal((await running).stdout, "done\n");
 });
 
 test("input that was given before it is read is there, also much of it, and a run that never reads ends", async () => {
-  const session = await server.client.create("ahead");
+  const session = await it.client.create("ahead");
   const code = "import sys, time; time.sleep(0.3); print(sum(len(line) for line in sys.stdin))";
   const stream = follow(session, { code, interactive: true, stdin: `${"x".repeat(99)}\n` });
   let current = "";
   await until("it runs", async () => {
-    const { runs } = await server.client.expect(200, "GET", `${session.path}/runs?limit=1`);
+    const { runs } = await it.client.expect(200, "GET", `${session.path}/runs?limit=1`);
     current = runs[0]?.status === "running" ? runs[0].run_id : "";
     return current !== "";
   });

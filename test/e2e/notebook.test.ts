@@ -1,17 +1,10 @@
 /** What people write in notebooks, cell by cell in one session, and what comes of it; asleep in between at the end. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import type { Body, SessionClient } from "../support/client.ts";
-import { TestServer } from "../support/server.ts";
+import { oneServer } from "../support/one-server.ts";
 
-let server: TestServer;
-before(async () => {
-  server = await TestServer.start({ ERA_POOL: "python=1" });
-});
-after(async () => {
-  await server.stop();
-  await server.removeData();
-});
+const it = oneServer({ ERA_POOL: "python=1" });
 
 /** A cell, and what is expected: its output, whole or as a pattern; its last value; a check of its answer. */
 type Cell = {
@@ -172,7 +165,7 @@ async function tryCell(session: SessionClient, title: string, cell: Cell): Promi
 }
 
 test(`${Object.keys(CELLS).length} cells, one after the other`, async (t) => {
-  const session = await server.client.create("cells");
+  const session = await it.client.create("cells");
   const faults: string[] = [];
   for (const [title, cell] of Object.entries(CELLS))
     await tryCell(session, title, cell).catch((error: Error) => faults.push(error.message.slice(0, 1200)));
@@ -181,7 +174,7 @@ test(`${Object.keys(CELLS).length} cells, one after the other`, async (t) => {
 });
 
 test("what cells have made outlives sleep, and the last values are named where they are gone", async () => {
-  const session = await server.client.create("asleep", { imaging: "never" });
+  const session = await it.client.create("asleep", { imaging: "never" });
   await session.run(
     "from IPython.display import HTML, display\nh = display('x', display_id='one')\npage = HTML('<b>x</b>')",
   );
@@ -197,13 +190,13 @@ test("what cells have made outlives sleep, and the last values are named where t
   assert.equal(gone.exit_code, 1);
   assert.match(gone.stderr, /NameError: name '_1' is not defined\n.*while the session is awake/);
   await session.run("h.update('y')");
-  const { variables } = await server.client.expect(200, "GET", `${session.path}/variables`);
+  const { variables } = await it.client.expect(200, "GET", `${session.path}/variables`);
   assert.ok(!variables.some(({ name }: Body) => name === "_"), "the last value is no variable");
 });
 
 test("colours and bars are for terminals: programs print plain text", async () => {
-  const session = await server.client.create("plain");
-  const { stdout } = await server.client.expect(200, "POST", `${session.path}/shell`, {
+  const session = await it.client.create("plain");
+  const { stdout } = await it.client.expect(200, "POST", `${session.path}/shell`, {
     command:
       "ls --color=auto / | head -2; git config --get color.ui; python3 -c 'def f(: pass' 2>&1; echo $TERM $NO_COLOR",
   });
