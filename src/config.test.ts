@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ConfigError, parseConfig } from "./config.ts";
+import { ConfigError, parseConfig, unknownSettings } from "./config.ts";
 
 test("settings have defaults, PORT counts when ERA_PORT is not given, and empty ones are absent", () => {
   const config = parseConfig({ PORT: "9000", ERA_HOME: "/h", ERA_CPUS: "" });
@@ -30,4 +30,9 @@ test("a wrong setting is refused by name", () => {
       (error) => error instanceof ConfigError && error.message.includes(name),
     );
   }
+});
+
+test("names that look like settings and are none are found", () => {
+  const env = { ERA_PROT: "1", ERA_PORT: "1", ERA_TEST_SEED: "1", OTHER: "1" };
+  assert.deepEqual(unknownSettings(env), ["ERA_PROT"]);
 });

@@ -47,3 +47,13 @@ test("a reader that gives up is told why", async () => {
   stop.abort(new Error("gone"));
   await assert.rejects(reading, /gone/);
 });
+
+test("a program that asks again and again is told of so often, and then once that it is not", () => {
+  const log = new OutputLog(100);
+  for (let at = 0; at < 1_100; at++) log.append("asks", Buffer.from("? "));
+  assert.equal(log.events.filter(({ stream }) => stream === "input").length, 1_000);
+  assert.deepEqual(
+    log.events.slice(1_000).map(({ stream }) => stream),
+    ["warning"],
+  );
+});

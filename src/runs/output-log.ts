@@ -65,6 +65,10 @@ export class OutputLog {
   #ask(prompt: string): void {
     this.#questions += 1;
     if (this.#questions <= MAX_QUESTIONS) this.#add("input", `${prompt}\n`);
+    else if (this.#questions === MAX_QUESTIONS + 1)
+      this.warn(
+        `It has asked for input ${MAX_QUESTIONS} times: it is not told of any more, and may be given all the same`,
+      );
   }
 
   close(): void {
