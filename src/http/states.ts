@@ -2,7 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import { duplicateSession } from "../api/sessions.ts";
 import * as api from "../api/states.ts";
-import { refuseMoreSessions } from "./key-limits.ts";
+import { refuseMoreLive, refuseMoreSessions } from "./key-limits.ts";
 import { serve, serveOnce } from "./serve.ts";
 import { nameFor, parseResources, type SessionRoutes, view } from "./sessions.ts";
 import { viewState, viewVersion } from "./views.ts";
@@ -21,9 +21,10 @@ export function addStates(
     };
   });
 
-  serveOnce(app, idempotency, api.rollbackSession, ({ params: { id }, body: { version } }) => ({
+  serveOnce(app, idempotency, api.rollbackSession, ({ params: { id }, body: { version }, request }) => ({
     scope: id,
     work: async () => {
+      refuseMoreLive(request.tenant, registry, id);
       const session = await registry.get(id);
       await session.rollback(version);
       const state = viewState(session.row, session.state, session.snapshotSupport);

@@ -8,13 +8,19 @@ import { parseResults } from "../runs/rich-values.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import { deletingProgram, readingProgram, settingProgram } from "../session/saved/values.ts";
 import type { Session } from "../session/session.ts";
+import { refuseMoreLive } from "./key-limits.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { serve } from "./serve.ts";
 import { viewState } from "./views.ts";
 
 export function addVariables(app: FastifyInstance, registry: SessionRegistry, keys: KeyRing): void {
-  serve(app, api.getVariable, async ({ params: { id, name }, query }) => {
-    const session = await registry.get(id);
+  /** A session that is about to be awake. */
+  const awake = ({ tenant }: FastifyRequest, id: string) => {
+    refuseMoreLive(tenant, registry, id);
+    return registry.get(id);
+  };
+  serve(app, api.getVariable, async ({ params: { id, name }, query, request }) => {
+    const session = await awake(request, id);
     const { form = "json", from = null, count = null } = query;
     const code = readingProgram(session.row.language, { name, form, from, count });
     session.setup.refuseIfOpen();
@@ -24,25 +30,25 @@ export function addVariables(app: FastifyInstance, registry: SessionRegistry, ke
   });
 
   serve(app, api.setVariable, async ({ params: { id, name }, body, request }) => {
-    const session = await registry.get(id);
+    const session = await awake(request, id);
     keys.countRun(request.tenant);
     return change(session, name, settingProgram(session.row.language, name, body.value), request);
   });
 
   serve(app, api.deleteVariable, async ({ params: { id, name }, request }) => {
-    const session = await registry.get(id);
+    const session = await awake(request, id);
     keys.countRun(request.tenant);
     return change(session, name, deletingProgram(session.row.language, name), request);
   });
 
-  serve(app, api.compareVersions, async ({ params: { id }, query: { from, to } }) => {
-    const session = await registry.get(id);
+  serve(app, api.compareVersions, async ({ params: { id }, query: { from, to }, request }) => {
+    const session = await awake(request, id);
     return { from, to, ...(await session.onVariables((live) => live.compare(from, to))) };
   });
 
   for (const operation of [api.undo, api.redo])
-    serve(app, operation, async ({ params: { id } }) => {
-      const session = await registry.get(id);
+    serve(app, operation, async ({ params: { id }, request }) => {
+      const session = await awake(request, id);
       const isUndo = operation.id === "undo";
       const version = await session.onVariables((live) => (isUndo ? live.undo() : live.redo()));
       const state = viewState(session.row, session.state, session.snapshotSupport);

@@ -177,6 +177,17 @@ test("limits of a key: sessions, live ones, runs a minute, the internet", async 
   await first.run("1");
   const live = await client.expect(429, "POST", "/api/sessions/second/run", { code: "1" });
   assert.equal(live.limit, "live_sessions");
+  const second = "/api/sessions/second";
+  for (const [method, path, body] of [
+    ["PUT", "/variables/x", { value: 1 }],
+    ["DELETE", "/variables/x"],
+    ["GET", "/variables/x"],
+    ["GET", "/difference?from=1&to=2"],
+    ["POST", "/undo"],
+    ["POST", "/redo"],
+    ["POST", "/rollback", { version: 1 }],
+  ] as const)
+    assert.equal((await client.expect(429, method, second + path, body)).limit, "live_sessions");
   await first.hibernate();
   await client.session("second").run("1");
   for (const asked of [{ allowInternetAccess: true }, { allow_internet_access: { allow: ["example.org"] } }])
