@@ -12,7 +12,7 @@ import { test } from "./cli/test.ts";
 import { up } from "./cli/up.ts";
 import { type Config, ConfigError, parseConfig } from "./config.ts";
 import { createLogger, type Logger } from "./log.ts";
-import { AppError } from "./protocol/errors.ts";
+import { AppError, withHint } from "./protocol/errors.ts";
 
 type Command = { summary: string; run: (args: string[], context: Context) => Promise<number> };
 type Context = { config: Config; log: Logger; signal: AbortSignal };
@@ -84,7 +84,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 };
 
 async function main([name = "help", ...args]: string[]): Promise<number> {
-  const command = COMMANDS[name];
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command === undefined) {
     for (const [known, { summary }] of Object.entries(COMMANDS))
       console.log(`  ./era ${known.padEnd(8)} ${summary}`);
@@ -115,7 +115,7 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   const expected = [ConfigError, AppError, StoppedError].some((kind) => error instanceof kind);
-  const hint = error instanceof AppError && error.hint !== undefined ? `. ${error.hint}` : "";
-  console.error(expected ? `${(error as Error).message}${hint}` : error);
+  const hint = error instanceof AppError ? error.hint : undefined;
+  console.error(expected ? withHint((error as Error).message, hint) : error);
   process.exitCode = 1;
 }

@@ -6,7 +6,10 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { parseArgs } from "node:util";
+import { filePath, runPath, sessionPath } from "../api/addresses.ts";
+import { refusalText } from "../api/refusal-text.ts";
 import { ConfigError } from "../config.ts";
+import { byteSize } from "../lib/byte-size.ts";
 import { type CommandContext, findServer, request, type Target } from "./target.ts";
 
 type Row = Record<string, unknown>;
@@ -22,18 +25,11 @@ type Action = {
   run: (asked: Asked) => Promise<number>;
 };
 
-const size = (bytes: unknown) => {
-  const number = Number(bytes ?? Number.NaN);
-  if (Number.isNaN(number)) return "-";
-  const units = ["B", "KiB", "MiB", "GiB"];
-  const at = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, number)) / 10));
-  return `${at === 0 ? number : (number / 1024 ** at).toFixed(1)} ${units[at]}`;
-};
+const size = (bytes: unknown) => (bytes == null ? "-" : byteSize(Number(bytes)));
 const moment = (text: unknown) =>
   String(text || "-")
     .replace("T", " ")
     .replace(/\.\d+Z$/, "Z");
-const at = (id: string, rest = "") => `/api/sessions/${encodeURIComponent(id)}${rest}`;
 
 const SESSIONS: readonly Column[] = [
   ["SESSION", ({ id }) => id],
@@ -79,7 +75,7 @@ async function everyRow(target: Target, path: string, field: string): Promise<Ro
   const rows: Row[] = [];
   for (let more = ""; ; ) {
     const answer = (await ask(target, "GET", path + more)) as Row;
-    rows.push(...(answer[field] as Row[]));
+    for (const row of answer[field] as Row[]) rows.push(row); // more than a call takes as arguments
     if (answer.next_cursor == null) return rows;
     more = `${path.includes("?") ? "&" : "?"}cursor=${answer.next_cursor}`;
   }
@@ -120,7 +116,7 @@ const ACTIONS: Readonly<Record<string, Readonly<Record<string, Action>>>> = {
       words: 1,
       run: act(
         "GET",
-        ([id = ""]) => at(id),
+        ([id = ""]) => sessionPath(id),
         (_words, answer) => JSON.stringify(answer, null, 2),
       ),
     },
@@ -129,7 +125,7 @@ const ACTIONS: Readonly<Record<string, Readonly<Record<string, Action>>>> = {
       words: 1,
       run: act(
         "POST",
-        ([id = ""]) => at(id, "/hibernate"),
+        ([id = ""]) => sessionPath(id, "/hibernate"),
         ([id]) => `${id} sleeps`,
       ),
     },
@@ -138,25 +134,25 @@ const ACTIONS: Readonly<Record<string, Readonly<Record<string, Action>>>> = {
       words: 1,
       run: act(
         "DELETE",
-        ([id = ""]) => at(id),
+        ([id = ""]) => sessionPath(id),
         ([id]) => `${id} is deleted`,
       ),
     },
   },
   runs: {
-    list: { usage: "SESSION", words: 1, run: list(([id = ""]) => at(id, "/runs"), "runs", RUNS) },
+    list: { usage: "SESSION", words: 1, run: list(([id = ""]) => sessionPath(id, "/runs"), "runs", RUNS) },
     show: {
       usage: "RUN",
       words: 1,
       run: act(
         "GET",
-        ([id = ""]) => `/api/runs/${encodeURIComponent(id)}`,
+        ([id = ""]) => runPath(id),
         (_words, answer) => `${answer.stdout}${answer.stderr}`,
       ),
     },
   },
   files: {
-    list: { usage: "SESSION", words: 1, run: list(([id = ""]) => at(id, "/files"), "files", FILES) },
+    list: { usage: "SESSION", words: 1, run: list(([id = ""]) => sessionPath(id, "/files"), "files", FILES) },
     get: { usage: "SESSION PATH [FILE]", words: 2, most: 3, run: getFile },
     put: { usage: "SESSION PATH FILE", words: 3, run: putFile },
     delete: {
@@ -164,7 +160,7 @@ const ACTIONS: Readonly<Record<string, Readonly<Record<string, Action>>>> = {
       words: 2,
       run: act(
         "DELETE",
-        ([id = "", path = ""]) => at(id, `/files/${encodePath(path)}`),
+        ([id = "", path = ""]) => filePath(id, path),
         ([, path]) => `${path} is deleted`,
       ),
     },
@@ -226,7 +222,8 @@ export async function browse(
   });
   const known = ACTIONS[name] ?? {};
   const [first = ""] = positionals;
-  const [action, words] = first in known ? [known[first], positionals.slice(1)] : [known.list, positionals];
+  const isNamed = Object.hasOwn(known, first);
+  const [action, words] = isNamed ? [known[first], positionals.slice(1)] : [known.list, positionals];
   if (action === undefined || words.length < action.words || words.length > (action.most ?? action.words))
     return usage(name, known);
   const { json = false, server, ...others } = values;
@@ -246,23 +243,12 @@ async function ask(target: Target, method: string, path: string, body?: object):
   const response = await request(target, path, { method, ...(body === undefined ? {} : { body }) });
   const text = await response.text();
   if (response.ok) return JSON.parse(text);
-  throw new ConfigError(sentenceOf(text));
+  throw new ConfigError(refusalText(text));
 }
-
-function sentenceOf(text: string): string {
-  try {
-    const { error, hint } = JSON.parse(text) as { error: string; hint?: string };
-    return hint === undefined ? error : `${error}. ${hint}`;
-  } catch {
-    return text.trim();
-  }
-}
-
-const encodePath = (path: string) => path.split("/").map(encodeURIComponent).join("/");
 
 async function getFile({ target, words: [id = "", path = "", file] }: Asked): Promise<number> {
-  const response = await request(target, at(id, `/files/${encodePath(path)}`), { method: "GET" });
-  if (!response.ok || response.body === null) throw new ConfigError(sentenceOf(await response.text()));
+  const response = await request(target, filePath(id, path), { method: "GET" });
+  if (!response.ok || response.body === null) throw new ConfigError(refusalText(await response.text()));
   const body = Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]);
   await pipeline(body, file === undefined ? process.stdout : createWriteStream(file));
   return 0;
@@ -270,13 +256,13 @@ async function getFile({ target, words: [id = "", path = "", file] }: Asked): Pr
 
 async function putFile({ target, words: [id = "", path = "", file = ""] }: Asked): Promise<number> {
   const content = Readable.toWeb(createReadStream(file)) as ReadableStream<Uint8Array>;
-  const response = await request(target, at(id, `/files/${encodePath(path)}`), {
+  const response = await request(target, filePath(id, path), {
     method: "PUT",
     content,
   }).catch((cause: unknown) => {
     throw new ConfigError(`Cannot send '${file}': ${(cause as Error).message}`, { cause });
   });
-  if (!response.ok) throw new ConfigError(sentenceOf(await response.text()));
+  if (!response.ok) throw new ConfigError(refusalText(await response.text()));
   console.log(path);
   return 0;
 }
@@ -286,7 +272,9 @@ function printTable(rows: readonly Row[], columns: readonly Column[]): void {
     columns.map(([title]) => title),
     ...rows.map((row) => columns.map(([, of]) => printable(of(row)))),
   ];
-  const widths = columns.map((_column, at) => Math.max(...cells.map((line) => line[at]?.length ?? 0)));
+  const widths = columns.map((_column, at) =>
+    cells.reduce((most, line) => Math.max(most, line[at]?.length ?? 0), 0),
+  );
   for (const line of cells)
     console.log(
       line

@@ -4,6 +4,8 @@ import { access, rename, rm } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { parseArgs } from "node:util";
+import { sessionPath } from "../api/addresses.ts";
+import { refusalText } from "../api/refusal-text.ts";
 import { ConfigError } from "../config.ts";
 import { type CommandContext, findServer, request } from "./target.ts";
 
@@ -23,7 +25,7 @@ export async function exportCommand(args: readonly string[], context: CommandCon
   if (id === undefined || positionals.length > 2) return usage("export");
   await using stack = new AsyncDisposableStack();
   const target = await findServer(values.server, context, stack);
-  const path = `/api/sessions/${encodeURIComponent(id)}/export`;
+  const path = sessionPath(id, "/export");
   const response = await request(target, path, { method: "GET", signal: context.signal });
   if (!response.ok || response.body === null) return refused(response);
   const body = Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]);
@@ -82,6 +84,6 @@ function usage(name: keyof typeof USAGE): number {
 }
 
 async function refused(response: Response): Promise<number> {
-  console.error((await response.text()).trim());
+  console.error(refusalText(await response.text()));
   return 1;
 }

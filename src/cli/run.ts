@@ -5,6 +5,8 @@ import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
 import { z } from "zod";
+import { sessionPath } from "../api/addresses.ts";
+import { refusalText } from "../api/refusal-text.ts";
 import { type Config, ConfigError } from "../config.ts";
 import { eventsOf } from "../lib/event-stream.ts";
 import { randomBase36 } from "../lib/random-id.ts";
@@ -61,7 +63,7 @@ export async function run(
   const session = values.session ?? `run-${randomBase36(12)}`;
   if (values.session === undefined)
     stack.defer(async () => {
-      await request(target, `/api/sessions/${session}`, { method: "DELETE" }).catch(() => undefined);
+      await request(target, sessionPath(session), { method: "DELETE" }).catch(() => undefined);
     });
   const asks = file !== "-" && languageEntry(parseLanguage(language ?? "python")).isInteractive;
   const body = {
@@ -70,19 +72,13 @@ export async function run(
     ...(values.timeout === undefined ? {} : { timeout: secondsIn(values.timeout) }),
     ...(asks ? { interactive: true } : {}),
   };
-  const response = await request(target, `/api/sessions/${session}/stream`, { method: "POST", body });
+  const response = await request(target, sessionPath(session, "/stream"), { method: "POST", body });
   if (!response.ok || response.body === null) return refused(response);
   return await follow(response.body, { target, session, pictures: values.pictures, signal });
 }
 
 async function refused(response: Response): Promise<number> {
-  const text = await response.text();
-  try {
-    const { error, hint } = JSON.parse(text) as { error: string; hint?: string };
-    console.error(hint === undefined ? error : `${error}. ${hint}`);
-  } catch {
-    console.error(text.trim());
-  }
+  console.error(refusalText(await response.text()));
   return 1;
 }
 
@@ -105,7 +101,7 @@ async function readProgram(file: string): Promise<string> {
 /** Until the program has ended; Ctrl-C interrupts it, and its end is waited for all the same. */
 async function follow(body: ReadableStream<Uint8Array>, shown: Shown): Promise<number> {
   const interrupt = () =>
-    void request(shown.target, `/api/sessions/${shown.session}/interrupt`, { method: "POST" }).catch(
+    void request(shown.target, sessionPath(shown.session, "/interrupt"), { method: "POST" }).catch(
       () => undefined,
     );
   shown.signal.addEventListener("abort", interrupt, { once: true });

@@ -15,7 +15,7 @@ import { AppError } from "../protocol/errors.ts";
 import { NO_USAGE } from "../protocol/outcome.ts";
 import type { Run } from "../runs/request.ts";
 import type { OutputEvent, RunRow } from "../store/store.ts";
-import { viewUsage } from "./views.ts";
+import { truncation, viewUsage } from "./views.ts";
 
 /** A run in progress, or the record of one that has ended. */
 type Source = Run | { row: RunRow };
@@ -84,6 +84,7 @@ async function writeDone(stream: PassThrough, row: RunRow, signal: AbortSignal):
     error: summary?.outcome.error ?? null,
     results: summary?.results ?? [],
     state: summary?.state ?? null,
+    ...truncation(summary?.truncated ?? {}),
   };
   await write(stream, { type: "done", ...end }, signal);
 }

@@ -27,7 +27,8 @@ const MIB = 1 << 20;
 
 export type FileCounts = { files: number; bytes: number };
 
-const truncation = (dropped: Dropped) =>
+/** Bytes that were left out of each stream, if any were. */
+export const truncation = (dropped: Dropped) =>
   dropped.stdout === undefined && dropped.stderr === undefined ? {} : { truncated: dropped };
 const viewWarnings = (output: readonly OutputEvent[]) => {
   const warnings = output.filter(({ stream }) => stream === "warning").map(({ text }) => text);

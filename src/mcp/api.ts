@@ -4,6 +4,8 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { FastifyInstance } from "fastify";
+import { refusalText } from "../api/refusal-text.ts";
+import { AppError } from "../protocol/errors.ts";
 
 export type ApiRequest = {
   method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -20,6 +22,10 @@ export type Api = (request: ApiRequest) => Promise<Response>;
 /** Refused by the API: what a model is to read. */
 export class RefusedError extends Error {}
 
+/** By the API, or before it was asked. */
+export const isRefused = (error: unknown): error is Error =>
+  error instanceof RefusedError || error instanceof AppError;
+
 /** The JSON of an answer. */
 export async function ask<T>(api: Api, request: ApiRequest): Promise<T> {
   const response = await accepted(api, request);
@@ -29,8 +35,7 @@ export async function ask<T>(api: Api, request: ApiRequest): Promise<T> {
 export async function accepted(api: Api, request: ApiRequest): Promise<Response> {
   const response = await api(request);
   if (response.ok) return response;
-  const { error, hint } = (await response.json()) as { error: string; hint?: string };
-  throw new RefusedError(hint === undefined ? error : `${error}. ${hint}`);
+  throw new RefusedError(refusalText(await response.text()));
 }
 
 /** The signal of the call that a request of this process was made for. */

@@ -1,5 +1,7 @@
 /** Tools for the files of a session. */
 import { z } from "zod";
+import { filePath, sessionPath } from "../api/addresses.ts";
+import { byteSize } from "../lib/byte-size.ts";
 import { accepted, ask } from "./api.ts";
 import { sessionId } from "./run-tools.ts";
 import { cut } from "./text.ts";
@@ -7,13 +9,11 @@ import { type AnyTool, CHANGES, LOOKS, say, tool } from "./tool.ts";
 
 const MAX_LISTED = 1_000;
 const MAX_READ_BYTES = 1 << 20;
-const UNITS = ["B", "KiB", "MiB", "GiB"];
 
 type File = { path: string; size: number };
 
 const path = z.string().min(1).optional().describe("Relative to the workspace, as data/in.csv");
 const file_path = z.string().min(1).optional().describe("The same");
-const at = (id: string) => `/api/sessions/${encodeURIComponent(id)}/files`;
 
 const list = tool("era_list_files", {
   title: "List files",
@@ -25,9 +25,9 @@ const list = tool("era_list_files", {
   }),
   annotations: LOOKS,
   call: async ({ session_id: id }, api) => {
-    const request = { method: "GET", path: `${at(id)}?limit=${MAX_LISTED}` } as const;
+    const request = { method: "GET", path: sessionPath(id, `/files?limit=${MAX_LISTED}`) } as const;
     const { files, total_count } = await ask<{ files: File[]; total_count: number }>(api, request);
-    const lines = files.map((file) => `- ${file.path} (${sized(file.size)})`);
+    const lines = files.map((file) => `- ${file.path} (${byteSize(file.size)})`);
     const more = total_count - files.length;
     const text = [...lines, ...(more > 0 ? [`… and ${more} more`] : [])].join("\n");
     return {
@@ -44,9 +44,9 @@ const upload = tool("era_upload_file", {
   output: z.object({ path: z.string(), size: z.number() }),
   annotations: CHANGES,
   call: async ({ session_id: id, content, ...named }, api) => {
-    const written = await ask<File>(api, { method: "PUT", path: `${at(id)}/${pathOf(named)}`, content });
+    const written = await ask<File>(api, { method: "PUT", path: filePath(id, pathOf(named)), content });
     return {
-      content: say(`Wrote ${written.path}, ${sized(written.size)}`),
+      content: say(`Wrote ${written.path}, ${byteSize(written.size)}`),
       structure: { path: written.path, size: written.size },
     };
   },
@@ -59,13 +59,13 @@ const read = tool("era_read_file", {
   output: z.object({ path: z.string(), content: z.string().nullable(), size: z.number() }),
   annotations: LOOKS,
   call: async ({ session_id: id, ...named }, api) => {
-    const name = decodeURIComponent(pathOf(named));
-    const response = await accepted(api, { method: "GET", path: `${at(id)}/${pathOf(named)}` });
+    const name = pathOf(named);
+    const response = await accepted(api, { method: "GET", path: filePath(id, pathOf(named)) });
     const size = Number(response.headers.get("content-length"));
     const type = response.headers.get("content-type")?.split(";")[0] ?? "";
     if (size > MAX_READ_BYTES) {
       await response.body?.cancel();
-      const text = `File: ${name}\n\nIt has ${sized(size)}: read a part of it with a program, or with GET ${at(id)}/${pathOf(named)}`;
+      const text = `File: ${name}\n\nIt has ${byteSize(size)}: read a part of it with a program, or with GET ${filePath(id, name)}`;
       return { content: say(text), structure: { path: name, content: null, size } };
     }
     const bytes = Buffer.from(await response.arrayBuffer());
@@ -74,7 +74,7 @@ const read = tool("era_read_file", {
       return { content: [{ type: "image", data: bytes.toString("base64"), mimeType: type }], structure };
     const text = textOf(bytes);
     if (text === null)
-      return { content: say(`File: ${name}\n\nIt is no text: ${sized(size)} of ${type}`), structure };
+      return { content: say(`File: ${name}\n\nIt is no text: ${byteSize(size)} of ${type}`), structure };
     const shown = cut(text);
     return {
       content: say(`File: ${name}\n\nContent:\n${shown}`),
@@ -92,15 +92,9 @@ function textOf(bytes: Buffer): string | null {
   }
 }
 
-/** As it stands in an address; the API says what is wrong with it. */
+/** Relative to the workspace; the API says what is wrong with it. */
 function pathOf(named: { path?: string | undefined; file_path?: string | undefined }): string {
-  const given = (named.path ?? named.file_path ?? "").replace(/^(?:\/workspace)?\/+/, "");
-  return given.split("/").map(encodeURIComponent).join("/");
-}
-
-function sized(bytes: number): string {
-  const power = Math.min(UNITS.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
-  return power === 0 ? `${bytes} B` : `${(bytes / 1024 ** power).toFixed(1)} ${UNITS[power]}`;
+  return (named.path ?? named.file_path ?? "").replace(/^(?:\/workspace)?\/+/, "");
 }
 
 export const FILE_TOOLS: readonly AnyTool[] = [upload, read, list];

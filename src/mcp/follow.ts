@@ -27,6 +27,8 @@ const event = z.looseObject({
   duration: z.string().nullish(),
   outcome: z.string().optional(),
   results: z.array(result).optional(),
+  message: z.string().optional(),
+  truncated: z.object({ stdout: z.number().optional(), stderr: z.number().optional() }).optional(),
 });
 type RunEvent = z.infer<typeof event>;
 
@@ -72,12 +74,14 @@ function add(ran: Ran, { type, content = "", ...told }: RunEvent): boolean {
   if (type === "error") throw new RefusedError(String(told.error));
   if (type === "stdout") ran.stdout += content;
   else if (type === "stderr") ran.stderr += content;
+  else if (type === "warning") ran.warnings = [...(ran.warnings ?? []), told.message ?? ""];
   else if (type === "done")
     Object.assign(ran, {
       exit_code: told.exit_code ?? null,
       duration: told.duration ?? null,
       outcome: told.outcome ?? "ok",
       results: told.results ?? [],
+      truncated: told.truncated,
     });
   return type === "done";
 }

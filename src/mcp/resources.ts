@@ -5,7 +5,8 @@ import {
   ResourceTemplate,
   type ServerContext,
 } from "@modelcontextprotocol/server";
-import { type Api, accepted, RefusedError } from "./api.ts";
+import { filePath, runPath, sessionPath } from "../api/addresses.ts";
+import { type Api, accepted, isRefused } from "./api.ts";
 import { listSessions } from "./session-tools.ts";
 import type { Tools } from "./tool.ts";
 
@@ -15,14 +16,28 @@ const JSON_TYPE = "application/json";
 
 type Variables = Record<string, string | string[]>;
 
-/** What stands in a resource's address is decoded once, and encoded again for the API's. */
-const part = (variables: Variables, name: string) =>
-  encodeURIComponent(decodeURIComponent(String(variables[name] ?? "")));
+/** What stands in a resource's address is decoded once. */
+const part = (variables: Variables, name: string) => decodeURIComponent(String(variables[name] ?? ""));
 
-const TEMPLATES = [
-  ["session-variables", "session://{id}/variables", "Variables of a session, with type, size and a preview"],
-  ["run", "run://{run}", "The record of a run, with its whole output"],
-] as const;
+/** Templates, what they are, and which request reads one. */
+const TEMPLATES: readonly [string, string, (variables: Variables) => string][] = [
+  [
+    "session://{id}/files",
+    "The files of a session's workspace",
+    (found) => sessionPath(part(found, "id"), "/files?limit=1000"),
+  ],
+  [
+    "session://{id}/files/{+path}",
+    "One file of a session's workspace",
+    (found) => filePath(part(found, "id"), part(found, "path")),
+  ],
+  [
+    "session://{id}/variables",
+    "Variables of a session, with type, size and a preview",
+    (found) => sessionPath(part(found, "id"), "/variables"),
+  ],
+  ["run://{run}", "The record of a run, with its whole output", (found) => runPath(part(found, "run"))],
+];
 
 export function addResources({ server, apiOf }: Tools): void {
   const list = async (context: ServerContext) => {
@@ -33,39 +48,14 @@ export function addResources({ server, apiOf }: Tools): void {
     "session",
     new ResourceTemplate("session://{id}", { list }),
     { description: "A session: settings, limits, use, files", mimeType: JSON_TYPE },
-    (uri, variables, context) => read(apiOf(context), uri, `/api/sessions/${part(variables, "id")}`),
+    (uri, variables, context) => read(apiOf(context), uri, () => sessionPath(part(variables, "id"))),
   );
-  server.registerResource(
-    "session-files",
-    new ResourceTemplate("session://{id}/files", { list: undefined }),
-    { description: "The files of a session's workspace", mimeType: JSON_TYPE },
-    (uri, variables, context) =>
-      read(apiOf(context), uri, `/api/sessions/${part(variables, "id")}/files?limit=1000`),
-  );
-  server.registerResource(
-    "session-file",
-    new ResourceTemplate("session://{id}/files/{+path}", { list: undefined }),
-    { description: "One file of a session's workspace" },
-    (uri, variables, context) => {
-      const path = String(variables.path ?? "")
-        .split("/")
-        .map((name) => encodeURIComponent(decodeURIComponent(name)))
-        .join("/");
-      return read(apiOf(context), uri, `/api/sessions/${part(variables, "id")}/files/${path}`);
-    },
-  );
-  for (const [name, template, description] of TEMPLATES)
+  for (const [template, description, pathOf] of TEMPLATES)
     server.registerResource(
-      name,
+      template,
       new ResourceTemplate(template, { list: undefined }),
-      { description, mimeType: JSON_TYPE },
-      (uri, variables, context) => {
-        const path =
-          name === "run"
-            ? `/api/runs/${part(variables, "run")}`
-            : `/api/sessions/${part(variables, "id")}/variables`;
-        return read(apiOf(context), uri, path);
-      },
+      { description },
+      (uri, variables, context) => read(apiOf(context), uri, () => pathOf(variables)),
     );
 }
 
@@ -82,10 +72,8 @@ function resourcesOf(id: string, language: string) {
   ];
 }
 
-async function read(api: Api, uri: URL, path: string): Promise<ReadResourceResult> {
-  const response = await accepted(api, { method: "GET", path }).catch((error: Error) => {
-    throw error instanceof RefusedError ? new ResourceNotFoundError(uri.href, error.message) : error;
-  });
+async function read(api: Api, uri: URL, pathOf: () => string): Promise<ReadResourceResult> {
+  const { response, path } = await open(api, uri, pathOf);
   const mimeType = response.headers.get("content-type")?.split(";")[0] ?? "application/octet-stream";
   if (Number(response.headers.get("content-length")) > MAX_READ_BYTES) {
     await response.body?.cancel();
@@ -100,4 +88,14 @@ async function read(api: Api, uri: URL, path: string): Promise<ReadResourceResul
         : { uri: uri.href, mimeType, blob: bytes.toString("base64") },
     ],
   };
+}
+
+async function open(api: Api, uri: URL, pathOf: () => string) {
+  try {
+    const path = pathOf();
+    return { path, response: await accepted(api, { method: "GET", path }) };
+  } catch (error) {
+    const isRefusal = isRefused(error) || error instanceof URIError;
+    throw isRefusal ? new ResourceNotFoundError(uri.href, error.message) : error;
+  }
 }

@@ -1,6 +1,9 @@
 /** Tools that run programs: once, and in sessions. */
+
+import type { ServerContext } from "@modelcontextprotocol/server";
 import { z } from "zod";
-import { accepted, ask } from "./api.ts";
+import { runPath, sessionPath } from "../api/addresses.ts";
+import { type Api, ask } from "./api.ts";
 import { follow } from "./follow.ts";
 import { contentOf, type Ran, structureOf } from "./text.ts";
 import { type AnyTool, LOOKS, RUNS, tool } from "./tool.ts";
@@ -16,6 +19,7 @@ const output = z.object({
   outcome: z.string().describe("ok, error, timed_out, out_of_memory and so on; running while it goes on"),
   result: z.string().nullable().describe("The value of the last expression"),
   run_id: z.string().nullable().describe("For era_get_run; null of a run outside of sessions"),
+  notes: z.array(z.string()).describe("What was not kept of its output, and what the server noticed"),
 });
 
 const ONCE = [
@@ -27,7 +31,20 @@ const ONCE = [
 const NOT_KEPT = "Nothing of it is kept afterwards: to keep variables and files, use era_run_in_session.";
 
 const said = (ran: Ran) => ({ content: contentOf(ran), structure: structureOf(ran) });
-const inSession = (id: string) => `/api/sessions/${encodeURIComponent(id)}`;
+
+/** A program of which nothing is kept. */
+const runOnce = async (api: Api, body: object, { mcpReq: { signal } }: ServerContext) =>
+  said(await ask<Ran>(api, { method: "POST", path: "/api/execute", body, signal }));
+
+/** A run in a session, which ends when its call is taken back. */
+const runIn = async (
+  api: Api,
+  { id, ...asked }: { id: string } & Record<string, unknown>,
+  context: ServerContext,
+) => {
+  const body = { ...asked, cancel_on_disconnect: true };
+  return said(await follow(api, { method: "POST", path: sessionPath(id, "/stream"), body }, context));
+};
 
 const once = ONCE.map(([name, language, title, remark]) =>
   tool(name, {
@@ -36,10 +53,7 @@ const once = ONCE.map(([name, language, title, remark]) =>
     input: z.object({ code: z.string(), timeout, allowInternetAccess: internet }),
     output,
     annotations: RUNS,
-    call: async (body, api, { mcpReq: { signal } }) =>
-      said(
-        await ask<Ran>(api, { method: "POST", path: "/api/execute", body: { language, ...body }, signal }),
-      ),
+    call: (body, api, context) => runOnce(api, { language, ...body }, context),
   }),
 );
 
@@ -56,8 +70,7 @@ const executeCode = tool("era_execute_code", {
   }),
   output,
   annotations: RUNS,
-  call: async (body, api, { mcpReq: { signal } }) =>
-    said(await ask<Ran>(api, { method: "POST", path: "/api/execute", body, signal })),
+  call: (body, api, context) => runOnce(api, body, context),
 });
 
 const shell = tool("era_shell", {
@@ -67,15 +80,10 @@ const shell = tool("era_shell", {
   input: z.object({ command: z.string().min(1), session_id: sessionId.optional(), timeout }),
   output,
   annotations: RUNS,
-  call: async ({ command, session_id: id, ...limits }, api, context) => {
-    if (id === undefined) {
-      const { signal } = context.mcpReq;
-      const body = { language: "bash", code: command, ...limits };
-      return said(await ask<Ran>(api, { method: "POST", path: "/api/execute", body, signal }));
-    }
-    const body = { command, ...limits, cancel_on_disconnect: true };
-    return said(await follow(api, { method: "POST", path: `${inSession(id)}/stream`, body }, context));
-  },
+  call: ({ command, session_id: id, ...limits }, api, context) =>
+    id === undefined
+      ? runOnce(api, { language: "bash", code: command, ...limits }, context)
+      : runIn(api, { id, command, ...limits }, context),
 });
 
 const runInSession = tool("era_run_in_session", {
@@ -92,10 +100,7 @@ const runInSession = tool("era_run_in_session", {
   }),
   output,
   annotations: RUNS,
-  call: async ({ session_id: id, ...body }, api, context) => {
-    const asked = { ...body, cancel_on_disconnect: true };
-    return said(await follow(api, { method: "POST", path: `${inSession(id)}/stream`, body: asked }, context));
-  },
+  call: ({ session_id: id, ...body }, api, context) => runIn(api, { id, ...body }, context),
 });
 
 const getRun = tool("era_get_run", {
@@ -106,7 +111,7 @@ const getRun = tool("era_get_run", {
   output,
   annotations: LOOKS,
   call: async ({ run_id: id }, api, context) =>
-    said(await follow(api, { method: "GET", path: `/api/runs/${encodeURIComponent(id)}/stream` }, context)),
+    said(await follow(api, { method: "GET", path: runPath(id, "/stream") }, context)),
 });
 
 const interrupt = tool("era_interrupt", {
@@ -118,8 +123,8 @@ const interrupt = tool("era_interrupt", {
   }),
   annotations: RUNS,
   call: async ({ session_id: id }, api) => {
-    const response = await accepted(api, { method: "POST", path: `${inSession(id)}/interrupt` });
-    const { interrupted } = (await response.json()) as { interrupted: string | null };
+    const request = { method: "POST", path: sessionPath(id, "/interrupt") } as const;
+    const { interrupted } = await ask<{ interrupted: string | null }>(api, request);
     const text = interrupted === null ? "No run was in progress" : `Interrupted the run ${interrupted}`;
     return { content: [{ type: "text", text }], structure: { interrupted } };
   },

@@ -1,5 +1,6 @@
 /** Tools for sessions, their variables and their history. */
 import { z } from "zod";
+import { sessionPath, variablePath } from "../api/addresses.ts";
 import { type Api, ask } from "./api.ts";
 import { sessionId } from "./run-tools.ts";
 import { cut } from "./text.ts";
@@ -16,8 +17,6 @@ const session = z.looseObject({
 });
 type Session = z.infer<typeof session>;
 const state = z.looseObject({ version: z.number() });
-
-const at = (id: string, rest = "") => `/api/sessions/${encodeURIComponent(id)}${rest}`;
 
 const create = tool("era_create_session", {
   title: "Create a session",
@@ -82,7 +81,7 @@ const get = tool("era_get_session", {
   output: session,
   annotations: LOOKS,
   call: async ({ session_id: id }, api) => {
-    const found = await ask<Session & { files?: unknown[] }>(api, { method: "GET", path: at(id) });
+    const found = await ask<Session & { files?: unknown[] }>(api, { method: "GET", path: sessionPath(id) });
     const files = found.files ?? [];
     const more = files.length - MAX_LISTED;
     const leftOut = more > 0 ? { files_left_out: more } : {};
@@ -111,7 +110,7 @@ const update = tool("era_update_session", {
   output: z.object({ id: z.string(), changed: z.array(z.string()) }),
   annotations: CHANGES,
   call: async ({ session_id: id, ...body }, api) => {
-    await ask(api, { method: "PATCH", path: at(id), body });
+    await ask(api, { method: "PATCH", path: sessionPath(id), body });
     const fields = Object.entries(body).map(([name, value]) => `${name}: ${value}`);
     return {
       content: say([`The session ${id} was changed.`, ...fields].join("\n")),
@@ -127,7 +126,7 @@ const remove = tool("era_delete_session", {
   output: z.object({ id: z.string() }),
   annotations: DELETES,
   call: async ({ session_id: id }, api) => {
-    await ask(api, { method: "DELETE", path: at(id) });
+    await ask(api, { method: "DELETE", path: sessionPath(id) });
     return { content: say(`The session ${id} was deleted`), structure: { id } };
   },
 });
@@ -140,7 +139,11 @@ const duplicate = tool("era_duplicate_session", {
   annotations: CHANGES,
   call: async ({ session_id: id, new_session_id: target }, api) => {
     const body = target === undefined ? {} : { session_id: target };
-    const copy = await ask<{ id: string }>(api, { method: "POST", path: at(id, "/duplicate"), body });
+    const copy = await ask<{ id: string }>(api, {
+      method: "POST",
+      path: sessionPath(id, "/duplicate"),
+      body,
+    });
     return { content: say(`Session ID: ${copy.id}`), structure: { id: copy.id } };
   },
 });
@@ -162,8 +165,8 @@ const variables = tool("era_variables", {
       value === undefined ? [] : [`${key}=${value}`],
     );
     const path =
-      name === undefined ? "/variables" : `/variables/${encodeURIComponent(name)}?${asked.join("&")}`;
-    const found = await ask<Record<string, unknown>>(api, { method: "GET", path: at(id, path) });
+      name === undefined ? sessionPath(id, "/variables") : `${variablePath(id, name)}?${asked.join("&")}`;
+    const found = await ask<Record<string, unknown>>(api, { method: "GET", path });
     const text = JSON.stringify(found, null, 2);
     const shown = cut(text);
     const structure = shown === text ? found : { cut: true, hint: "'from' and 'count' take a part" };
@@ -190,7 +193,7 @@ const history = (
     call: async ({ session_id: id }, api) => {
       const done = await ask<{ state: z.infer<typeof state> }>(api, {
         method: "POST",
-        path: at(id, `/${name}`),
+        path: sessionPath(id, `/${name}`),
       });
       return {
         content: say(`The variables of ${id} are those of version ${done.state.version}`),

@@ -19,6 +19,9 @@ export type Ran = {
   outcome: string;
   results: readonly RichResult[];
   run_id?: string | undefined;
+  /** Bytes beyond what the server keeps of a run's output. */
+  truncated?: { stdout?: number; stderr?: number } | undefined;
+  warnings?: readonly string[] | undefined;
   /** It goes on. */
   isRunning?: boolean;
 };
@@ -42,6 +45,7 @@ export const structureOf = (ran: Ran) => ({
   outcome: ran.isRunning ? "running" : ran.outcome,
   result: ran.results.find(({ main }) => main)?.text ?? null,
   run_id: ran.run_id ?? null,
+  notes: notesOf(ran),
 });
 
 function layout(ran: Ran): string {
@@ -56,8 +60,16 @@ function layout(ran: Ran): string {
     ["Result", cut(main, id)],
   ].flatMap(([name, text = ""]) => (text.trim() === "" ? [] : [`${name}:\n${text.trimEnd()}`]));
   const ended = ran.outcome === "ok" || ran.outcome === "error" ? [] : [`Outcome: ${ran.outcome}`];
+  const notes = notesOf(ran);
   const took = duration === null || ran.isRunning ? [] : [`Duration: ${duration}`];
-  return [first, ...sections, ...(ran.isRunning ? [] : ended), ...took].join("\n\n").trim();
+  return [first, ...sections, ...notes, ...(ran.isRunning ? [] : ended), ...took].join("\n\n").trim();
+}
+
+function notesOf({ truncated = {}, warnings = [] }: Ran): string[] {
+  const dropped = Object.entries(truncated).map(
+    ([name, bytes]) => `[${bytes} bytes of ${name} were not kept]`,
+  );
+  return [...dropped, ...warnings.map((warning) => `[${warning}]`)];
 }
 
 const isCut = (text: string) => text.length > HEAD_CHARS + TAIL_CHARS;
@@ -82,17 +94,14 @@ const linkTo = (runId: string): Content[number] => ({
 });
 
 function pictures(results: readonly RichResult[]): Content {
-  const found: Content = [];
-  for (const result of results)
-    for (const [kind, mimeType] of PICTURES) {
+  const all = results.flatMap((result) =>
+    PICTURES.flatMap(([kind, mimeType]) => {
       const data = result[kind];
-      if (data === undefined || found.length >= MAX_IMAGES) continue;
-      if (data.length <= MAX_IMAGE_CHARS) found.push({ type: "image", data, mimeType });
-      else
-        found.push({
-          type: "text",
-          text: `[A picture of ${data.length} characters is left out: it is too large]`,
-        });
-    }
-  return found;
+      return data === undefined ? [] : [{ type: "image" as const, data, mimeType }];
+    }),
+  );
+  const shown = all.filter(({ data }) => data.length <= MAX_IMAGE_CHARS).slice(0, MAX_IMAGES);
+  const left = all.length - shown.length;
+  const note = `[${left} pictures are left out: ${MAX_IMAGES} are shown, of ${MAX_IMAGE_CHARS} characters at most]`;
+  return left === 0 ? shown : [...shown, { type: "text", text: note }];
 }

@@ -1,7 +1,7 @@
 /** What a tool is: all answer a text, and what it says as a structure; what the API refuses is a tool's error. */
 import type { CallToolResult, McpServer, ServerContext, ToolAnnotations } from "@modelcontextprotocol/server";
 import type { z } from "zod";
-import { type Api, RefusedError } from "./api.ts";
+import { type Api, isRefused } from "./api.ts";
 
 /** The API for one call: with the key that the call came with. */
 export type ApiOf = (context: ServerContext) => Api;
@@ -47,7 +47,7 @@ export function addTool({ server, apiOf }: Tools, declared: AnyTool): void {
       const { content, structure } = await call(args as never, apiOf(context), context);
       return { content, structuredContent: structure };
     } catch (error) {
-      if (!(error instanceof RefusedError)) throw error;
+      if (!isRefused(error)) throw error;
       return { content: [{ type: "text", text: error.message }], isError: true };
     }
   };

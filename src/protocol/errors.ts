@@ -139,6 +139,10 @@ export type ErrorCode = keyof typeof ERROR_CATALOGUE;
 
 type AppErrorOptions = { details?: unknown; hint?: string; extra?: Record<string, unknown>; cause?: unknown };
 
+/** What went wrong, and what to do, for a person. */
+export const withHint = (message: string, hint: string | undefined): string =>
+  hint === undefined ? message : `${message}. ${hint}`;
+
 /** An expected refusal. `message` is one sentence for a person; programs branch on `code`. */
 export class AppError extends Error {
   readonly code: ErrorCode;

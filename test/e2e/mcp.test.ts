@@ -190,6 +190,49 @@ test("a run that lasts longer than a client waits is answered with its id, goes 
   assert.deepEqual([last.structuredContent.outcome, last.structuredContent.stdout], ["ok", "begun\nended\n"]);
 });
 
+test("names that lead elsewhere stay in their place, or are refused", async () => {
+  for (const kind of ["of the stateless protocol", "over standard input and output"]) {
+    const { call, read } = await (CLIENTS[kind] as () => Promise<Caller>)();
+    await call("era_run_in_session", { session_id: "kept", code: "n = 1" });
+    for (const path of ["../code", "a/../../code", "..", "./x"]) {
+      const put = await call("era_upload_file", { session_id: "kept", path, content: '{"code": "1"}' });
+      assert.equal(put.isError, true, path);
+    }
+    for (const id of ["..", "a?x=1", "a/../kept", "a#b", "%2e%2e"])
+      assert.equal((await call("era_get_session", { session_id: id })).isError, true, id);
+    for (const name of ["..", "n?form=text", "n/../../files"])
+      assert.equal((await call("era_variables", { session_id: "kept", name })).isError, true, name);
+    assert.equal((await call("era_get_run", { run_id: "../keys" })).isError, true);
+    for (const uri of [
+      "session://kept/files/%2e%2e/%2e%2e/%2e%2e/keys",
+      "session://%2e%2e",
+      "run://%2e%2e",
+      "run://%",
+    ])
+      await assert.rejects(read(uri), uri);
+    assert.equal((await client().call("GET", "/api/sessions/kept/code")).status, 404);
+  }
+});
+
+test("what is not kept, not shown or noticed of a run is said", async () => {
+  const { call } = await (CLIENTS["of the stateless protocol"] as () => Promise<Caller>)();
+  const code = `
+import matplotlib.pyplot as plt
+for at in range(12):
+    plt.plot([at]); plt.show()
+print("x" * (9 << 20))`;
+  const answer = await call("era_run_in_session", { session_id: "said", code, timeout: 60 });
+  assert.match(answer.structuredContent.notes[0], /^\[\d+ bytes of stdout were not kept\]$/);
+  assert.ok(textOf(answer).includes(answer.structuredContent.notes[0]));
+  assert.equal(answer.content.filter(({ type }: Body) => type === "image").length, 10);
+  assert.match(answer.content.at(-1).text ?? answer.content.at(-2).text, /2 pictures are left out/);
+  await client().create("full", { memory_mib: 128 });
+  const fill =
+    "import time\nheld = bytearray(110 << 20)\nfor at in range(0, len(held), 4096): held[at] = 1\ntime.sleep(1.5)";
+  const full = await call("era_run_in_session", { session_id: "full", code: fill });
+  assert.match(textOf(full), /\[Its programs hold \d+ of 128 MiB/);
+});
+
 test("a long output is cut, says so, and leads to the whole", async () => {
   const { call, read } = await (CLIENTS["of the stateless protocol"] as () => Promise<Caller>)();
   const answer = await call("era_run_in_session", { session_id: "wordy", code: "print('é' * 100_000)" });

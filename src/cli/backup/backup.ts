@@ -2,6 +2,7 @@
 import { Readable } from "node:stream";
 import { parseArgs } from "node:util";
 import { z } from "zod";
+import { sessionPath } from "../../api/addresses.ts";
 import { ConfigError } from "../../config.ts";
 import { type CommandContext, findServer, request, type Target } from "../target.ts";
 import { type Manifest, Repository } from "./repository.ts";
@@ -115,7 +116,7 @@ type Saving = {
 
 /** Null when the session was deleted meanwhile; `newBytes` is null when nothing has changed since the backup before. */
 async function saveSession({ target, repository, id, known, signal }: Saving) {
-  const path = `/api/sessions/${encodeURIComponent(id)}/export`;
+  const path = sessionPath(id, "/export");
   const headers: Record<string, string> = known?.mark == null ? {} : { "if-none-match": `"${known.mark}"` };
   const response = await insist(signal, () =>
     request({ ...target, headers: { ...target.headers, ...headers } }, path, { method: "GET", signal }),
