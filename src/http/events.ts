@@ -52,8 +52,8 @@ async function writeRecord(
   let end = 0;
   for (const event of row.output) {
     const start = end;
-    end += event.text.length;
-    if (end <= after) continue;
+    end += event.leftOut ?? event.text.length;
+    if (end <= after || event.leftOut !== undefined) continue;
     const { stream: name } = event;
     const isOutput = name === "stdout" || name === "stderr";
     const text = isOutput ? event.text.slice(Math.max(0, after - start)) : event.text;

@@ -122,7 +122,12 @@ type RolledBack = { version: number; reason: string };
  * What came of a run, in order: its output; something displayed, as JSON; the prompt of a question, which may be empty
  * and therefore ends with a line's end; a warning of the server's.
  */
-export type OutputEvent = { stream: "stdout" | "stderr" | "display" | "input" | "warning"; text: string };
+export type OutputEvent = {
+  stream: "stdout" | "stderr" | "display" | "input" | "warning";
+  text: string;
+  /** Characters of something displayed for which its record had no room: its place among the others stays. */
+  leftOut?: number;
+};
 
 type RunProgress = "queued" | "done" | "lost";
 

@@ -1,6 +1,7 @@
 /** Records of runs have a room of their own: the oldest go, which is told, and never frees a key. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { readEvents, streamRun, textOf } from "../support/events.ts";
 import { oneServer } from "../support/one-server.ts";
 
 const it = oneServer({ ERA_RECORDS_MIB: "1" });
@@ -69,4 +70,16 @@ test("a command is kept as one, and names that are no text are counted, not told
   const record = await it.client.expect(200, "GET", `/api/runs/${body.run_id}`);
   assert.equal(record.is_shell, true);
   assert.match(record.code, /printf x >good/);
+});
+
+test("a stream goes on from its place after the record had no room for what was displayed", async () => {
+  const { path } = await it.client.create("places");
+  const code = "print('first')\nfor _ in range(8): display('D' * 250_000)\nprint('second')\nprint('third')";
+  const events = await streamRun(it.server.url + path, { code });
+  const { runs } = await it.client.expect(200, "GET", `${path}/runs?limit=1`);
+  const lastDisplay = events.findLast(({ event }) => event === "display")?.id ?? "";
+  const response = await fetch(`${it.server.url}/api/runs/${runs[0].run_id}/stream`, {
+    headers: { "last-event-id": lastDisplay },
+  });
+  assert.equal(textOf(await Array.fromAsync(readEvents(response)), "stdout"), "second\nthird\n");
 });

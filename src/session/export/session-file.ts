@@ -109,8 +109,9 @@ const EVENTS = new Set<unknown>(["stdout", "stderr", "display", "input", "warnin
 function isOutputEvent(event: unknown): boolean {
   if (typeof event !== "object" || event === null) return false;
   const { stream, text, ...more } = event as Record<string, unknown>;
-  const isText = typeof text === "string" && text !== "";
-  return isText && EVENTS.has(stream) && Object.keys(more).length === 0;
+  const { leftOut = null, ...unknown } = more;
+  const isText = typeof text === "string" && (text !== "" || stream === "display") && EVENTS.has(stream);
+  return isText && (leftOut === null || Number.isSafeInteger(leftOut)) && Object.keys(unknown).length === 0;
 }
 
 export const encodeSession = (view: SessionView, leftOut: readonly string[]): string =>
@@ -185,6 +186,7 @@ export function importedFrom({ created_at, last_run_at, code, version, saved, le
 /** Throws what Zod throws. */
 export function parseRunLine(line: string, sessionId: string): RunRow {
   const { run_id, created_at, ended_at, late_output, ...run } = runLine.parse(JSON.parse(line));
+  if (run.summary?.asked !== undefined) run.summary.asked.keyId = null; // a key of another server, or of another holder
   const renamed = { runId: run_id, createdAt: created_at, endedAt: ended_at, lateOutput: late_output };
   return { ...run, ...renamed, sessionId, updateData: null } as RunRow;
 }

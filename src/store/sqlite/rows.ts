@@ -26,12 +26,13 @@ export function encodeSummary(summary: RunSummary): string {
   return JSON.stringify({ ...summary, results: [], resultsLeftOut: summary.results.length });
 }
 
+const withoutDisplayed = (event: OutputEvent): OutputEvent =>
+  event.stream === "display" ? { stream: "display", text: "", leftOut: event.text.length } : event;
+
 /** What was displayed goes as its results do: see encodeSummary(). */
 export function encodeOutput(output: readonly OutputEvent[]): string {
   const chars = output.reduce((sum, { stream, text }) => sum + (stream === "display" ? text.length : 0), 0);
-  return JSON.stringify(
-    chars <= MAX_SUMMARY_CHARS ? output : output.filter(({ stream }) => stream !== "display"),
-  );
+  return JSON.stringify(chars <= MAX_SUMMARY_CHARS ? output : output.map(withoutDisplayed));
 }
 
 export function page<T>(rows: Row[], limit: number, key: string, parse: (row: Row) => T): Page<T> {

@@ -1,5 +1,6 @@
 /** Sessions, each part in a table of its own: only what changed is written. */
 import type { StateListing } from "../../protocol/guest.ts";
+import { keyIn } from "../../protocol/session-names.ts";
 import type { JsonObject, PageRequest, SessionFilter, SessionProgress, SessionUse, Store } from "../store.ts";
 import type { Database } from "./database.ts";
 import { encodeParts, page, parseSession, parseSummary } from "./rows.ts";
@@ -30,9 +31,6 @@ const WHOLE = `SELECT s.settings, p.progress, d.data, c.code, u.setup ${SUMMARY}
   WHERE s.id = ?`;
 const PARTS = ["session_progress", "session_data", "session_code", "session_setup", "listings", "egress"];
 const OTHERS = ["egress_totals", "runs", "removed_runs", "places"];
-
-/** The key whose session it is, from its name; see docs/decisions/0029. */
-const keyOf = (id: string) => (id.includes(".") ? id.slice(0, id.indexOf(".")) : "");
 
 export function writeProgress(database: Database, id: string, text: string): void {
   database.sql("UPDATE session_progress SET progress = ? WHERE session_id = ?").run(text, id);
@@ -71,7 +69,7 @@ export function sessionTables(database: Database): SessionMethods {
       database.transaction(() => {
         const sql =
           "INSERT INTO sessions (id, key_id, settings) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING";
-        isNew = Number(database.sql(sql).run(row.id, keyOf(row.id), settings).changes) === 1;
+        isNew = Number(database.sql(sql).run(row.id, keyIn(row.id), settings).changes) === 1;
         if (!isNew) return;
         database.sql("INSERT INTO session_progress VALUES (?, ?)").run(row.id, progress);
         if (data !== "{}") writeData(database, row.id, data);
