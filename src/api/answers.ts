@@ -118,10 +118,13 @@ export const oneShotResult = z
       .array(z.strictObject({ path: z.string(), size: count }))
       .optional()
       .describe("What fits a pattern, and is beyond 100 files or 8 MiB"),
+    files_unnamed_count: count.optional().describe("Files whose names no request, and no pattern, can say"),
     files_cut: z
       .literal(true)
       .optional()
-      .describe("There may be more: 20,000 entries are looked at, and 100 that are left out are named"),
+      .describe(
+        "There may be more: 20,000 entries are looked at, for a second, and 100 that are left out are named",
+      ),
   })
   .meta({ id: "OneShotResult" });
 

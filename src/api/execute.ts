@@ -31,7 +31,16 @@ const executeBody = z.object({
     .describe("Texts by path, to be there before it runs"),
   stdin: stdin.optional(),
   outputs: z
-    .array(z.string().min(1).max(100))
+    .array(
+      z
+        .string()
+        .min(1)
+        .max(100)
+        .refine(
+          (pattern) => pattern.split("/").every((part) => !["", ".", ".."].includes(part)),
+          "it is relative to the workspace, without empty, '.' or '..' parts",
+        ),
+    )
     .max(10)
     .optional()
     .describe("Patterns of files that the answer is to have, as `*.png` or `out/**/*.csv`"),

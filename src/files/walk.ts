@@ -34,7 +34,7 @@ export async function* eachInTree(root: string, signal: AbortSignal): AsyncGener
   else yield* findMany(root, signal);
 }
 
-/** Null when there is more than a few. */
+/** Null when there is more than a few, or a name that is not UTF-8, by which nothing can be opened here. */
 async function findFew(root: string): Promise<TreeEntry[] | null> {
   const found: TreeEntry[] = [];
   const top = await openFolder(root);
@@ -45,7 +45,7 @@ async function walk(folder: FileHandle, prefix: string, depth: number, found: Tr
   try {
     const here = `/proc/self/fd/${folder.fd}`;
     for await (const entry of eachEntry(here)) {
-      if (found.length >= FEW || depth > FEW_DEPTH) return false;
+      if (found.length >= FEW || depth > FEW_DEPTH || entry.name.includes("\ufffd")) return false;
       const path = prefix + entry.name;
       if (prefix === "" && INTERNAL.has(entry.name)) continue;
       if (entry.isFile()) await addFile(`${here}/${entry.name}`, path, found);

@@ -283,12 +283,13 @@ export function viewOneShot(result: OneShotResult, language: Language) {
   };
 }
 
-const viewOutputs = ({ files, leftOut, isCut }: NonNullable<OneShotResult["outputs"]>) => ({
+const viewOutputs = ({ files, leftOut, unnamed, isCut }: NonNullable<OneShotResult["outputs"]>) => ({
   files: files.map(({ path, sizeBytes, content }) => ({
     path,
     size: sizeBytes,
     content: content.toString("base64"),
   })),
   files_left_out: leftOut.map(({ path, sizeBytes }) => ({ path, size: sizeBytes })),
+  ...(unnamed === 0 ? {} : { files_unnamed_count: unnamed }),
   ...(isCut ? { files_cut: true as const } : {}),
 });

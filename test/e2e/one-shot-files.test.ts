@@ -42,6 +42,22 @@ open("plain.txt", "w").write("plain")`;
   for (const path of found) assert.ok(["plain.txt", "shut.txt"].includes(path), path);
 });
 
+test("names that no request can say are counted, and patterns that fit nothing are refused", async () => {
+  const code = "open(b'\\xff.txt', 'w').write('x'); open('a.txt', 'w').write('a')";
+  const answer = await it.client.execute(code, { outputs: ["*"] });
+  assert.deepEqual([answer.files.map(text), answer.files_unnamed_count], [["a"], 1]);
+  const session = await it.client.create("unnamed");
+  await session.run(code);
+  const listed = await it.client.expect(200, "GET", `${session.path}/files`);
+  assert.deepEqual([listed.total_count, listed.unnamed_count], [2, 1]);
+  for (const pattern of ["/workspace/*.png", "./*.png", "../*", "a//b", ""])
+    await it.client.expect(400, "POST", "/api/execute", {
+      language: "python",
+      code: "1",
+      outputs: [pattern],
+    });
+});
+
 test("what is too large, or one of too many, is named and left out", async () => {
   const large = await it.client.execute(
     "open('big.bin', 'wb').write(bytes(9 << 20)); open('a', 'w').write('a')",
