@@ -18,7 +18,7 @@ const file_path = z.string().min(1).optional().describe("The same");
 const list = tool("era_list_files", {
   title: "List files",
   description: "Lists the files of a session's workspace with their sizes.",
-  input: z.object({ session_id: sessionId }),
+  input: z.strictObject({ session_id: sessionId }),
   output: z.object({
     files: z.array(z.object({ path: z.string(), size: z.number() })),
     total_count: z.number(),
@@ -40,7 +40,7 @@ const list = tool("era_list_files", {
 const upload = tool("era_upload_file", {
   title: "Write a file",
   description: "Writes a text file into a session's workspace; folders on the way are made.",
-  input: z.object({ session_id: sessionId, path, file_path, content: z.string() }),
+  input: z.strictObject({ session_id: sessionId, path, file_path, content: z.string() }),
   output: z.object({ path: z.string(), size: z.number() }),
   annotations: CHANGES,
   call: async ({ session_id: id, content, ...named }, api) => {
@@ -55,7 +55,7 @@ const upload = tool("era_upload_file", {
 const read = tool("era_read_file", {
   title: "Read a file",
   description: "Reads a text file of a session's workspace. Pictures are answered as pictures.",
-  input: z.object({ session_id: sessionId, path, file_path }),
+  input: z.strictObject({ session_id: sessionId, path, file_path }),
   output: z.object({ path: z.string(), content: z.string().nullable(), size: z.number() }),
   annotations: LOOKS,
   call: async ({ session_id: id, ...named }, api) => {

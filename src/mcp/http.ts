@@ -20,7 +20,10 @@ import type { ApiOf } from "./tool.ts";
 const PATHS = ["/mcp", "/mcp/v1"];
 const SESSION_HEADER = "mcp-session-id";
 const MAX_BATCH = 50;
+/** Values of any kind in one message: 10,000 files are the most that a tool takes. */
+const MAX_VALUES = 20_000;
 const MAX_SESSIONS = 1_000;
+const MAX_SESSIONS_OF_KEY = 100;
 const IDLE_MS = 3_600_000;
 const EVENTS = "text/event-stream";
 const ANYTHING = `application/json, ${EVENTS}`;
@@ -67,7 +70,10 @@ function parseMessage(body: unknown): { body?: unknown; problem?: object } {
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(body as Buffer);
     const parsed: unknown = JSON.parse(text);
-    if (!isShallow(parsed)) return { problem: problem(-32600, "The message is nested too deep") };
+    if (!isShallow(parsed, { maxValues: MAX_VALUES }))
+      return {
+        problem: problem(-32600, `The message is nested too deep, or has more than ${MAX_VALUES} values`),
+      };
     if (Array.isArray(parsed) && parsed.length > MAX_BATCH)
       return { problem: problem(-32600, `A batch may have ${MAX_BATCH} messages`) };
     return { body: parsed };
@@ -84,7 +90,7 @@ function webRequest(request: FastifyRequest, reply: FastifyReply, body: unknown)
   if (request.method === "POST") headers.set("content-type", "application/json");
   const signal = goneSignal(reply);
   const url = new URL(request.url, "http://localhost");
-  const content = body === undefined ? {} : { body: JSON.stringify(body) };
+  const content = body === undefined ? {} : { body: "{}" }; // it is parsed already
   return new Request(url, { method: request.method, headers, signal, ...content });
 }
 
@@ -93,6 +99,8 @@ type Session = {
   server: McpServer;
   keyId: string | null;
   usedAt: number;
+  /** Requests that are being answered: it is not ended for another one. */
+  open: number;
 };
 
 /** Sessions of the older protocol: few, each of one key, and ended when nobody has used them for an hour. */
@@ -106,16 +114,22 @@ class ProtocolSessions {
   }
 
   async answer(request: Request, keyId: string | null, body: unknown): Promise<Response> {
-    this.#expire();
+    this.#expire(keyId);
     const id = request.headers.get(SESSION_HEADER);
     const accepts = request.headers.get("accept")?.includes(EVENTS) ?? false;
     const options = optionsOf(body);
     if (id !== null) {
       const session = this.#find(id, keyId);
-      if (session !== null) return session.transport.handleRequest(request, options);
+      if (session !== null) return this.#within(session, request, options);
       return Response.json(problem(-32001, "Session not found"), { status: 404 });
     }
-    if (accepts && isInitialize(body)) return (await this.#open(keyId)).handleRequest(request, options);
+    if (accepts && isInitialize(body)) {
+      if (this.#sessions.size >= MAX_SESSIONS)
+        return Response.json(problem(-32000, "There are too many sessions of the protocol: wait"), {
+          status: 503,
+        });
+      return (await this.#open(keyId)).handleRequest(request, options);
+    }
     return this.#once(request, accepts, options);
   }
 
@@ -139,7 +153,7 @@ class ProtocolSessions {
     const transport: WebStandardStreamableHTTPServerTransport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: randomUUID,
       onsessioninitialized: (id) => {
-        this.#sessions.set(id, { transport, server, keyId, usedAt: Date.now() });
+        this.#sessions.set(id, { transport, server, keyId, usedAt: Date.now(), open: 0 });
       },
       onsessionclosed: (id) => {
         this.#sessions.delete(id);
@@ -158,9 +172,29 @@ class ProtocolSessions {
     return session;
   }
 
-  #expire(): void {
-    for (const [id, { server, usedAt }] of this.#sessions) {
-      if (this.#sessions.size < MAX_SESSIONS && Date.now() - usedAt < IDLE_MS) break;
+  /** The session is in use until its answer has been read, or its reader is gone. */
+  async #within(session: Session, request: Request, options: { parsedBody?: unknown }): Promise<Response> {
+    session.open += 1;
+    const done = () => {
+      session.open -= 1;
+      session.usedAt = Date.now();
+    };
+    const response = await session.transport.handleRequest(request, options);
+    if (response.body === null) {
+      done();
+      return response;
+    }
+    return new Response(whenRead(response.body, done), response);
+  }
+
+  /** Ends those that nobody uses; and, of a key with many, the ones that it has not used for longest. */
+  #expire(keyId: string | null): void {
+    let ofKey = [...this.#sessions.values()].filter((session) => session.keyId === keyId).length;
+    for (const [id, { server, usedAt, open, ...session }] of this.#sessions) {
+      const isIdle = Date.now() - usedAt > IDLE_MS;
+      const isOneOfMany = session.keyId === keyId && ofKey >= MAX_SESSIONS_OF_KEY;
+      if (open > 0 || !(isIdle || isOneOfMany)) continue;
+      if (session.keyId === keyId) ofKey -= 1;
       this.#sessions.delete(id);
       void server.close();
     }
@@ -173,3 +207,24 @@ class ProtocolSessions {
 
 const isInitialize = (body: unknown): boolean =>
   typeof body === "object" && body !== null && "method" in body && body.method === "initialize";
+
+/** A body, and news of its end. */
+function whenRead(body: ReadableStream<Uint8Array>, done: () => void): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  return new ReadableStream({
+    pull: async (controller) => {
+      try {
+        const { value, done: isEnd } = await reader.read();
+        if (!isEnd) return controller.enqueue(value);
+        controller.close();
+      } catch (error) {
+        controller.error(error);
+      }
+      done();
+    },
+    cancel: async (reason) => {
+      done();
+      await reader.cancel(reason);
+    },
+  });
+}

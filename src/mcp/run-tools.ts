@@ -8,15 +8,22 @@ import { follow } from "./follow.ts";
 import { contentOf, type Ran, structureOf } from "./text.ts";
 import { type AnyTool, LOOKS, RUNS, tool } from "./tool.ts";
 
+/** The API checks them: a schema of each would name each fault of thousands. */
+const texts = (description: string) =>
+  z
+    .unknown()
+    .meta({ type: "object", additionalProperties: { type: "string" }, description })
+    .optional();
 const timeout = z.number().positive().max(86_400).optional().describe("Seconds; 30 when absent");
 const internet = z.boolean().optional().describe("Whether it reaches the internet; false when absent");
-const environment = z.record(z.string(), z.string()).optional().describe("Environment variables");
+const environment = texts("Environment variables: texts by name");
 export const sessionId = z.string().min(1).describe("The session's id");
 const output = z.object({
   exit_code: z.number().int().nullable(),
   stdout: z.string(),
   stderr: z.string(),
   outcome: z.string().describe("ok, error, timed_out, out_of_memory and so on; running while it goes on"),
+  displayed: z.string().describe("What was displayed, but for pictures"),
   result: z.string().nullable().describe("The value of the last expression"),
   run_id: z.string().nullable().describe("For era_get_run; null of a run outside of sessions"),
   notes: z.array(z.string()).describe("What was not kept of its output, and what the server noticed"),
@@ -50,7 +57,7 @@ const once = ONCE.map(([name, language, title, remark]) =>
   tool(name, {
     title: `Run ${title} once`,
     description: `Runs a ${title} program (${remark}) in a fresh sandbox, and answers what it printed. ${NOT_KEPT}`,
-    input: z.object({ code: z.string(), timeout, allowInternetAccess: internet }),
+    input: z.strictObject({ code: z.string(), timeout, allowInternetAccess: internet }),
     output,
     annotations: RUNS,
     call: (body, api, context) => runOnce(api, { language, ...body }, context),
@@ -60,10 +67,10 @@ const once = ONCE.map(([name, language, title, remark]) =>
 const executeCode = tool("era_execute_code", {
   title: "Run code once, with files",
   description: `Runs a program of python, node, typescript, go, deno or bash in a fresh sandbox, with files beside it. ${NOT_KEPT}`,
-  input: z.object({
+  input: z.strictObject({
     code: z.string(),
     language: z.string().describe("python, node, typescript, go, deno or bash"),
-    files: z.record(z.string(), z.string()).optional().describe("Texts by path, there before it runs"),
+    files: texts("Texts by path, there before it runs"),
     envs: environment,
     timeout,
     allowInternetAccess: internet,
@@ -77,7 +84,7 @@ const shell = tool("era_shell", {
   title: "Run a shell command",
   description:
     "Runs a shell command: in the workspace of a session, of any language, where files and installed packages stay; or, without session_id, in a fresh sandbox that is not kept.",
-  input: z.object({ command: z.string().min(1), session_id: sessionId.optional(), timeout }),
+  input: z.strictObject({ command: z.string().min(1), session_id: sessionId.optional(), timeout }),
   output,
   annotations: RUNS,
   call: ({ command, session_id: id, ...limits }, api, context) =>
@@ -90,7 +97,7 @@ const runInSession = tool("era_run_in_session", {
   title: "Run code in a session that remembers",
   description:
     "Runs code in a session: variables, imports, functions and files of earlier runs are there, also after days. An id that is not in use makes a session, of Python unless `language` says otherwise. A program that fails is an answer with its error. One that lasts longer than 45 seconds goes on: the answer has its run_id, and era_get_run waits for it.",
-  input: z.object({
+  input: z.strictObject({
     session_id: sessionId,
     code: z.string(),
     language: z.string().optional().describe("Of a session that is made by this call"),
@@ -107,7 +114,7 @@ const getRun = tool("era_get_run", {
   title: "Wait for a run that goes on",
   description:
     "Waits up to 45 seconds for the end of a run that goes on, and answers its output from the beginning. Of a run that has ended, it answers the record.",
-  input: z.object({ run_id: z.string().min(1).max(100) }),
+  input: z.strictObject({ run_id: z.string().min(1).max(100) }),
   output,
   annotations: LOOKS,
   call: async ({ run_id: id }, api, context) =>
@@ -117,7 +124,7 @@ const getRun = tool("era_get_run", {
 const interrupt = tool("era_interrupt", {
   title: "End the run in progress",
   description: "Ends the run that goes on in a session, and keeps its variables.",
-  input: z.object({ session_id: sessionId }),
+  input: z.strictObject({ session_id: sessionId }),
   output: z.object({
     interrupted: z.string().nullable().describe("The run's id; null when there was none"),
   }),

@@ -1,7 +1,8 @@
 /** Tools for sessions, their variables and their history. */
 import { z } from "zod";
 import { sessionPath, variablePath } from "../api/addresses.ts";
-import { type Api, ask } from "./api.ts";
+import { type Language, parseLanguage } from "../protocol/languages.ts";
+import { type Api, ask, RefusedError } from "./api.ts";
 import { sessionId } from "./run-tools.ts";
 import { cut } from "./text.ts";
 import { type AnyTool, CHANGES, DELETES, LOOKS, say, tool } from "./tool.ts";
@@ -22,7 +23,7 @@ const create = tool("era_create_session", {
   title: "Create a session",
   description:
     "Creates a session that remembers variables, imports, functions and files between runs. It lives until it is deleted, through restarts of the server.",
-  input: z.object({
+  input: z.strictObject({
     language: z.string().describe("python, node, typescript, go, deno or bash"),
     session_id: sessionId.optional().describe("A name of your own; else one is made"),
     persistent: z.boolean().optional(),
@@ -33,7 +34,11 @@ const create = tool("era_create_session", {
     default_timeout: z.number().positive().optional().describe("Seconds for runs that ask for none"),
     memory_mib: z.number().int().optional(),
     cpu_count: z.number().optional(),
-    packages: z.array(z.string()).optional().describe("To be installed first: of pip, npm or go modules"),
+    packages: z
+      .array(z.string())
+      .max(100)
+      .optional()
+      .describe("To be installed first: of pip, npm or go modules"),
   }),
   output: z.object({ id: z.string(), language: z.string(), persistent: z.boolean() }),
   annotations: CHANGES,
@@ -53,13 +58,25 @@ const create = tool("era_create_session", {
   },
 });
 
-const installerOf = (language: string) =>
-  /^py/i.test(language) ? "pip" : /^go/i.test(language) ? "go" : "npm";
+/** What installs packages of a language, by any of its names. */
+function installerOf(name: string): string {
+  const installer = INSTALLERS[parseLanguage(name)];
+  if (installer === undefined)
+    throw new RefusedError(`Cannot install 'packages' in a session of ${name}: 'era_shell' does it`);
+  return installer;
+}
+const INSTALLERS: Readonly<Partial<Record<Language, string>>> = {
+  python: "pip",
+  node: "npm",
+  typescript: "npm",
+  deno: "npm",
+  go: "go",
+};
 
 const list = tool("era_list_sessions", {
   title: "List sessions",
   description: `Lists the newest ${MAX_LISTED} sessions.`,
-  input: z.object({}),
+  input: z.strictObject({}),
   output: z.object({ sessions: z.array(session), has_more: z.boolean() }),
   annotations: LOOKS,
   call: async (_args, api) => {
@@ -77,7 +94,7 @@ const list = tool("era_list_sessions", {
 const get = tool("era_get_session", {
   title: "Look at a session",
   description: "A session's settings, limits, use and files, as JSON.",
-  input: z.object({ session_id: sessionId }),
+  input: z.strictObject({ session_id: sessionId }),
   output: session,
   annotations: LOOKS,
   call: async ({ session_id: id }, api) => {
@@ -99,7 +116,7 @@ export async function listSessions(api: Api, limit: number): Promise<{ sessions:
 const update = tool("era_update_session", {
   title: "Change a session",
   description: "Changes settings of a session, at once: its time limit, access to the internet, limits.",
-  input: z.object({
+  input: z.strictObject({
     session_id: sessionId,
     default_timeout: z.number().positive().optional(),
     allowInternetAccess: z.boolean().optional(),
@@ -122,7 +139,7 @@ const update = tool("era_update_session", {
 const remove = tool("era_delete_session", {
   title: "Delete a session",
   description: "Deletes a session with its variables, files and records.",
-  input: z.object({ session_id: sessionId }),
+  input: z.strictObject({ session_id: sessionId }),
   output: z.object({ id: z.string() }),
   annotations: DELETES,
   call: async ({ session_id: id }, api) => {
@@ -134,11 +151,11 @@ const remove = tool("era_delete_session", {
 const duplicate = tool("era_duplicate_session", {
   title: "Copy a session",
   description: "Makes a second session with the same variables and files, which goes its own way from there.",
-  input: z.object({ session_id: sessionId, new_session_id: sessionId.optional() }),
+  input: z.strictObject({ session_id: sessionId, new_session_id: sessionId.optional() }),
   output: z.object({ id: z.string() }),
   annotations: CHANGES,
   call: async ({ session_id: id, new_session_id: target }, api) => {
-    const body = target === undefined ? {} : { session_id: target };
+    const body = target === undefined ? {} : { new_id: target };
     const copy = await ask<{ id: string }>(api, {
       method: "POST",
       path: sessionPath(id, "/duplicate"),
@@ -152,7 +169,7 @@ const variables = tool("era_variables", {
   title: "Look at variables",
   description:
     "Lists the variables of a session with type, size and a preview; with `name`, answers the value of one as JSON.",
-  input: z.object({
+  input: z.strictObject({
     session_id: sessionId,
     name: z.string().min(1).optional(),
     from: z.number().int().min(0).optional().describe("The first row or item of a part"),
@@ -187,7 +204,7 @@ const history = (
   tool(`era_${name}`, {
     title,
     description,
-    input: z.object({ session_id: sessionId }),
+    input: z.strictObject({ session_id: sessionId }),
     output: z.looseObject({ state }),
     annotations: CHANGES,
     call: async ({ session_id: id }, api) => {

@@ -28,7 +28,7 @@ export type Ran = {
 
 type Content = CallToolResult["content"];
 
-/** `Exit Code`, `Stdout`, `Stderr`, `Result`, `Duration`: those that there are; pictures after them. */
+/** `Exit Code`, `Stdout`, `Stderr`, `Displayed`, `Result`, `Duration`: those that there are; pictures after them. */
 export function contentOf(ran: Ran): Content {
   const whole = [ran.stdout, ran.stderr].some(isCut);
   return [
@@ -43,27 +43,41 @@ export const structureOf = (ran: Ran) => ({
   stdout: cut(ran.stdout, ran.run_id),
   stderr: cut(ran.stderr, ran.run_id),
   outcome: ran.isRunning ? "running" : ran.outcome,
-  result: ran.results.find(({ main }) => main)?.text ?? null,
+  displayed: cut(displayedOf(ran), ran.run_id),
+  result: mainOf(ran),
   run_id: ran.run_id ?? null,
   notes: notesOf(ran),
 });
 
 function layout(ran: Ran): string {
   const { exit_code: code, run_id: id, duration } = ran;
-  const main = ran.results.find((result) => result.main)?.text ?? "";
   const first = ran.isRunning
     ? `The run goes on; this is its output so far. Call era_get_run with run_id "${id}" to wait for its end.\nRun ID: ${id}`
     : `Exit Code: ${code}`;
   const sections = [
     ["Stdout", cut(ran.stdout, id)],
     ["Stderr", cut(ran.stderr, id)],
-    ["Result", cut(main, id)],
+    ["Displayed", cut(displayedOf(ran), id)],
+    ["Result", mainOf(ran) ?? ""],
   ].flatMap(([name, text = ""]) => (text.trim() === "" ? [] : [`${name}:\n${text.trimEnd()}`]));
   const ended = ran.outcome === "ok" || ran.outcome === "error" ? [] : [`Outcome: ${ran.outcome}`];
   const notes = notesOf(ran);
   const took = duration === null || ran.isRunning ? [] : [`Duration: ${duration}`];
   return [first, ...sections, ...notes, ...(ran.isRunning ? [] : ended), ...took].join("\n\n").trim();
 }
+
+/** The value of the last expression. */
+function mainOf({ results, run_id: id }: Ran): string | null {
+  const text = results.find(({ main }) => main)?.text;
+  return text === undefined ? null : cut(text, id);
+}
+
+/** What was displayed besides, but for pictures, which are shown. */
+const displayedOf = ({ results }: Ran): string =>
+  results
+    .filter(({ main, png, jpeg }) => !main && png === undefined && jpeg === undefined)
+    .map(({ text }) => text)
+    .join("\n");
 
 function notesOf({ truncated = {}, warnings = [] }: Ran): string[] {
   const dropped = Object.entries(truncated).map(

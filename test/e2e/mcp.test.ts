@@ -214,6 +214,62 @@ test("names that lead elsewhere stay in their place, or are refused", async () =
   }
 });
 
+test("arguments that there are not are refused by name, and many of them at once hold up nobody", async () => {
+  const { call } = await (CLIENTS["of the stateless protocol"] as () => Promise<Caller>)();
+  const wrong = await call("era_run_in_session", { session_id: "strict", code: "1", stdin: "abc" });
+  assert.match(JSON.stringify(wrong), /stdin/);
+  assert.equal(wrong.isError, true);
+  const many = Object.fromEntries(Array.from({ length: 200_000 }, (_, at) => [`N${at}`, at]));
+  for (const args of [
+    { session_id: "strict", code: "1", env: many },
+    { session_id: "strict", code: "1", ...many },
+  ]) {
+    const { status, body } = await rpc("tools/call", { name: "era_run_in_session", arguments: args });
+    assert.deepEqual([status, body.error.code], [400, -32600]);
+    assert.ok(JSON.stringify(body).length < 1_000);
+  }
+  const number = await call("era_run_in_session", { session_id: "strict", code: "1", env: { A: 1 } });
+  assert.match(textOf(number), /'env'.*text/);
+});
+
+test("a session is copied under a name, shown values are text, and packages are for languages that have them", async () => {
+  const { call } = await (CLIENTS["of the stateless protocol"] as () => Promise<Caller>)();
+  await call("era_run_in_session", { session_id: "origin", code: "n = 7" });
+  const copy = await call("era_duplicate_session", { session_id: "origin", new_session_id: "copied" });
+  assert.equal(copy.structuredContent.id, "copied", textOf(copy));
+  const code = "display('shown', [1, 2]); 'y' * 60_000";
+  const { content, structuredContent } = await call("era_run_in_session", { session_id: "copied", code });
+  assert.match(content[0].text, /Displayed:\n'?shown'?\n\[1, 2\]/);
+  assert.ok(structuredContent.result.length < 21_000);
+  const bash = await call("era_create_session", { language: "bash", packages: ["jq"] });
+  assert.match(textOf(bash), /era_shell/);
+});
+
+test("sessions of the protocol of one key make no room for another's, nor for their own in use", async () => {
+  const made = await client().expect(201, "POST", "/api/keys", { name: "many", scope: "read" });
+  const operator = await (CLIENTS["of the older protocol"] as () => Promise<Caller>)();
+  const code = "import time; time.sleep(4); print('whole')";
+  const running = operator.call("era_run_in_session", { session_id: "spared", code });
+  const clientInfo = { name: "curl", version: "1" };
+  const headers = { authorization: `Bearer ${made.key}`, accept: "application/json, text/event-stream" };
+  for (let at = 0; at < 1_050; at++) {
+    const response = await fetch(`${it.server.url}/mcp`, {
+      method: "POST",
+      headers,
+      body: JSON.stringify({
+        jsonrpc: "2.0",
+        id: 1,
+        method: "initialize",
+        params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo },
+      }),
+    });
+    assert.equal(response.status, 200);
+    await response.text();
+  }
+  assert.equal((await running).structuredContent.stdout, "whole\n");
+  assert.equal((await operator.tools()).length, NUMBER_OF_TOOLS);
+});
+
 test("what is not kept, not shown or noticed of a run is said", async () => {
   const { call } = await (CLIENTS["of the stateless protocol"] as () => Promise<Caller>)();
   const code = `
