@@ -115,7 +115,8 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   const expected = [ConfigError, AppError, StoppedError].some((kind) => error instanceof kind);
+  const isUsage = String((error as { code?: unknown }).code).startsWith("ERR_PARSE_ARGS");
   const hint = error instanceof AppError ? error.hint : undefined;
-  console.error(expected ? withHint((error as Error).message, hint) : error);
-  process.exitCode = 1;
+  console.error(expected || isUsage ? withHint((error as Error).message, hint) : error);
+  process.exitCode = isUsage ? 2 : 1;
 }

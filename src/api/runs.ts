@@ -41,7 +41,7 @@ const RUN_ERRORS = [
 const events = {
   type: "text/event-stream",
   description:
-    "Events `stdout` and `stderr` with `content`, `display` with `result`, `input_requested` with `prompt`, `warning` with `message`, then `done` with what the answer of a run has; `error` when it never ran",
+    "Events `stdout` and `stderr` with `content`, `display` with `result`, `input_requested` with `prompt`, `warning` with `message`, then `done` with the exit code, outcome, times, results and state; `error` when it never ran",
 };
 
 export const runCode = operation({

@@ -24,9 +24,11 @@ declare module "fastify" {
 export function requireKey(app: FastifyInstance, keys: KeyRing, hasOperatorKey: boolean): void {
   app.decorateRequest("tenant");
   app.addHook("onRequest", async (request) => {
-    request.tenant = OPERATOR; // what is public names no session of anybody's
     const { operation, isPublic } = request.routeOptions.config;
-    if (isPublic || operation?.scope === "none") return;
+    if (isPublic || operation?.scope === "none") {
+      request.tenant = OPERATOR; // what is public names no session of anybody's
+      return;
+    }
     request.tenant = tenantIn(request, keys, hasOperatorKey);
     if (operation === undefined || mayDo(request.tenant, operation.scope)) return;
     throw new AppError(

@@ -17,7 +17,7 @@ type ExecuteRoutes = { oneShots: OneShots; idempotency: Idempotency; keys: KeyRi
 
 export function addExecute(app: FastifyInstance, { oneShots, idempotency, keys }: ExecuteRoutes): void {
   serveOnce(app, idempotency, execute, ({ body, request, reply }) => {
-    refuseInternet(request.tenant, body.allowInternetAccess);
+    refuseInternet(request.tenant, body);
     const language = parseLanguage(body.language);
     refuseWrongCheck(body.check, language);
     return {

@@ -33,7 +33,7 @@ export function addExport(app: FastifyInstance, { registry, store, config }: Ses
       await refuseMoreSessions(tenant, store);
       const read = (asked: z.infer<typeof createBody>) => {
         const wanted = ownedBy(tenant, parseCreate(asked, config));
-        refuseInternet(tenant, wanted.allowInternetAccess);
+        refuseInternet(tenant, wanted);
         return wanted;
       };
       const { session, file } = await receive(request, (body: Readable) =>

@@ -20,6 +20,7 @@ import { randomBase36 } from "../lib/random-id.ts";
 import { removeTree } from "../lib/remove-tree.ts";
 import type { Folder } from "../live/folder.ts";
 import { AppError, sessionDeleted } from "../protocol/errors.ts";
+import { localName } from "../protocol/session-names.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { goneSignal } from "./gone.ts";
@@ -53,7 +54,7 @@ function addReading(app: FastifyInstance, find: FindSession): void {
 
   serve(app, api.readArchive, async ({ params, reply }) => {
     const session = await find(params.id);
-    const name = session.id.replaceAll(":", "_");
+    const name = localName(session.id).replaceAll(":", "_");
     reply.header("content-disposition", `attachment; filename="${name}.tar"`).type("application/x-tar");
     const held = await session.holdFolder();
     const archive = packTree(held.folder?.workspace ?? "/nonexistent");

@@ -3,11 +3,18 @@ import type { EgressRule } from "../protocol/egress.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Store } from "../store/store.ts";
-import { overLimit } from "./key-ring.ts";
+import { type KeyRing, overLimit } from "./key-ring.ts";
 import type { Tenant } from "./tenant.ts";
 
-export function refuseInternet({ limits }: Tenant, rule: EgressRule | undefined): void {
-  if (limits === null || limits.internet || rule === undefined || rule === false) return;
+/** A setup has its way to the internet, whatever the session may. */
+export function refuseInternet(
+  { limits }: Tenant,
+  {
+    allowInternetAccess: rule = false,
+    setup = null,
+  }: { allowInternetAccess?: EgressRule | undefined; setup?: unknown },
+): void {
+  if (limits === null || limits.internet || (rule === false && setup === null)) return;
   throw new AppError("key_forbids", "Cannot allow the internet: the sessions of this key may not reach it");
 }
 
@@ -28,4 +35,14 @@ export function refuseMoreLive({ limits, prefix }: Tenant, registry: SessionRegi
   );
   if (live.length >= most && !live.some((each) => each.id === id))
     throw overLimit("live_sessions", most, "Let a session go to sleep: POST /api/sessions/{id}/hibernate");
+}
+
+/** What a key may have: one run more in this minute, and in a session that may not be awake yet. */
+export function refuseMoreRuns(
+  tenant: Tenant,
+  { registry, keys }: { registry: SessionRegistry; keys: KeyRing },
+  id: string,
+) {
+  refuseMoreLive(tenant, registry, id);
+  keys.countRun(tenant);
 }

@@ -2,6 +2,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { randomBase36 } from "../lib/random-id.ts";
 import { AppError } from "../protocol/errors.ts";
+import { keyIn } from "../protocol/session-names.ts";
 import type { ApiKey, KeyLimits, KeyScope, Store } from "../store/store.ts";
 import { OPERATOR, type Tenant, tenantOf } from "./tenant.ts";
 
@@ -38,6 +39,12 @@ export class KeyRing {
       return OPERATOR;
     const key = this.#keys.get(TOKEN.exec(text)?.[1] ?? "");
     return key !== undefined && equal(digestOf(text), Buffer.from(key.hash, "hex")) ? tenantOf(key) : null;
+  }
+
+  /** Whose a session is, by its name. */
+  ownerOf(sessionId: string): Tenant {
+    const key = this.#keys.get(keyIn(sessionId));
+    return key === undefined ? OPERATOR : tenantOf(key);
   }
 
   /** Makes one; answers it with the text that nobody is told again. */

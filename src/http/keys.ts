@@ -47,15 +47,19 @@ export function addKeys(app: FastifyInstance, keys: KeyRing, store: Store): void
   });
 }
 
+/** Nobody has found out who asks: it may have been anybody, as often as they like. */
+const isStranger = ({ tenant }: FastifyRequest) =>
+  (tenant as FastifyRequest["tenant"] | undefined) === undefined;
+
 /** Each act of a client is in the log before it hears the answer. */
 export function audit(app: FastifyInstance, store: Store): void {
   app.addHook("onSend", async (request, reply, payload) => {
     const { operation } = request.routeOptions.config;
-    if (operation === undefined || operation.method === "GET") return payload;
+    if (operation === undefined || operation.method === "GET" || isStranger(request)) return payload;
     await store.addAudit(
       {
         at: new Date().toISOString(),
-        keyId: request.tenant?.keyId ?? null,
+        keyId: request.tenant.keyId,
         operation: operation.id,
         target: targetOf(request),
         status: reply.statusCode,
@@ -69,12 +73,13 @@ export function audit(app: FastifyInstance, store: Store): void {
 
 const MAX_TARGET_CHARS = 200;
 
-function targetOf({ params, body, tenant }: FastifyRequest): string | null {
+function targetOf({ params, query, body, tenant }: FastifyRequest): string | null {
   const { id, run_id, key_id } = (params ?? {}) as Record<string, string | undefined>;
   const named = (body ?? {}) as { session_id?: unknown; id?: unknown };
-  const made = [named.session_id, named.id].find((each) => typeof each === "string");
+  const { session_id: imported } = (query ?? {}) as { session_id?: unknown };
+  const made = [named.session_id, named.id, imported].find((each) => typeof each === "string");
   const session = id ?? (typeof made === "string" ? made : undefined);
-  if (session !== undefined) return `${tenant?.prefix ?? ""}${session}`.slice(0, MAX_TARGET_CHARS);
+  if (session !== undefined) return `${tenant.prefix}${session}`.slice(0, MAX_TARGET_CHARS);
   return (run_id ?? key_id ?? null)?.slice(0, MAX_TARGET_CHARS) ?? null;
 }
 

@@ -12,13 +12,19 @@ import { isServerName } from "../protocol/session-names.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import { confinedCookie, isAnswerHeader, isOfConnection, isUpgradeHeader, SANDBOX } from "./headers.ts";
-import { hasKey } from "./key-ring.ts";
+import { refuseMoreRuns } from "./key-limits.ts";
+import { hasKey, type KeyRing } from "./key-ring.ts";
 import { serve } from "./serve.ts";
 import { parseId } from "./sessions.ts";
 import { answerByStoredCode } from "./stored-answer.ts";
 
 type ProxyParams = { Params: { id: string; port: string; "*"?: string } };
-type ProxyRoutes = { registry: SessionRegistry; apiKey: string | undefined; bodyBytes: number };
+type ProxyRoutes = {
+  registry: SessionRegistry;
+  keys: KeyRing;
+  apiKey: string | undefined;
+  bodyBytes: number;
+};
 
 const PROXY_ROUTES = ["/proxy/:id/:port", "/proxy/:id/:port/*"];
 const FORM = "/proxy/{session}/{port}/{path}";
@@ -32,7 +38,8 @@ export function isUpgrade({ url = "", headers }: http.IncomingMessage): boolean 
   );
 }
 
-export function addProxy(app: FastifyInstance, { registry, apiKey, bodyBytes }: ProxyRoutes): void {
+export function addProxy(app: FastifyInstance, routes: ProxyRoutes): void {
+  const { registry, apiKey } = routes;
   serve(app, getHost, async ({ params, query: { port }, request }) => {
     const { row } = await registry.get(params.id);
     const url = `${request.protocol}://${request.host}/proxy/${row.id}/${port}`;
@@ -50,7 +57,7 @@ export function addProxy(app: FastifyInstance, { registry, apiKey, bodyBytes }: 
           exposeHeadRoute: false,
           config: { isStream: true, isPublic: true, label: "proxy" },
         },
-        (request, reply) => pass({ registry, apiKey, bodyBytes }, request, reply),
+        (request, reply) => pass(routes, request, reply),
       );
     }
   });
@@ -88,7 +95,7 @@ async function find(registry: SessionRegistry, id: string, port: string) {
 }
 
 async function pass(
-  { registry, apiKey, bodyBytes }: ProxyRoutes,
+  { registry, keys, apiKey, bodyBytes }: ProxyRoutes,
   request: FastifyRequest<ProxyParams>,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
@@ -98,6 +105,7 @@ async function pass(
   const target = { session, port, path, apiKey };
   const connection = await connect();
   if (connection !== null) return forward({ ...target, connection, body: request.raw }, request, reply);
+  if (session.row.code !== null) refuseMoreRuns(keys.ownerOf(session.id), { registry, keys }, session.id);
   const headers = withoutKey(request.raw.headers, apiKey);
   const answered = await answerByStoredCode(session, request, { path, headers, bodyBytes, connect });
   if ("connection" in answered)

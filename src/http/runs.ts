@@ -132,15 +132,18 @@ type Begin = {
 
 async function begin(routes: RunRoutes, { id, body, request, key = null, gone = null }: Begin) {
   const { registry } = routes;
+  const wanted = parseLanguage(body.language ?? "python");
+  const known = await registry.find(id);
+  if (body.code !== undefined && known === null) refuseOptions(body, wanted); // before one is made for it
   await admit(routes, request, id);
   const { session, created } =
     body.code === undefined
       ? { session: await registry.get(id), created: false }
-      : await registry.getOrCreate(id, parseLanguage(body.language ?? "python"));
+      : await registry.getOrCreate(id, wanted);
   refuseOtherLanguage(body.language, session);
-  refuseWrongCheck(body.check, session.row.language);
-  refuseInteraction(body.interactive, session.row.language);
+  refuseOptions(body, session.row.language);
   const asked = { ...askedOf(body, request, key), gone, code: body.code ?? storedCode(session) };
+  routes.keys.countRun(request.tenant);
   return { session, run: session.start(asked), created };
 }
 
@@ -150,16 +153,16 @@ async function beginCommand(routes: RunRoutes, { id, body, request, key = null, 
     throw new AppError("invalid_request", "Cannot run a program and a command: 'command' stands alone");
   const session = await routes.registry.get(id);
   await admit(routes, request, id);
+  routes.keys.countRun(request.tenant);
   const run = session.start({ ...askedOf(body, request, key), gone, code: command, shell: true });
   return { session, run };
 }
 
-/** What the key may have: one run more in this minute, a session more or a live one. */
-async function admit({ keys, registry, store }: RunRoutes, { tenant }: FastifyRequest, id: string) {
+/** What the key may have: a session more, or a live one. */
+async function admit({ registry, store }: RunRoutes, { tenant }: FastifyRequest, id: string) {
   if (tenant.limits === null) return;
   refuseMoreLive(tenant, registry, id);
   if ((await registry.find(id)) === null) await refuseMoreSessions(tenant, store);
-  keys.countRun(tenant);
 }
 
 function askedOf(
@@ -181,6 +184,11 @@ function askedOf(
     keyId: request.tenant.keyId,
     baseUrl: `${request.protocol}://${request.host}`,
   };
+}
+
+function refuseOptions({ check, interactive }: api.RunBody, language: Language): void {
+  refuseWrongCheck(check, language);
+  refuseInteraction(interactive, language);
 }
 
 /** A session has one language for its life. */

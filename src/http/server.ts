@@ -86,7 +86,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addExport(app, sessions);
   addCode(app, registry);
   addFiles(app, { registry, quotas: new Quotas(), maxFiles: config.limits.diskFiles });
-  addProxy(app, { registry, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
+  addProxy(app, { registry, keys, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
   addSetup(app, registry);
   addConnections(app, registry, store);
   addRuns(app, { registry, store, idempotency, keys });

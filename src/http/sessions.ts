@@ -16,7 +16,7 @@ import type { Session } from "../session/session.ts";
 import type { ResourceSettings, SessionFilter, SessionSummary, Store } from "../store/store.ts";
 import { goneSignal } from "./gone.ts";
 import type { Idempotency } from "./idempotency.ts";
-import { refuseInternet, refuseMoreSessions } from "./key-limits.ts";
+import { refuseInternet, refuseMoreLive, refuseMoreSessions } from "./key-limits.ts";
 import { type Asked, serve, serveOnce } from "./serve.ts";
 import { forTenant, type Tenant } from "./tenant.ts";
 import {
@@ -47,11 +47,12 @@ export function addSessions(app: FastifyInstance, routes: SessionRoutes): void {
 function addCollection(app: FastifyInstance, { registry, store, idempotency, config }: SessionRoutes): void {
   serveOnce(app, idempotency, api.createSession, ({ body, request: { tenant } }) => {
     const wanted = ownedBy(tenant, parseCreate(body, config));
-    refuseInternet(tenant, wanted.allowInternetAccess);
+    refuseInternet(tenant, wanted);
     return {
       scope: "/api/sessions",
       work: async () => {
         await refuseMoreSessions(tenant, store);
+        if (wanted.setup !== null) refuseMoreLive(tenant, registry, wanted.id); // which begins at once
         const session = await registry.create(wanted);
         // As it was when the session was made, whatever has begun since.
         const status = wanted.setup === null ? {} : { setup_status: "pending" as const };
@@ -89,7 +90,7 @@ function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void
   );
 
   serve(app, api.updateSession, async ({ params, body: change, request: { tenant } }) => {
-    refuseInternet(tenant, change.allowInternetAccess);
+    refuseInternet(tenant, change);
     const session = await registry.get(params.id);
     await session.update({
       ...parseResources(change, config),
@@ -140,7 +141,10 @@ export const nameFor = ({ prefix }: Tenant, text: string): string =>
   prefix === "" && isServerName(text) ? text : `${prefix}${parseId(text)}`;
 
 /** With the server's name of it; one that the client does not name gets a name. */
-export const ownedBy = <T extends { id: string | null }>({ prefix }: Tenant, request: T): T => ({
+export const ownedBy = <T extends { id: string | null }>(
+  { prefix }: Tenant,
+  request: T,
+): T & { id: string } => ({
   ...request,
   id: `${prefix}${request.id ?? newSessionId()}`,
 });

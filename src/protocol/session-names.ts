@@ -9,3 +9,6 @@ export const isServerName = (text: string): boolean => SERVER_NAME.test(text);
 
 /** The name that a session has for whoever it belongs to. */
 export const localName = (name: string): string => name.slice(name.indexOf(".") + 1);
+
+/** The id of the key that a session is of, from the server's name of it; empty for the operator's. */
+export const keyIn = (name: string): string => (name.includes(".") ? name.slice(0, name.indexOf(".")) : "");

@@ -164,7 +164,12 @@ test("scopes hold, keys are told once, and a revoked one is out at once and afte
 });
 
 test("limits of a key: sessions, live ones, runs a minute, the internet", async () => {
-  const { client } = await keyWith({ sessions: 2, live_sessions: 1, runs_per_minute: 5, internet: false });
+  const { client, id } = await keyWith({
+    sessions: 2,
+    live_sessions: 1,
+    runs_per_minute: 5,
+    internet: false,
+  });
   const first = await client.create("first");
   await client.create("second");
   const third = await client.expect(429, "POST", "/api/sessions", {
@@ -197,8 +202,15 @@ test("limits of a key: sessions, live ones, runs a minute, the internet", async 
     code: "1",
     allowInternetAccess: true,
   });
+  const setup = { language: "python", setup: { commands: ["true"] } };
+  await client.expect(200, "DELETE", first.path);
+  assert.equal((await client.expect(403, "POST", "/api/sessions", setup)).code, "key_forbids");
+  await client.expect(200, "PUT", `${second}/code`, { code: "print('stored')" });
+  const proxied = async () => (await fetch(`${server.url}/proxy/${id}.second/9000/`)).status;
+  await client.expect(404, "POST", "/api/sessions/none/shell", { command: "ls" }); // counts for nothing
   let refused = 0;
-  for (let at = 0; at < 6; at++)
+  for (let at = 0; at < 3; at++) refused += Number((await proxied()) === 429);
+  for (let at = 0; at < 3; at++)
     refused += Number((await client.call("POST", "/api/sessions/second/run", { code: "1" })).status === 429);
   assert.ok(refused >= 3 && refused <= 5, String(refused));
 });
