@@ -343,6 +343,7 @@ def prepare():
         os.setsid()
     # The guest's programs run as the same user: without this they could open /proc/1/mem and rewrite the agent.
     processes.set_reachable(False)
+    processes.free_files()
 
 
 def run_agent(kernel):

@@ -11,7 +11,7 @@ from kernel_process import open_pipes
 from output import HOLD_SECONDS
 from run_limits import Run
 from shell import ShellCommand
-from standard_input import StandardInput, open_text
+from standard_input import MAX_PENDING, StandardInput, open_text
 from wire import FrameError, encode_frame
 
 MAX_KNOWN_RUNS = 1_000
@@ -69,8 +69,8 @@ class CurrentRun:
         self._files_since = workspace.file_clock_ns()
         limit = header["output_bytes"]
         kernel = self._agent.kernels.kernel
-        if header["file_bytes"] > 0:
-            processes.limit_files([0] if kernel.saves_itself else [0, kernel.pid], header["file_bytes"])
+        if not kernel.saves_itself:
+            processes.limit_files(kernel.pid, header["file_bytes"])
         self.run = run = Run(header, open_pipes(limit) if header["shell"] else kernel.open_pipes(limit))
         self._known[run.id] = None
         if len(self._known) > MAX_KNOWN_RUNS:
@@ -129,7 +129,8 @@ class CurrentRun:
         """One command beside the kernel, which goes on holding its variables."""
         try:
             command = code.decode("utf-8", "surrogateescape")
-            run.target = ShellCommand(command, header["env"], run.pipes, source)
+            with processes.LimitedStart(header["file_bytes"]):
+                run.target = ShellCommand(command, header["env"], run.pipes, source)
         except (OSError, ValueError) as error:
             for pipe in run.pipes:
                 pipe.hand_over()
@@ -157,7 +158,10 @@ class CurrentRun:
     def give_input(self, run_id, content, end):
         """For the run in progress; what comes later is nobody's."""
         if self.run is not None and self.run.id == run_id and self.run.input is not None:
-            self.run.input.put(content, end)
+            dropped = self.run.input.put(content, end)
+            if dropped:
+                text = f"{dropped} bytes of input were dropped: at most {MAX_PENDING >> 20} MiB wait to be read\n"
+                self._forward("stderr", text.encode())
             self._line = b""  # as on a terminal, where what is typed ends the line
             self._look_later()
 

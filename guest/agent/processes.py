@@ -3,7 +3,7 @@
 import time
 from _ctypes import call_function, dlopen, dlsym
 from posix import kill, listdir, readlink, sysconf, uname
-from resource import RLIMIT_FSIZE, prlimit
+from resource import RLIMIT_FSIZE, getrlimit, prlimit
 
 SIGKILL, SIGCONT, SIGSTOP, SIGTERM = 9, 18, 19, 15
 _TICKS = sysconf("SC_CLK_TCK")
@@ -199,12 +199,33 @@ def _leads_to(link, name):
         return False
 
 
-def limit_files(pids, size):
-    """How large a file processes and what they start may write, as far as the sandbox's own limit goes."""
-    for target in pids:
-        try:
-            soft, most = prlimit(target, RLIMIT_FSIZE)
-            if soft != min(size, most):
-                prlimit(target, RLIMIT_FSIZE, (min(size, most), most))
-        except OSError:
-            pass  # it has just ended
+# The largest file that the session's programs may write when nothing else is asked, and at most.
+_FILE_BYTES, _MOST_FILE_BYTES = getrlimit(RLIMIT_FSIZE)
+
+
+def limit_files(pid, size):
+    """How large a file a process and what it starts may write, as far as the sandbox's own limit goes; 0: the usual."""
+    limits = min(size or _FILE_BYTES, _MOST_FILE_BYTES), _MOST_FILE_BYTES
+    try:
+        if prlimit(pid, RLIMIT_FSIZE) != limits:
+            prlimit(pid, RLIMIT_FSIZE, limits)
+    except OSError:
+        pass  # it has just ended
+
+
+def free_files():
+    """This process writes no file of the session's: none of its own is too large."""
+    limit_files(0, _MOST_FILE_BYTES)
+
+
+class LimitedStart:
+    """What is started meanwhile may write files of this size; this process, before and after, any."""
+
+    def __init__(self, size):
+        self._size = size
+
+    def __enter__(self):
+        limit_files(0, self._size)
+
+    def __exit__(self, *_error):
+        free_files()

@@ -4,7 +4,6 @@ import os
 import select
 import time
 from _stat import S_ISREG
-from resource import RLIMIT_FSIZE, getrlimit, setrlimit
 
 from state_files import STATE
 
@@ -66,9 +65,7 @@ def _remove(path):
 def _tar(*arguments):
     """Its standard error tells why it fails; a time limit, since a guest chooses what it meets."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    soft, most = getrlimit(RLIMIT_FSIZE)
     try:
-        setrlimit(RLIMIT_FSIZE, (most, most))  # it is no file of the session's
         actions = [(os.POSIX_SPAWN_DUP2, writer, 2)]
         argv = [TAR, "--directory", SCRATCH, *arguments]
         pid = os.posix_spawn(TAR, argv, {"LC_ALL": "C"}, file_actions=actions)
@@ -76,7 +73,6 @@ def _tar(*arguments):
         os.close(reader)
         raise ScratchLost(f"no program for it can be started: {error.strerror}") from error
     finally:
-        setrlimit(RLIMIT_FSIZE, (soft, most))
         os.close(writer)
     try:
         said = _read(reader, time.monotonic() + SECONDS)

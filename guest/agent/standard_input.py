@@ -50,13 +50,14 @@ class StandardInput:
             self.reader = -1
 
     def put(self, content, end):
-        """What is more than it may hold is dropped: nobody reads as much."""
-        if not self._has_end:
-            self._pending += content[: MAX_PENDING - len(self._pending)]
-            self._has_end = end
+        """Answers how many bytes of it are dropped, since there may not wait as much."""
+        kept = b"" if self._has_end else content[: MAX_PENDING - len(self._pending)]
+        self._pending += kept
+        self._has_end = self._has_end or end
         self._is_told = False
         self._looks = 0
         self._write()
+        return len(content) - len(kept)
 
     def _write(self):
         if self._writer < 0:
@@ -75,18 +76,18 @@ class StandardInput:
             self.close()
 
     def wait_seconds(self):
-        """When to look next whether somebody waits; None once that was told."""
-        if self._is_told or self._writer < 0:
+        """When to look next whether somebody waits; None once there is no more input."""
+        if self._writer < 0:
             return None
-        return LOOK_SECONDS if self._looks < LATER_AFTER else LOOK_LATER_SECONDS
+        return LOOK_SECONDS if self._looks < LATER_AFTER and not self._is_told else LOOK_LATER_SECONDS
 
     def begins_to_ask(self):
         """Whether one of the run's processes waits for input now, and that was not said yet."""
         self._looks += 1
-        if self._is_told or self._writer < 0 or self._pending or self._holds():
+        if self._writer < 0 or self._pending or self._holds():
             return False
-        self._is_told = processes.is_read(self._pipe)
-        return self._is_told
+        was_told, self._is_told = self._is_told, processes.is_read(self._pipe)
+        return self._is_told and not was_told  # who was told of may have given up, and ask anew
 
     def _holds(self):
         from fcntl import ioctl

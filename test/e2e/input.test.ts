@@ -88,6 +88,53 @@ test("a command of the shell reads it, as do programs that a run starts, and 2 M
   await session.fails(/EOFError: EOF when reading a line\n.*'stdin'/, "input()");
 });
 
+for (const language of ["python", "node", "bash"])
+  test(`${language}: a text may be larger than a file of the session's, which still have their limit`, async () => {
+    const session = await it.client.create(`small-disk-${language}`, { language, disk_mib: 1 });
+    const stdin = "x".repeat(2 << 20);
+    const code = {
+      python: "import sys; print(len(sys.stdin.read()))",
+      node: "import fs from 'node:fs'; console.log(fs.readFileSync(0).length)",
+      bash: "wc -c",
+    }[language];
+    await session.prints(`${2 << 20}\n`, code ?? "", { stdin });
+    await session.prints(`${2 << 20}\n`, code ?? "", { stdin });
+    const shell = (command: string) =>
+      it.client.expect(200, "POST", `${session.path}/shell`, { command, stdin });
+    assert.equal((await shell("wc -c")).stdout, `${2 << 20}\n`);
+    assert.match((await shell("head -c 1500000 /dev/zero > big; wc -c < big")).stdout, /^10\d+\n$/);
+  });
+
+test("input that is more than may wait to be read is dropped, and that is said", async () => {
+  const session = await it.client.create("much-input");
+  const part = "x".repeat(1 << 20);
+  const events = await follow(
+    session,
+    { code: "import time; print('begun', flush=True); time.sleep(1)", interactive: true },
+    async (event) => {
+      if (event.content !== "begun\n") return;
+      for (let at = 0; at < 6; at++) await give(event.run_id, part);
+    },
+  );
+  const told = events.filter(({ type }) => type === "stderr").map(({ content }) => content);
+  assert.match(told.join(""), /\d+ bytes of input were dropped: at most 4 MiB/);
+});
+
+test("a program that gives up a question, and asks anew, is heard again", async () => {
+  const session = await it.client.create("asks-anew");
+  const code = `import signal, time
+def over(*_): raise TimeoutError
+signal.signal(signal.SIGALRM, over); signal.alarm(1)
+try: input("first? ")
+except TimeoutError: time.sleep(1)
+print(input("second? "))`;
+  const events = await follow(session, { code, interactive: true }, (event) =>
+    event.type === "input_requested" && event.prompt === "second? " ? give(event.run_id, "yes\n") : undefined,
+  );
+  const prompts = events.filter(({ type }) => type === "input_requested").map(({ prompt }) => prompt);
+  assert.deepEqual(prompts.length, 2);
+});
+
 const ASKING: Record<string, string> = {
   python: "name = input('name? ')\nage = int(input('age? '))\nprint(name, age + 1)",
   bash: 'printf "name? "; read name; printf "age? "; read age; echo "$name $((age + 1))"',
