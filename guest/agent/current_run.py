@@ -186,7 +186,8 @@ class CurrentRun:
             return  # a run that has ended displays nothing any more
         for pipe in self.run.pipes:
             pipe.drain(self._forward)
-        self._say({"type": "display", "run": run_id}, content)
+        if self.run.displays(content):
+            self._say({"type": "display", "run": run_id}, content)
 
     def begin(self):
         """What the kernel had to save first is done."""
@@ -260,6 +261,7 @@ class CurrentRun:
         """The kernel says that it is done."""
         if self.run is None or header["run"] != self.run.id:
             raise FrameError("an answer that nobody asked for")
+        self.run.left_out = header.get("left_out", 0)
         self.finish({key: header[key] for key in ("outcome", "exit_code", "error")}, results, header["saved"])
 
     def finish(self, report, results=b"", saved=None):

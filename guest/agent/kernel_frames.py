@@ -16,6 +16,8 @@ def check_done(header):
         raise FrameError("an outcome that a kernel cannot have")
     if header["saved"] is not None:
         check_report(header["saved"])
+    if not is_size(header.get("left_out", 0)):
+        raise FrameError("a number of results that is none")
     check_restored(header.get("restored"))
 
 

@@ -12,6 +12,7 @@ import workspace
 from kernel_frames import check_done, check_report, check_restored
 from kernel_process import ForkedKernel, Kernel, ProgramKernel
 from prepared import PreparedKernel
+from state_header import is_size
 from wire import FrameError
 
 MAX_DIED_UNUSED = 10
@@ -164,8 +165,12 @@ class KernelHost:
             check_report(header)
             self._owner.on_saved(header)
         elif kind == "display":
+            number = header["number"]
+            if not is_size(number):
+                raise FrameError("something displayed that has no number")
             self._owner.on_display(header["run"], payload)
-            self.send({"type": "shown", "number": header["number"]})
+            if number > 0:  # it waits for that
+                self.send({"type": "shown", "number": number})
         elif kind == "late":
             self._owner.on_late(header["run"], header["stream"], payload)
         elif kind == "ready" and not self.kernel.is_ready:

@@ -251,7 +251,7 @@ class Requests:
 
     def next(self):
         """Waits for the next request as (header, code, descriptors); None when the agent is gone."""
-        while (frame := take_frame(self._incoming)) is None:
+        while (frame := self._take_request()) is None:
             chunk, ancillary, _, _ = self._line.recvmsg(READ_BYTES, CMSG_SPACE(12))
             if not chunk:
                 return None
@@ -261,12 +261,15 @@ class Requests:
                     self._descriptors += [
                         int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data) - 3, 4)
                     ]
-        if frame[0]["type"] == "shown":
-            return self.next()  # who waited for it was interrupted
         if frame[0]["type"] != "run":
             return *frame, []
         descriptors, self._descriptors = self._descriptors, []
         return *frame, descriptors
+
+    def _take_request(self):
+        while (frame := take_frame(self._incoming)) is not None and frame[0]["type"] == "shown":
+            pass  # who waited for it was interrupted
+        return frame
 
     def wait_shown(self, number):
         """During a run: waits until the agent has what was displayed. Nothing else is asked meanwhile."""

@@ -28,8 +28,8 @@ AGENT_PARTS = (
 PLAIN_PARTS = ((STATE, "text_state"), (AGENT, "plain_kernel"))
 PYTHON_PARTS = (
     PYTHON,
-    "environment workspace_modules after_import mended_builtins display matplotlib_support streams tracebacks "
-    "evaluation kernel",
+    "environment workspace_modules after_import mended_builtins matplotlib_support forms display streams handlers "
+    "tracebacks evaluation telling kernel",
 )
 # Loaded when a session first has something to save: one-shot runs never do.
 PERSISTENCE = (
@@ -40,7 +40,7 @@ PERSISTENCE = (
 )
 
 # Loaded when a program is no Python as it is, or asks for its shell.
-NOTEBOOK = (PYTHON, "cells magics values shell")
+NOTEBOOK = (PYTHON, "open_text cells magics values shell")
 
 
 def load(folder, name, private_builtins):

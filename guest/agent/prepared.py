@@ -19,6 +19,8 @@ READY_SECONDS = 30.0
 SIGKILL = 9
 # Where a module of the session's own would be found, before or in the place of the image's.
 OWN_PLACES = ("/workspace", "/root/.local/lib/python3.13/site-packages")
+# What modules of the image read where a session may have its own.
+OWN_SETTINGS = ("/workspace/matplotlibrc", "/root/.config/matplotlib/matplotlibrc")
 
 
 class PreparedKernel:
@@ -30,6 +32,7 @@ class PreparedKernel:
         self._modules = ()
         self._begins_at = None
         self._kernel: ForkedKernel | None = None
+        self._imported = frozenset()  # names of all that it has, by their first parts
         self._ends_at = 0.0
         loop.add_clock(self)
 
@@ -71,7 +74,8 @@ class PreparedKernel:
         try:
             for header, _ in kernel.receive():
                 kernel.is_ready = header["type"] == "ready" and header["restored"] is None
-        except (EOFError, FrameError, KeyError):
+                self._imported = frozenset(header["modules"])
+        except (EOFError, FrameError, KeyError, TypeError):
             self.drop()
 
     def take_for_code(self, code, env):
@@ -85,7 +89,9 @@ class PreparedKernel:
         """The same for a session that has moved in: its saved variables name modules, or values of their classes."""
         try:
             version = next(iter(state_versions.version_numbers()), None)
-            header = {"modules": {}} if version is None else state_versions.read_header(version)
+            if version is None:
+                return None  # it has files only: its first program tells
+            header = state_versions.read_header(version)
             used = {str(name).partition(".")[0] for name in header["modules"].values()}
         except Exception:
             used = set()  # damaged, or written by a guest
@@ -100,13 +106,15 @@ class PreparedKernel:
         return kernel
 
     def _is_shadowed(self):
-        names = {name.partition(".")[0] for name in self._modules}
+        """Whether the session has anything of its own that an import would have found in the place of the image's."""
+        if any(map(os.path.lexists, OWN_SETTINGS)):
+            return True
         for place in OWN_PLACES:
             try:
                 found = os.listdir(place)
             except OSError:
                 continue
-            if any(entry.partition(".")[0].partition("-")[0] in names for entry in found):
+            if any(entry.partition(".")[0].partition("-")[0] in self._imported for entry in found):
                 return True
         return False
 

@@ -5,6 +5,8 @@ import time
 import processes
 
 SIGTERM, SIGKILL = 15, 9
+# What a run displays is forwarded up to there, and one more: the server, which has the same limits, tells of the rest.
+MAX_DISPLAYED, MAX_DISPLAYED_BYTES = 2_000, 9 << 20
 # Seconds that the program has after each rung before the next.
 AFTER_SIGTERM, AFTER_INTERRUPT, AFTER_CHILDREN = 1.0, 0.5, 0.5
 
@@ -24,6 +26,8 @@ class Run:
         self.pipes = pipes
         self.input = None  # a StandardInput, where it is asked for while it runs
         self.target = None  # what is interrupted and killed with it: the kernel, or a shell command
+        self.left_out = 0  # results for which its answer has no room
+        self._displayed = self._displayed_bytes = 0
         self._rungs = iter(())
 
     def begin(self):
@@ -36,7 +40,16 @@ class Run:
             self.deadline = self.started + self.seconds
 
     def dropped(self):
-        return {pipe.stream: pipe.dropped for pipe in self.pipes if pipe.dropped}
+        """Bytes of its output, and results, that are not in its answer."""
+        streams = {pipe.stream: pipe.dropped for pipe in self.pipes if pipe.dropped}
+        return {**streams, "results": self.left_out} if self.left_out else streams
+
+    def displays(self, content):
+        """Counts something that it displays; answers whether it is told."""
+        is_within = self._displayed <= MAX_DISPLAYED and self._displayed_bytes <= MAX_DISPLAYED_BYTES
+        self._displayed += 1
+        self._displayed_bytes += len(content)
+        return is_within
 
     def end(self, cause, kernel):
         """

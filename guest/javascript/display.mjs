@@ -1,55 +1,55 @@
 /**
- * display() of node, typescript and deno: values in the richest form that they offer, told at once. A value
- * offers forms by a method named Symbol.for("Jupyter.display"), which answers contents by MIME type.
+ * display() of node, typescript and deno: values in the richest form that they offer, told at once: see forms.mjs.
  */
 import { Buffer } from "node:buffer";
 import { show } from "./evaluation.mjs";
+import { encode, FORMS, formsOf, MAX_ENCODED, offeredBy } from "./forms.mjs";
+import { toJson } from "./line.mjs";
+import { isOfCurrentRun, write } from "./output.mjs";
 
 const { stringify } = JSON;
 const { isArray } = Array;
+const { concat, from: bytesOf } = Buffer;
 const TypedArray = Object.getPrototypeOf(Uint8Array);
-const { isBuffer, from } = Buffer;
-const FORMS = Symbol.for("Jupyter.display");
-const NAMES = {
-  "text/plain": "text",
-  "text/html": "html",
-  "image/svg+xml": "svg",
-  "image/png": "png",
-  "image/jpeg": "jpeg",
-  "text/markdown": "markdown",
-  "text/latex": "latex",
-  "application/json": "json",
-};
-const MAX_TEXT = 64 << 10;
-const MAX_RICH = 4 << 20;
-const MAX_ALL = 8 << 20;
+const MAX_ALL = MAX_ENCODED;
 const MAX_ITEMS = 1_000;
 const MAX_ID = 200;
 const MAX_ROWS = 1_000;
+const COMMA = bytesOf(",");
 
 /** What the run in progress shows. */
 export class Results {
+  /** {id, content}: content is a result as JSON. */
   #items = [];
   #size = 0;
+  #main;
+  #leftOut = 0;
   #show;
 
-  /** `show(result)` is called for each that is displayed; it answers a promise of that being on its way. */
+  /** `show(result)`, as JSON, is called for each that is displayed; it answers a promise of that being on its way. */
   constructor(show) {
     this.#show = show;
   }
 
-  /** The results; the collection is empty afterwards. */
+  /** The results as a JSON list, within the limit, and how many have no room in it; the collection is empty then. */
   take() {
+    const own = this.#main === undefined ? [] : [this.#main];
+    const most = MAX_ALL - own.reduce((sum, content) => sum + roomOf(content), 0);
     const items = this.#items;
+    let leftOut = this.#leftOut;
+    for (; items.length > 0 && (this.#size > most || items.length + own.length > MAX_ITEMS); leftOut++)
+      this.#size -= roomOf(items.pop().content);
+    const contents = [...items.map(({ content }) => content), ...own];
     this.#items = [];
-    this.#size = 0;
-    return items;
+    this.#size = this.#leftOut = 0;
+    this.#main = undefined;
+    return { results: listOf(contents), leftOut };
   }
 
   /** The value of a last expression. */
   async add(value) {
     const offered = await offeredBy(value);
-    this.#keep({ main: true, ...formsOf(value, offered) });
+    this.#main = encode({ main: true, ...formsOf(value, offered) });
   }
 
   /** For the API of variables: one form of a value, and what is to be known of it; throws when there is none. */
@@ -58,39 +58,60 @@ export class Results {
     const isList = isArray(value) || value instanceof TypedArray || typeof value === "string";
     const part = isList && (from > 0 || count !== null) ? partOf(value, from, count ?? undefined) : value;
     const text = formOf(part, form);
-    if (text.length > MAX_ALL)
-      throw named("NoSuchForm", `it has ${text.length} characters: ask for a part of it`);
     const about = { type: typeOf(value), length: isList ? value.length : null, shape: null };
-    this.#items.push({ main: true, text: text.toWellFormed(), json: stringify(about) });
+    const content = bytesOf(toJson({ main: true, text: text.toWellFormed(), json: stringify(about) }));
+    if (content.length > MAX_ENCODED)
+      throw named(
+        "NoSuchForm",
+        `it takes ${content.length} bytes, of ${MAX_ENCODED} at most: ask for a part of it`,
+      );
+    this.#main = content;
   }
 
   /**
    * With the id of one that was displayed before, it takes the place of that. What is printed after the promise is
    * there comes after it.
    */
-  display(value, /** @type {{ display_id?: string, update?: boolean }} */ options = {}) {
+  display(value, /** @type {{ display_id?: string }} */ options = {}) {
+    const id = options.display_id === undefined ? undefined : String(options.display_id).toWellFormed();
+    if (id !== undefined && id.length > MAX_ID)
+      throw new RangeError(`a display_id has ${MAX_ID} characters at most, and this one ${id.length}`);
     const offered = offeredBy(value);
-    if (typeof offered?.then !== "function") return this.#put(formsOf(value, offered), options);
-    return offered.then((found) => this.#put(formsOf(value, found), options));
+    if (typeof offered?.then !== "function") return this.#put(formsOf(value, offered), id);
+    return offered.then((found) => this.#put(formsOf(value, found), id));
   }
 
-  #put(forms, /** @type {{ display_id?: string, update?: boolean }} */ { display_id, update = false }) {
-    const id = display_id === undefined ? {} : { display_id: String(display_id).slice(0, MAX_ID) };
-    const result = { main: false, ...forms, ...id };
-    const at =
-      display_id === undefined ? -1 : this.#items.findIndex((item) => item.display_id === id.display_id);
-    if (update && at < 0) return Promise.resolve();
-    if (at >= 0) {
-      this.#size += sizeOf(result) - sizeOf(this.#items[at]);
-      this.#items[at] = result;
-    } else this.#keep(result);
-    return this.#show(result);
+  #put(forms, id) {
+    if (!isOfCurrentRun()) {
+      write("stdout", `${forms.text}\n`); // what an earlier run has left shows nothing in this one
+      return Promise.resolve();
+    }
+    const content = encode({ main: false, ...forms, ...(id === undefined ? {} : { display_id: id }) });
+    const before = id === undefined ? undefined : this.#items.find((item) => item.id === id);
+    if (before === undefined) this.#keep({ id, content });
+    else {
+      this.#size += content.length - before.content.length;
+      before.content = content;
+    }
+    return this.#show(content);
   }
 
-  #keep(result) {
-    this.#size += sizeOf(result);
-    if (this.#size <= MAX_ALL && this.#items.length < MAX_ITEMS) this.#items.push(result);
+  #keep(item) {
+    if (this.#size + roomOf(item.content) > MAX_ALL || this.#items.length >= MAX_ITEMS) this.#leftOut += 1;
+    else {
+      this.#size += roomOf(item.content);
+      this.#items.push(item);
+    }
   }
+}
+
+/** In a list: with what separates it from the next. */
+const roomOf = (content) => content.length + 2;
+
+function listOf(contents) {
+  if (contents.length === 0) return undefined;
+  const parts = contents.flatMap((content, at) => (at === 0 ? [content] : [COMMA, content]));
+  return concat([bytesOf("["), ...parts, bytesOf("]")]);
 }
 
 /** The display() that programs have: a function, with one that makes each form. */
@@ -170,41 +191,3 @@ const escaped = (cell) =>
     /[&<>"]/g,
     (found) => ENTITIES[found],
   );
-
-/** What a value says of itself, or a promise of it; nothing when it fails. */
-function offeredBy(value) {
-  try {
-    const offered = typeof value?.[FORMS] === "function" ? value[FORMS]() : undefined;
-    return typeof offered?.then === "function" ? offered.then(undefined, () => undefined) : offered;
-  } catch {
-    return undefined; // it is shown as text
-  }
-}
-
-function formsOf(value, offered) {
-  const forms = typeof offered === "object" && offered !== null ? known(offered) : {};
-  return { ...forms, text: forms.text ?? show(value).slice(0, MAX_TEXT).toWellFormed() };
-}
-
-/** Contents by MIME type, as the forms of a result. */
-function known(contents) {
-  const result = { text: "" };
-  for (const [type, content] of Object.entries(contents)) {
-    const name = NAMES[type];
-    if (name === undefined) continue;
-    const text = textOf(name, content);
-    if (text === undefined) continue;
-    if (text.length > MAX_RICH) result.omitted = [...(result.omitted ?? []), name];
-    else result[name] = text.toWellFormed();
-  }
-  return result;
-}
-
-function textOf(name, content) {
-  if (content instanceof Uint8Array || isBuffer(content)) return from(content).toString("base64");
-  if (typeof content === "string") return content;
-  return name === "json" ? stringify(content) : undefined;
-}
-
-const sizeOf = (result) =>
-  Object.values(result).reduce((sum, part) => sum + (typeof part === "string" ? part.length : 0), 0);

@@ -2,14 +2,13 @@
  * The kernel of node, typescript and deno: executes one program after another in the session's global scope, as the
  * agent asks for them. usage: kernel.mjs LANGUAGE
  */
-import { Buffer } from "node:buffer";
 import fs from "node:fs";
 import process from "node:process";
 import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import { displayFunction, Results } from "./display.mjs";
 import { Environment } from "./environment.mjs";
 import { describeError, Evaluator, ExitRequest } from "./evaluation.mjs";
-import { Line, toJson } from "./line.mjs";
+import { Line } from "./line.mjs";
 import { Modules } from "./modules.mjs";
 import { endRun, freshInput, install, isOfCurrentRun, withinRun, write } from "./output.mjs";
 import { Saver } from "./saving.mjs";
@@ -186,7 +185,8 @@ class Kernel {
       note();
       saved = await this.#saver.save({ ...save, durable: true, stage: true });
     }
-    this.#line.send({ type: "done", run: header.run, ...result, saved }, report.results);
+    const done = { type: "done", run: header.run, ...result, saved, left_out: report.left_out };
+    this.#line.send(done, report.results);
     if (header.save !== "sync") note();
     await this.#evaluator.release();
     if (header.save === "async") await this.#saveBehind(save);
@@ -276,7 +276,7 @@ class Kernel {
     if (this.#run === null || !isOfCurrentRun()) return Promise.resolve();
     this.#shown += 1;
     const number = this.#shown;
-    this.#line.send({ type: "display", run: this.#run.id, number }, Buffer.from(toJson(result)));
+    this.#line.send({ type: "display", run: this.#run.id, number }, result);
     return new Promise((resolve) => this.#awaitsShown.set(number, resolve));
   }
 
@@ -308,18 +308,18 @@ class Kernel {
   }
 
   #conclude(ended) {
-    const shown = this.#results.take();
-    const results = shown.length === 0 ? undefined : Buffer.from(toJson(shown));
+    const { results, leftOut: left_out } = this.#results.take();
     const exit = this.#run.exit ?? (ExitRequest.is(ended.thrown) ? ended.thrown : undefined);
-    if (exit !== undefined) return { outcome: "exited", exit_code: exit.code, error: null, results };
+    if (exit !== undefined)
+      return { outcome: "exited", exit_code: exit.code, error: null, results, left_out };
     if ("thrown" in ended) {
       const error = this.#explained(describeError(ended.thrown));
       write("stderr", error.traceback);
-      return { outcome: "raised", exit_code: 1, error, results };
+      return { outcome: "raised", exit_code: 1, error, results, left_out };
     }
     const code = exitStatus();
-    if (code !== 0) return { outcome: "exited", exit_code: code, error: null, results };
-    return { outcome: "ok", exit_code: 0, error: null, results };
+    if (code !== 0) return { outcome: "exited", exit_code: code, error: null, results, left_out };
+    return { outcome: "ok", exit_code: 0, error: null, results, left_out };
   }
 
   /** An error about a name that could not be kept says why it is gone. */

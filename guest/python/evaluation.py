@@ -1,8 +1,11 @@
 """Evaluating programs in the session's namespace: the value of a last expression is a result, and `await` works."""
 
 import _ast
+from _opcode_metadata import opmap  # pyright: ignore[reportMissingImports]  the interpreter has it
 
 PARSE_ONLY, TOP_LEVEL_AWAIT = 0x400, 0x2000
+STORES = opmap["STORE_NAME"], opmap["STORE_GLOBAL"]
+EXTENDED = opmap["EXTENDED_ARG"]
 COROUTINE = 0x80
 Code = type((lambda: 0).__code__)
 
@@ -14,6 +17,11 @@ LAST = ("_", "__", "___")
 def is_last(name):
     """Whether a name is one of those that last values have: "_", "__", "___", "_7"."""
     return name in LAST or (name[:1] == "_" and name[1:].isdigit())
+
+
+def run_number(name):
+    """The number of a run, from the name of its program: "<run 7>"."""
+    return int("".join(filter(str.isdigit, name)) or 0)
 
 
 class Evaluator:
@@ -66,12 +74,25 @@ class Evaluator:
         before, shows = self.codes, self._shows_last
         try:
             self.compile(text, name)
+            self._lend()
             value = None
             for program in self.codes:
                 value = self._evaluate(program)
             return value if self._shows_last else None
         finally:
             self.codes, self._shows_last = [*before, *self.codes], shows
+
+    def evaluate(self, text, names):
+        """The value of an expression that the program in progress gives as text, with local names of its."""
+        code = compile(text, "<expression>", "eval", 0, True)
+        self.codes.append(code)
+        self._lend()
+        return eval(code, self._namespace, names)
+
+    def note_text(self, text):
+        """A text of the program's that something else runs."""
+        self.codes.append(compile(text, "<text>", "exec", TOP_LEVEL_AWAIT, True))
+        self._lend()
 
     def note_name(self, name):
         """A variable that the program has set by other means than its own code."""
@@ -86,13 +107,15 @@ class Evaluator:
         used = set()
         for program in self.codes:
             used.update(program.co_names)
-        self._lent = {name: named[name] for name in used if name in named and name not in self._namespace}
-        self._namespace.update(self._lent)
+        lent = {name: named[name] for name in used if name in named and name not in self._namespace}
+        self._lent.update(lent)
+        self._namespace.update(lent)
 
     def _take_back(self):
         lent, self._lent = self._lent, {}
         for name, value in lent.items():
-            if self._namespace.get(name) is value:
+            is_stored = any(_stores(program, name) for program in self.codes)
+            if not is_stored and self._namespace.get(name) is value:
                 del self._namespace[name]
 
     def has_tasks(self):
@@ -122,3 +145,15 @@ class Evaluator:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         return self._loop
+
+
+def _stores(code, name):
+    """Whether a program makes a global variable of this name, itself or in a function of its."""
+    argument = 0
+    instructions = code.co_code
+    for kind, low in zip(instructions[::2], instructions[1::2], strict=True):
+        argument = argument << 8 | low
+        if kind in STORES and code.co_names[argument] == name:
+            return True
+        argument = argument if kind == EXTENDED else 0
+    return any(_stores(constant, name) for constant in code.co_consts if type(constant) is Code)

@@ -5,7 +5,6 @@ import builtins
 import gc
 import os
 import sys
-from _thread import allocate_lock
 
 # By name, not through os: a program that replaces os.write for its session does not change how the kernel works.
 from posix import WNOHANG, _exit, chdir, getcwd, getpid, setsid, waitpid
@@ -15,12 +14,13 @@ import streams
 import tracebacks
 from display import Results
 from environment import Environment, track
-from evaluation import Evaluator, is_last
+from evaluation import Evaluator, is_last, run_number
+from handlers import Handlers
 from kernel_process import Requests
-from matplotlib_support import figure_to_png, install
+from matplotlib_support import install
 from mended_builtins import MendedBuiltins
 from state_files import VERSIONS
-from wire import encode_frame
+from telling import Teller
 from workspace_modules import WorkspaceModules
 
 TYPE_CHECKING = False
@@ -47,6 +47,8 @@ class Kernel:
     def __init__(self, line, load_persistence, load_notebook):
         self.line = line
         self.requests = Requests(line)
+        self.teller = Teller(line, self.requests)
+        self.tell = self.teller.tell
         self.load_persistence = load_persistence
         self.load_notebook = load_notebook
         self.shell = None  # what get_ipython() answers, once it was asked for
@@ -60,11 +62,10 @@ class Kernel:
         self.interruptible = False
         self.sources = tracebacks.Sources()
         self.environment = Environment()
+        self.handlers = Handlers()
         self.modules = WorkspaceModules()
-        self.results = Results(figure_to_png, self._show)
+        self.results = Results(self._show)
         self.run_id = ""  # of the run in progress
-        self.shown = 0  # values that were displayed
-        self.showing = allocate_lock()
         self.namespace = self._new_main()
         self.evaluator = Evaluator(self.namespace, self.results, load_notebook)
         self._prepare_process()
@@ -122,17 +123,13 @@ class Kernel:
         Tells of what a program displays as soon as it does: what it has printed before comes before it, and what it
         prints from now on after it.
         """
-        if getpid() != self.pid or not self.run_id:
-            return  # a child of it must not speak on its line
         streams.flush()
-        with self.showing:
-            self.shown += 1
-            self.tell({"type": "display", "run": self.run_id, "number": self.shown}, result)
-            self.requests.wait_shown(self.shown)
+        self.teller.show(self.run_id, result)
 
     def serve(self, preload):
         self._preload(preload)
-        self.tell({"type": "ready", "restored": self._restore()})
+        prepared = {"modules": sorted({name.partition(".")[0] for name in list(sys.modules)})} if preload else {}
+        self.tell({"type": "ready", "restored": self._restore(), **prepared})
         self._load_at_leisure()
         while (request := self._next_request()) is not None:
             header, code, descriptors = request
@@ -152,17 +149,15 @@ class Kernel:
             self.modules.note()
             self._answer(header, reply)
 
-    def tell(self, header, payload=b""):
-        self.line.sendall(encode_frame(header, payload))
-
     def _answer(self, header, reply):
-        results = self.results.take()
+        results, left_out = self.results.end()
         result = {key: reply[key] for key in ("outcome", "exit_code", "error")}
         saved = self.saver.take_report() if self.saver is not None else None
         if header["save"] == "sync":
             self._save(header, result, durable=True)
             saved = self.saver.take_report() if self.saver is not None else None
-        self.tell({"type": "done", "run": header["run"], **reply, "saved": saved}, results)
+        done = {"type": "done", "run": header["run"], **reply, "saved": saved, "left_out": left_out}
+        self.tell(done, results)
         if header["save"] == "async":
             self._save(header, result, durable=False)
         elif header["save"] == "none" and not header["whole"]:
@@ -286,11 +281,13 @@ class Kernel:
         streams.attach(descriptors)
         self.run_id = header["run"]
         self.name = header["name"]
+        self.results.begin()
         self.environment.reset(header["env"])
         self._enter_workspace()
         self._add_user_site()
         self.sources.add({header["name"]: code})
         _signal.signal(_signal.SIGINT, self._on_interrupt)
+        self.handlers.resume()
         try:
             reply = self._outcome_of(code, header["name"])
             if header["whole"]:
@@ -298,6 +295,7 @@ class Kernel:
             return reply
         finally:
             self.interruptible = False
+            self.handlers.rest(_signal.SIGINT)
             streams.flush()
             self.run_id = ""
             if header["stdin"]:
@@ -314,7 +312,7 @@ class Kernel:
                 self.evaluator.compile(code, name)
                 if self.saver is not None:
                     self.saver.before_run(self.evaluator.codes)
-                self.evaluator.run(_number_of(name))
+                self.evaluator.run(run_number(name))
             finally:
                 self.interruptible = False
             return {"outcome": "ok", "exit_code": 0, "error": None}
@@ -361,11 +359,6 @@ class Kernel:
     def _on_interrupt(self, _number, _frame):
         if self.interruptible:
             raise KeyboardInterrupt
-
-
-def _number_of(name):
-    """The number of a run, from its name: "<run 7>"."""
-    return int("".join(filter(str.isdigit, name)) or 0)
 
 
 def _failed_save(version, error):

@@ -6,6 +6,8 @@ A docstring's first line is what %lsmagic shows.
 import os
 import sys
 
+from forms import MIME_TYPES
+
 LINE, CELL = {}, {}
 
 
@@ -98,7 +100,7 @@ def line_time(shell, text):
 def cell_time(shell, text, body):
     """%%time: the same for a cell."""
     shell.run(text)
-    return _timed(shell, body)
+    return _timed(shell, "\n" * shell.cell_line + body)
 
 
 def _timed(shell, text):
@@ -138,6 +140,8 @@ def _timeit(shell, text, body):
     statement, setup = (rest, "pass") if body is None else (body, rest or "pass")
     if not statement.strip():
         raise UsageError("%timeit needs a statement: %timeit sum(range(100))")
+    for part in (setup, statement):
+        shell.kernel.evaluator.note_text(part)
     timer = timeit.Timer(statement, setup, globals=shell.namespace)
     loops = options["-n"] or timer.autorange()[0]
     repeats = max(1, options["-r"])
@@ -267,10 +271,18 @@ def line_run(shell, text):
     with open(words[0], encoding="utf-8") as file:
         content = file.read()
     before, sys.argv = sys.argv, words
+    file_before = shell.namespace.get("__file__")
+    shell.namespace["__file__"] = words[0]
     try:
         shell.run(content, words[0])
+    except SystemExit as end:
+        if end.code:
+            print(f"{words[0]} has ended with {end.code}", file=sys.stderr)
     finally:
         sys.argv = before
+        shell.namespace["__file__"] = file_before
+        if file_before is None:
+            del shell.namespace["__file__"]
 
 
 @line_magic
@@ -295,18 +307,14 @@ def cell_writefile(shell, text, body):
 
 @cell_magic
 def cell_capture(shell, text, body):
-    """%%capture [NAME]: what the cell prints is kept in a variable, and not shown."""
-    import contextlib
-    import io
+    """%%capture [NAME]: what the cell prints and displays is kept in a variable, and not shown."""
+    from IPython.utils.capture import capture_output
 
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        shell.run(body)
+    with capture_output() as captured:
+        shell.run_body(body)
     name = text.strip()
     if name.isidentifier():
-        import types
-
-        shell.set(name, types.SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue()))
+        shell.set(name, captured)
 
 
 # Rich cells.
@@ -314,15 +322,15 @@ def cell_capture(shell, text, body):
 
 def _shows(mime_type):
     def show(shell, _text, body):
-        shell.kernel.results.display_formats({"text/plain": body, mime_type: body})
+        shell.kernel.results.display({"text/plain": body, mime_type: body}, raw=True)
 
     return show
 
 
-FORMS = {"html": "text/html", "markdown": "text/markdown", "latex": "text/latex", "svg": "image/svg+xml"}
-for _name, _type in FORMS.items():
-    CELL[_name] = _shows(_type)
-    CELL[_name].__doc__ = f"%%{_name}: shows the cell as {_type}."
+for _type, _name in MIME_TYPES.items():
+    if _name in ("html", "markdown", "latex", "svg"):
+        CELL[_name] = _shows(_type)
+        CELL[_name].__doc__ = f"%%{_name}: shows the cell as {_type}."
 
 
 # What notebooks say that needs nothing here.

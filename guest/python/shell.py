@@ -7,6 +7,7 @@ import magics
 import streams
 import values
 from cells import transform
+from evaluation import run_number
 
 EXPANDED = r"\{\{|\}\}|\{([^{}]+)\}|\$\$|\$(\w+)"
 
@@ -18,6 +19,7 @@ class Shell:
         self.kernel = kernel
         self.previous_folder = None
         self.config = {}  # libraries ask it whether they are in Jupyter: they are not
+        self.cell_line = 0  # of the text, the line after which the cell in progress begins
 
     @property
     def namespace(self):
@@ -27,7 +29,7 @@ class Shell:
 
     @property
     def execution_count(self):
-        return int("".join(filter(str.isdigit, self.kernel.name)) or 0)
+        return run_number(self.kernel.name)
 
     def names(self):
         """The variables, in order; not those that begin with an underscore, and not what a restore has left waiting."""
@@ -45,6 +47,24 @@ class Shell:
         """Runs a text as a part of the program; answers the value of its last expression."""
         return self.kernel.evaluator.run_part(text, name or self.kernel.name)
 
+    def run_body(self, body):
+        """The same for what follows a command of a cell: its lines keep their numbers."""
+        return self.run("\n" * self.cell_line + body)
+
+    def evaluate(self, text):
+        """The value of an expression, with the local names of the function that asks for it."""
+        if self.kernel.restored is not None:
+            self.kernel.restored.prepare(text)
+        caller = self._caller()
+        return self.kernel.evaluator.evaluate(text, self.namespace if caller is None else caller.f_locals)
+
+    def _caller(self):
+        """The frame of the session's own program that has come here; None when a library has."""
+        frame = sys._getframe(1)
+        while frame is not None and frame.f_globals is not self.namespace:
+            frame = frame.f_back
+        return frame
+
     def run_cell(self, text, *_args, **_options):
         self.run(text)
 
@@ -52,7 +72,7 @@ class Shell:
         self.run(text)
 
     def ev(self, text):
-        return eval(text, self.namespace)
+        return self.evaluate(text)
 
     def run_line_magic(self, name, line="", *_args):
         found = magics.LINE.get(name)
@@ -64,6 +84,8 @@ class Shell:
         found = magics.CELL.get(name)
         if found is None:
             raise magics.unknown(name, magics.CELL, "%%")
+        caller = self._caller()
+        self.cell_line = 0 if caller is None else caller.f_lineno
         return found(self, line, body)
 
     magic = run_line_magic
@@ -75,9 +97,7 @@ class Shell:
 
     def system(self, command):
         """Runs a command of the shell, whose output is the run's."""
-        streams.flush()
-        ended = subprocess.run(["/bin/bash", "-c", self.expand(command)])
-        self.set("_exit_code", ended.returncode)
+        self.set("_exit_code", self._start(["/bin/bash", "-c", self.expand(command)]).returncode)
 
     def getoutput(self, command, **_options):
         """The lines that a command prints."""
@@ -88,8 +108,22 @@ class Shell:
 
     def run_program(self, argv, body=None):
         """Runs a program to its end; `body` is its standard input. Raises CalledProcessError when it fails."""
+        self._start(argv, body).check_returncode()
+
+    @staticmethod
+    def _start(argv, body=None):
+        """A program whose output is the run's, or goes where the program in progress has turned its own."""
         streams.flush()
-        subprocess.run(argv, input=None if body is None else body.encode(), check=True)
+        given = None if body is None else body.encode()
+        stdout, stderr = (
+            None if stream is own else subprocess.PIPE
+            for stream, own in ((sys.stdout, sys.__stdout__), (sys.stderr, sys.__stderr__))
+        )
+        ended = subprocess.run(argv, input=given, stdout=stdout, stderr=stderr)
+        for stream, said in ((sys.stdout, ended.stdout), (sys.stderr, ended.stderr)):
+            if said is not None:
+                stream.write(said.decode("utf-8", "replace"))
+        return ended
 
     def expand(self, text):
         """{expression} and $name in a command become their values; where one has none, all stays as it is."""
@@ -102,16 +136,19 @@ class Shell:
 
     def _value_of(self, found):
         if found[1] is not None:
-            return str(eval(found[1], self.namespace))
-        if found[2] is not None:
-            return str(self.namespace[found[2]]) if found[2] in self.namespace else found[0]
-        return found[0][0]
+            return str(self.evaluate(found[1]))
+        if found[2] is None:
+            return found[0][0]
+        try:
+            return str(self.evaluate(found[2]))
+        except NameError:
+            return found[0]
 
     # For the API of variables.
 
     def show_value(self, name, form, start, count):
         """Adds the value of a variable to the run's results, in one form; raises LookupError when it has none."""
-        self.kernel.results.items.append({"main": True, **values.show(self.namespace, name, form, (start, count))})
+        self.kernel.results.put_main(values.show(self.namespace, name, form, (start, count)))
 
     # Questions.
 
@@ -127,7 +164,7 @@ class Shell:
         import inspect
 
         try:
-            value = eval(name, self.namespace)
+            value = self.evaluate(name)
         except Exception:
             print(f"Object `{name}` not found.")
             return

@@ -9,11 +9,11 @@ import sys
 import interpreter_settings
 import settings
 from after_import import after_import
+from handlers import SIGNALS, own_handler
 
 Method = type(after_import.__get__(0))
 _class_dict = type.__dict__["__dict__"].__get__
 GENERATORS = ("random", "numpy.random")
-SIGNALS = range(1, _signal.NSIG)
 # State of modules that this process has not imported.
 _waiting = {}  # states of generators
 _waiting_settings = {}
@@ -74,7 +74,7 @@ _SET = {
 
 def _handlers(kernel):
     """Handlers of signals that are a variable, or a method of one: (number, variable, method or None)."""
-    handlers = enumerate(map(_signal.getsignal, SIGNALS), 1)
+    handlers = [(number, own_handler(_signal.getsignal(number))) for number in SIGNALS]
     mine = [(number, handler) for number, handler in handlers if type(handler) is not int and handler is not None]
     return [(number, *place) for number, handler in mine if (place := _place_of(handler, kernel)) is not None]
 

@@ -7,10 +7,10 @@ import io
 import json
 import sys
 
-from display import Results
-from matplotlib_support import figure_to_png
+from forms import MAX_ENCODED, forms_of
+from wire import to_json
 
-MAX_CHARS = 8 << 20
+MAX_ABOUT = 1_024
 
 
 class NoSuchVariable(LookupError):
@@ -28,9 +28,11 @@ def show(namespace, name, form, part):
     value = namespace[name]
     about = {"type": type(value).__name__, "length": _length_of(value), "shape": _shape_of(value)}
     text = _FORMS.get(form, _rich(form))(_part_of(value, *part))
-    if len(text) > MAX_CHARS:
-        raise NoSuchForm(f"{name!r} has {len(text)} characters as {form}, of {MAX_CHARS} at most: ask for a part of it")
-    return {"text": text.encode("utf-8", "backslashreplace").decode(), "json": json.dumps(about)}
+    answer = {"text": text.encode("utf-8", "backslashreplace").decode(), "json": json.dumps(about)}
+    size = len(to_json(answer)) + MAX_ABOUT if len(text) <= MAX_ENCODED else len(text)
+    if size > MAX_ENCODED:
+        raise NoSuchForm(f"{name!r} takes {size} bytes as {form}, of {MAX_ENCODED} at most: ask for a part of it")
+    return answer
 
 
 def _length_of(value):
@@ -112,9 +114,7 @@ def _csv(value):
 
 def _rich(form):
     def render(value):
-        results = Results(figure_to_png, lambda _result: None)
-        results.add(value)
-        content = results.items[0].get(form) if results.items else None
+        content = forms_of(value).get(form)
         if content is None:
             raise NoSuchForm(f"a {type(value).__name__} offers no {form}")
         return content

@@ -49,7 +49,11 @@ const outcomeKind = z
     "lost",
   ])
   .meta({ id: "Outcome" });
-const truncated = z.strictObject({ stdout: count.optional(), stderr: count.optional() });
+const truncated = z.strictObject({
+  stdout: count.optional(),
+  stderr: count.optional(),
+  results: count.optional(),
+});
 const rolledBack = z.strictObject({ version: count, reason: z.string() }).nullable();
 
 const results = richResults.meta({
@@ -76,7 +80,9 @@ const ended = {
   outcome: outcomeKind,
   error: guestError.nullable(),
   results,
-  truncated: truncated.optional().describe("Bytes left out of each stream"),
+  truncated: truncated
+    .optional()
+    .describe("What was left out: bytes of each stream, and a number of results"),
 };
 const warnings = z
   .array(z.string())

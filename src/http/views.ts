@@ -27,9 +27,9 @@ const MIB = 1 << 20;
 
 export type FileCounts = { files: number; bytes: number };
 
-/** Bytes that were left out of each stream, if any were. */
+/** What was left out, if anything was. */
 export const truncation = (dropped: Dropped) =>
-  dropped.stdout === undefined && dropped.stderr === undefined ? {} : { truncated: dropped };
+  Object.values(dropped).every((amount) => amount === undefined) ? {} : { truncated: dropped };
 const viewWarnings = (output: readonly OutputEvent[]) => {
   const warnings = output.filter(({ stream }) => stream === "warning").map(({ text }) => text);
   return warnings.length === 0 ? {} : { warnings };

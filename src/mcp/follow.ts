@@ -28,7 +28,9 @@ const event = z.looseObject({
   outcome: z.string().optional(),
   results: z.array(result).optional(),
   message: z.string().optional(),
-  truncated: z.object({ stdout: z.number().optional(), stderr: z.number().optional() }).optional(),
+  truncated: z
+    .object({ stdout: z.number().optional(), stderr: z.number().optional(), results: z.number().optional() })
+    .optional(),
 });
 type RunEvent = z.infer<typeof event>;
 

@@ -20,7 +20,7 @@ export type Ran = {
   results: readonly RichResult[];
   run_id?: string | undefined;
   /** Bytes beyond what the server keeps of a run's output. */
-  truncated?: { stdout?: number; stderr?: number } | undefined;
+  truncated?: { stdout?: number; stderr?: number; results?: number } | undefined;
   warnings?: readonly string[] | undefined;
   /** It goes on. */
   isRunning?: boolean;
@@ -81,7 +81,7 @@ const displayedOf = ({ results }: Ran): string =>
 
 function notesOf({ truncated = {}, warnings = [] }: Ran): string[] {
   const dropped = Object.entries(truncated).map(
-    ([name, bytes]) => `[${bytes} bytes of ${name} were not kept]`,
+    ([name, amount]) => `[${amount} ${name === "results" ? "" : "bytes of "}${name} were not kept]`,
   );
   return [...dropped, ...warnings.map((warning) => `[${warning}]`)];
 }

@@ -99,6 +99,7 @@ const display = z.strictObject({ type: z.literal("display"), run: runId });
 /** The run waits for input, and has printed a prompt. */
 const asks = z.strictObject({ type: z.literal("asks"), run: runId });
 const late = z.strictObject({ type: z.literal("late"), run: runId, stream });
+const dropped = z.int().positive().optional();
 const end = z.strictObject({
   type: z.literal("end"),
   run: runId,
@@ -110,7 +111,8 @@ const end = z.strictObject({
   signal: z.int().min(1).max(64).nullable(),
   error: guestError.nullable(),
   elapsed_us: z.int().nonnegative(),
-  dropped: z.strictObject({ stdout: z.int().positive().optional(), stderr: z.int().positive().optional() }),
+  /** Bytes of each stream, and the number of results, that are not in the answer. */
+  dropped: z.strictObject({ stdout: dropped, stderr: dropped, results: dropped }),
   files: fileCounts.nullable(),
   results_bytes: z.int().nonnegative(),
   has_data: z.boolean(),
@@ -229,7 +231,7 @@ const richResult = z.strictObject({
   markdown: rich,
   latex: rich,
   json: rich,
-  display_id: z.string().max(200).optional(),
+  display_id: z.string().max(400).optional(),
   omitted: z.array(z.string()).optional(),
 });
 /** As guest/python/display.py describes them. */

@@ -11,8 +11,9 @@ type PlacedEvent = OutputEvent & { end: number };
 
 const MAX_EVENT_CHARS = 64 << 10;
 /** What is displayed beyond is in the results only, as is what is displayed later in the place of it. */
-const MAX_DISPLAYED_CHARS = 9 << 20;
+const MAX_DISPLAYED_BYTES = 9 << 20;
 const MAX_DISPLAYED = 2_000;
+const TOO_MUCH_DISPLAYED = `It has displayed more than ${MAX_DISPLAYED} values or ${MAX_DISPLAYED_BYTES >> 20} MiB: what it displays from now on is in its results only`;
 const MAX_QUESTIONS = 1_000;
 const MAX_PROMPT_BYTES = 1_024;
 
@@ -22,7 +23,7 @@ export class OutputLog {
   readonly events: OutputEvent[] = [];
   readonly #decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
   readonly #room: Record<StreamName, number>;
-  #displayed = { chars: 0, count: 0 };
+  #displayed = { bytes: 0, count: 0, isFull: false };
   #questions = 0;
   #wakeReaders = Promise.withResolvers<void>();
   #closed = false;
@@ -38,7 +39,7 @@ export class OutputLog {
 
   /** Bytes of the guest; what is not UTF-8 is replaced, also when a character is split between two chunks. */
   append(name: RunEventName, chunk: Buffer): void {
-    if (name === "display") this.#display(chunk.toString());
+    if (name === "display") this.#display(chunk);
     else if (name === "asks") this.#ask(chunk.subarray(0, MAX_PROMPT_BYTES).toString());
     else this.#print(name, chunk);
   }
@@ -50,11 +51,15 @@ export class OutputLog {
   }
 
   /** Something that is no result is nothing; a guest can have written it. */
-  #display(json: string): void {
-    const { chars, count } = this.#displayed;
-    if (count >= MAX_DISPLAYED || chars + json.length > MAX_DISPLAYED_CHARS || !isDisplayed(json)) return;
-    this.#displayed = { chars: chars + json.length, count: count + 1 };
-    this.#add("display", json);
+  #display(content: Buffer): void {
+    if (this.#displayed.isFull) return;
+    const bytes = this.#displayed.bytes + content.length;
+    const count = this.#displayed.count + 1;
+    const isFull = count > MAX_DISPLAYED || bytes > MAX_DISPLAYED_BYTES;
+    this.#displayed = { bytes, count, isFull };
+    const json = content.toString();
+    if (isFull) this.warn(TOO_MUCH_DISPLAYED);
+    else if (isDisplayed(json)) this.#add("display", json);
   }
 
   /** Something that the server has to say of the run. */

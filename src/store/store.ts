@@ -162,7 +162,11 @@ export type RunRow = {
 };
 
 /** Bytes left out of each stream because the run printed more than its limit. */
-export type Dropped = { stdout?: number | undefined; stderr?: number | undefined };
+export type Dropped = {
+  stdout?: number | undefined;
+  stderr?: number | undefined;
+  results?: number | undefined;
+};
 
 export type RunSummary = RunUsage & {
   outcome: Outcome;

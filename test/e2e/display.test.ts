@@ -49,7 +49,7 @@ print("end")`;
 test("one that has an id takes the place of the one before it", async () => {
   const session = await it.client.create("updates");
   const code = `for n in range(3): display(n, display_id="bar")
-display("other"); display(9, display_id="bar", update=True); display(1, display_id="none", update=True)`;
+display("other"); display(9, display_id="bar", update=True); display(1, display_id="late", update=True)`;
   const events = await streamRun(it.server.url + session.path, { code });
   assert.deepEqual(
     shown(events).map(({ text, display_id }) => [text, display_id]),
@@ -59,12 +59,13 @@ display("other"); display(9, display_id="bar", update=True); display(1, display_
       ["2", "bar"],
       ["'other'", undefined],
       ["9", "bar"],
+      ["1", "late"],
     ],
   );
   const { results } = events.at(-1)?.data as { results: { text: string }[] };
   assert.deepEqual(
     results.map(({ text }) => text),
-    ["9", "'other'"],
+    ["9", "'other'", "1"],
   );
 });
 
@@ -77,12 +78,105 @@ test("what a failing program has shown is in its answer, and what is too much is
   );
   const many = await streamRun(it.server.url + session.path, { code: "for n in range(5000): display(n)" });
   assert.equal(shown(many).length, 2_000);
-  assert.equal((many.at(-1)?.data.results as object[]).length, 1_000);
+  const done = many.at(-1)?.data;
+  assert.equal((done?.results as object[]).length, 1_000);
+  assert.deepEqual(done?.truncated, { results: 4_000 });
+  assert.match(String(many.find(({ event }) => event === "warning")?.data.message), /more than 2000 values/);
   const large = await streamRun(it.server.url + session.path, {
     code: "class Big:\n    def _repr_html_(self): return 'x' * 3_000_000\nfor n in range(5): display(Big())",
   });
   assert.equal(shown(large).length, 3);
   await session.prints("still\n", "print('still')");
+});
+
+for (const [language, code] of Object.entries({
+  python: "for n in range(1500): display(n)\n'main'",
+  node: "for (let n = 0; n < 1500; n++) display(n);\n'main'",
+}))
+  test(`${language}: the value of the last expression is there, however much was displayed before`, async () => {
+    const session = await it.client.create(`main-${language}`, { language });
+    const { results, truncated } = await session.run(code);
+    assert.deepEqual([results.length, results.at(-1).main, results.at(-1).text], [1_000, true, "'main'"]);
+    assert.deepEqual(truncated, { results: 501 });
+  });
+
+/** Values whose forms are each within their limit, and together, or as they are written, are not. */
+const HUGE: Record<string, string> = {
+  python: `class Huge:
+    def _repr_html_(self): return "\u00e9" * 4_000_000
+    def _repr_svg_(self): return "x" * 4_000_000
+    def _repr_markdown_(self): return "y" * 4_000_000
+display(Huge()); kept = 1`,
+  node: `display({ [Symbol.for("Jupyter.display")]: () => ({ "text/html": "\u6f22".repeat(4_000_000), "image/svg+xml": "x".repeat(4_000_000),
+  "text/markdown": "y".repeat(4_000_000) }) }); var kept = 1`,
+};
+for (const [language, code] of Object.entries(HUGE))
+  test(`${language}: of a value that is too large the largest forms are left out, and named`, async () => {
+    const session = await it.client.create(`huge-${language}`, { language });
+    const { results, exit_code } = await session.run(code);
+    assert.equal(exit_code, 0);
+    assert.equal(results.length, 1);
+    const [{ omitted, html }] = results;
+    assert.equal(html, undefined);
+    assert.equal(omitted[0], "html");
+    assert.equal((await session.run("kept")).results[0].text, "1", "the kernel has lived");
+  });
+
+test("a flood of what is displayed costs the run's own answer, and nothing else", async () => {
+  const session = await it.client.create("flood");
+  await session.run("kept = 1");
+  const code = "big = 'x' * 3_000_000\nfor n in range(200): display(big, display_id='one')";
+  const answer = await session.run(code);
+  assert.equal(answer.exit_code, 0);
+  assert.equal(answer.results.length, 1);
+  assert.match(answer.warnings[0], /9 MiB/);
+  await session.prints("1\n", "print(kept)");
+});
+
+test("threads that outlive their run, handlers of signals and children display, and nobody waits for ever", async () => {
+  const session = await it.client.create("threads");
+  const code = `import threading, time, signal, os
+def work():
+    for n in range(30):
+        time.sleep(0.02); display(n)
+threading.Thread(target=work).start(); time.sleep(0.1)`;
+  const first = (await session.run(code)).results.length;
+  assert.ok(first >= 1);
+  for (let at = 0; at < 10; at++) await session.prints("here\n", "time.sleep(0.01); print('here')");
+  await session.run("time.sleep(1)");
+  const handled = await session.run(`def on(*_): display("in a handler"); raise TimeoutError("over")
+signal.signal(signal.SIGALRM, on); signal.setitimer(signal.ITIMER_REAL, 0.1)
+try:
+    while True: display("x" * 5000, display_id="x")
+except TimeoutError: print("timed out")`);
+  assert.equal(handled.stdout, "timed out\n");
+  await session.prints(
+    "'child'\n",
+    "pid = os.fork()\nif pid == 0:\n    display('child'); os._exit(0)\n_ = os.waitpid(pid, 0)",
+  );
+});
+
+test("what a program writes on the kernel's line in place of a value costs its kernel, not the sandbox", async () => {
+  const session = await it.client.create("forged");
+  await session.run("kept = 1");
+  const forged = await session.run(`import os, json, struct
+header = json.dumps({"type": "display", "run": "x", "number": [[["deep"]]]}).encode()
+for fd in range(3, 64):
+    try:
+        if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"): os.write(fd, struct.pack(">II", len(header), 0) + header)
+    except OSError: pass
+import time; time.sleep(1)`);
+  assert.equal(forged.outcome, "lost", JSON.stringify(forged).slice(0, 600));
+  await session.prints("1\n", "print(kept)");
+});
+
+test("a handler of a signal that fails between two runs ends nothing, and is told", async () => {
+  const session = await it.client.create("alarm");
+  await session.run(`import signal, time
+def on(*_): raise TimeoutError("too late")
+live = (n for n in range(3)); signal.signal(signal.SIGALRM, on); signal.setitimer(signal.ITIMER_REAL, 0.05)`);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await session.prints("0 True\n", "print(next(live), signal.getsignal(signal.SIGALRM) is on)");
 });
 
 for (const language of ["node", "typescript", "deno"])

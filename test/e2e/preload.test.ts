@@ -79,11 +79,34 @@ test("who does not use them has nothing of them, not even the memory", async () 
   await shell.prints("False\n", IMPORTED);
 });
 
+test("a session that had only files when it first wakes has them at once", async () => {
+  await prepared();
+  const session = await server.client.create("files-first");
+  await server.client.expect(200, "PUT", `${session.path}/files/data.csv`, "a\n1\n");
+  const first = await session.run("import pandas as pd; len(pd.read_csv('data.csv'))");
+  assert.equal(first.results[0].text, "1");
+  assert.ok(first.execution_time_ms < 60, `${first.execution_time_ms} ms`);
+});
+
 test("a module of the session's own, or what a run says of its environment, comes first", async () => {
   await prepared();
   const own = await server.client.create("own");
   await server.client.expect(200, "PUT", `${own.path}/files/pandas.py`, "mine = 'my own'");
   await own.prints("my own\n", "import pandas; print(pandas.mine)");
+  await prepared();
+  const behind = await server.client.create("behind");
+  await server.client.expect(
+    200,
+    "PUT",
+    `${behind.path}/files/calendar.py`,
+    "mine = 'one that pandas imports'",
+  );
+  await behind.run("import pandas");
+  await behind.prints("one that pandas imports\n", "import sys; print(sys.modules['calendar'].mine)");
+  await prepared();
+  const settings = await server.client.create("settings");
+  await server.client.expect(200, "PUT", `${settings.path}/files/matplotlibrc`, "lines.linewidth: 7");
+  await settings.prints("7.0\n", "import matplotlib.pyplot as plt; print(plt.rcParams['lines.linewidth'])");
   await prepared();
   const told = await server.client.create("told");
   await told.prints("False\n", `${IMPORTED} # pandas`, { env: { PANDAS_SETTING: "1" } });

@@ -4,14 +4,13 @@ import builtins
 import os
 
 _results = vars(builtins)["display"].__self__  # of the kernel; what programs make of the name later is theirs
-_made = 0
 
 
 class DisplayHandle:
     """What was displayed with an id, to be changed later."""
 
     def __init__(self, display_id=None):
-        self.display_id = display_id or _new_id()
+        self.display_id = display_id or os.urandom(8).hex()
 
     def display(self, value, **options):
         display(value, display_id=self.display_id, **options)
@@ -23,26 +22,9 @@ class DisplayHandle:
         return f"<DisplayHandle display_id={self.display_id}>"
 
 
-def _new_id():
-    global _made
-    _made += 1
-    return f"{os.urandom(8).hex()}-{_made}"
-
-
-def display(*values, display_id=None, raw=False, clear=False, update=False, **_options):
-    """Shows values; with an id, or True for a new one, they can be changed by the handle that it answers."""
-    if clear:
-        clear_output(wait=True)
-    handle = None
-    if display_id is not None and display_id is not False:
-        handle = DisplayHandle(None if display_id is True else str(display_id))
-    name = None if handle is None else handle.display_id
-    for value in values:
-        if raw:
-            _results.display_formats(value, display_id=name, update=update)
-        else:
-            _results.display(value, display_id=name, update=update)
-    return None if update else handle
+def display(*values, **options):
+    """Shows values; with a `display_id`, or True for a new one, they can be changed by the handle that it answers."""
+    return _results.display(*values, **options)
 
 
 def update_display(value, *, display_id, **options):
@@ -169,6 +151,8 @@ class Image(DisplayObject):
             return {"text/plain": repr(self), "image/png": content}
         if content.startswith(b"\xff\xd8"):
             return {"text/plain": repr(self), "image/jpeg": content}
+        if content.lstrip()[:5] in (b"<svg ", b"<svg>", b"<?xml"):
+            return {"text/plain": repr(self), "image/svg+xml": content.decode("utf-8", "replace")}
         import base64
 
         kind = "gif" if content.startswith(b"GIF8") else str(self.format or "png")

@@ -62,7 +62,11 @@ const summary = z.strictObject({
   cpuTimeUs: count.nullish().transform((value) => value ?? null),
   memoryPeakBytes: count.nullish().transform((value) => value ?? null),
   outcome,
-  truncated: z.strictObject({ stdout: count.optional(), stderr: count.optional() }),
+  truncated: z.strictObject({
+    stdout: count.optional(),
+    stderr: count.optional(),
+    results: count.optional(),
+  }),
   filesModified: count.nullable(),
   results: richResults,
   resultsLeftOut: count.optional(),
