@@ -5,13 +5,14 @@ Only a text that is no Python is looked at. Each line stays a line, so that a tr
 
 import re
 
+from open_text import OpenText
+
 ASSIGNED = re.compile(r"^(\s*)([A-Za-z_][\w.,\[\]'\" ]*?)\s*=\s*(!!?|%)\s*(.*)$", re.DOTALL)
 COMMAND = re.compile(r"^(\s*)(!!|!|%)(?!%)(.*)$", re.DOTALL)
 ASKS_AFTER = re.compile(r"^(\s*)(%{0,2}[A-Za-z_][\w.\[\]]*)(\?\??)\s*$")
 ASKS_BEFORE = re.compile(r"^(\s*)(\?\??)\s*(%{0,2}[A-Za-z_][\w.]*)\s*$")
 CELL = re.compile(r"^%%(\w+)(.*)$")
 SHELL = "get_ipython()"
-MAX_COMMANDS = 2_000
 
 
 def transform(text):
@@ -32,10 +33,13 @@ def _transform_lines(lines):
     found = 0
     done = []
     at = 0
+    before = OpenText()
     while at < len(lines):
-        line, used = _joined(lines, at)
-        call = _call_of(line) if _looks_special(line) and found < MAX_COMMANDS and _is_whole(done) else None
+        is_special = not before.is_open and _looks_special(lines[at])
+        line, used = _joined(lines, at) if is_special else (lines[at], 1)
+        call = _call_of(line) if is_special else None
         if call is None:
+            before.take(lines[at])
             done.append(lines[at])
             at += 1
             continue
@@ -82,18 +86,3 @@ def _run_of(kind, rest, is_assigned):
     if is_assigned or kind == "!!":
         return f"{SHELL}.getoutput({rest!r})"
     return f"{SHELL}.system({rest!r})"
-
-
-def _is_whole(lines):
-    """Whether no string or bracket is open at the end of these lines, so that another statement may begin."""
-    import tokenize
-
-    reader = iter([line + "\n" for line in lines])
-    try:
-        for _ in tokenize.generate_tokens(lambda: next(reader, "")):
-            pass
-    except tokenize.TokenError:
-        return False
-    except (SyntaxError, IndentationError):
-        return True  # wrong in another way, which is told when it is compiled
-    return True

@@ -44,7 +44,7 @@ REACH_ALL = frozenset(
             "_getframe",
         ),
         *("f_globals", "f_locals", "f_back", "gc", "inspect", "ctypes", "importlib", "runpy", "timeit", "code", "pdb"),
-        *("doctest", "settrace", "setprofile"),
+        *("doctest", "settrace", "setprofile", "user_ns"),
     )
 )
 WAITS_FOR_CHILDREN = frozenset(("wait", "waitpid", "wait3", "wait4", "waitid"))

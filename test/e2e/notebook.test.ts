@@ -50,7 +50,10 @@ const CELLS: Record<string, Cell> = {
     code: "for n in range(2):\n    !echo line {n}\nprint('done')",
     out: "line 0\nline 1\ndone\n",
   },
-  "a command in a function": { code: "def say(word):\n    !echo {word}\nsay('no'); say(who)", out: /\n/ },
+  "a command in a function": {
+    code: "def say(word):\n    !echo {word} $word\nsay('no'); say(who)",
+    out: "no no\nada ada\n",
+  },
   "a command over two lines": { code: "!echo one \\\n  two", out: "one two\n" },
   "a pipe": { code: "!seq 5 | tail -1", out: "5\n" },
   "two marks": { code: "!!seq 2", value: "['1', '2']" },
@@ -122,6 +125,50 @@ const CELLS: Record<string, Cell> = {
   "HTML, a cell": { code: "%%html\n<i>z</i>", check: has("html", /<i>z<\/i>/) },
   "kept output": { code: "%%capture got\nprint('quiet')", out: "" },
   "that output": { code: "got.stdout", value: "'quiet\\n'" },
+  "all of a cell": { code: "%%capture all\n!echo hidden\ndisplay(3)\nprint('p')", out: "" },
+  "shown later": {
+    code: "all.show()",
+    out: "hidden\np\n",
+    check: ({ results }) => assert.equal(results[0].text, "3"),
+  },
+  "kept output of a cell that fails": {
+    code: "%%capture\nprint('seen')\n1 / 0",
+    out: "seen\n",
+    err: /line 3, in <module>\n.*1 \/ 0/,
+    exit: 1,
+  },
+  "a line's number in a cell": { code: "%%time\nx = 1\n\n1 / 0", err: /line 4/, out: /Wall/, exit: 1 },
+  "a program that ends itself": {
+    code: "%%writefile ends.py\nimport sys\nprint(__file__)\nsys.exit(3)",
+    out: /Writing/,
+  },
+  "and nothing else": {
+    code: "%run ends.py\n'on'",
+    out: "ends.py\n",
+    err: /has ended with 3/,
+    value: "'on'",
+  },
+  "a loop over the last value's name": { code: "2\n" },
+  "that value": { code: "for _ in range(3): pass", out: "" },
+  "is a variable": { code: "print(_); del _", out: "2\n" },
+  "the last value in a command": { code: "%time (_, 5)[1]", out: /Wall/, value: "5" },
+  "a handle of the builtin": {
+    code: "import builtins\nhandle = builtins.display('a', display_id=True)",
+    check: ({ results }) => assert.equal(results.length, 1),
+  },
+  "used by a later cell": {
+    code: "handle.update('b')",
+    check: ({ results }) => assert.deepEqual([results[0].text, results.length], ["'b'", 1]),
+  },
+  "a picture of SVG": {
+    code: "open('p.svg', 'w').write('<svg xmlns=\"x\"></svg>')\nImage('p.svg')",
+    check: has("svg", /^<svg/),
+  },
+  "changed through the shell": {
+    code: "changed = []\nget_ipython().user_ns['changed'].append(1); get_ipython().ev('changed').append(2)",
+  },
+  "by a command": { code: "!echo {changed.append(3)}", out: "None\n" },
+  "by what is timed": { code: "%timeit -n1 -r1 changed.append(4)", out: /per loop/ },
   "the shell": { code: "get_ipython().run_line_magic('pwd', '')", value: "'/workspace'" },
   "of a library": { code: "from IPython import get_ipython\nget_ipython() is not None", value: "True" },
   progress: {
@@ -192,6 +239,34 @@ test("what cells have made outlives sleep, and the last values are named where t
   await session.run("h.update('y')");
   const { variables } = await it.client.expect(200, "GET", `${session.path}/variables`);
   assert.ok(!variables.some(({ name }: Body) => name === "_"), "the last value is no variable");
+});
+
+test("what is changed by the shell's ways is saved with its run", async () => {
+  const session = await it.client.create("by-the-shell");
+  const ways = [
+    "get_ipython().user_ns['changed'].append(0)",
+    "get_ipython().ev('changed').append(1)",
+    "!true {changed.append(2)}",
+    "%timeit -n1 -r1 changed.append(3)",
+    "%time changed.append(4)",
+    "def f():\n    !true {changed.append(5)}\nf()",
+  ];
+  await session.run("changed = []");
+  for (const [at, way] of ways.entries()) {
+    await session.run(way);
+    assert.equal((await session.run("import os; os._exit(1)")).exit_code, 1);
+    const expected = `[${Array.from({ length: at + 1 }, (_, number) => number).join(", ")}]\n`;
+    await session.prints(expected, "print(changed)");
+  }
+});
+
+test("ten thousand lines that are no Python are read in a moment", async () => {
+  const session = await it.client.create("many-lines");
+  const open = await session.run(`'''\n${"what?\n".repeat(12_000)}`);
+  assert.match(open.stderr, /SyntaxError/);
+  assert.ok(open.execution_time_ms < 1_500, `${open.execution_time_ms} ms`);
+  const commands = await session.run(`x = 0\n${"%who_ls\n".repeat(3_000)}x`);
+  assert.equal(commands.results.at(-1).text, "0");
 });
 
 test("colours and bars are for terminals: programs print plain text", async () => {
