@@ -40,7 +40,7 @@ PERSISTENCE = (
 )
 
 # Loaded when a program is no Python as it is, or asks for its shell.
-NOTEBOOK = (PYTHON, "open_text cells magics values shell")
+NOTEBOOK = (PYTHON, "open_text cells magics exact_json values shell")
 
 
 def load(folder, name, private_builtins):

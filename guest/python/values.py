@@ -5,8 +5,8 @@ An answer is {"text": what of it was asked for, "json": {"type", "length", "shap
 
 import io
 import json
-import sys
 
+from exact_json import NotJson, exact_json, is_of
 from forms import MAX_ENCODED, forms_of
 from wire import to_json
 
@@ -51,7 +51,7 @@ def _part_of(value, start, count):
     if start == 0 and count is None:
         return value
     stop = None if count is None else start + count
-    if _is_of(value, "pandas", "DataFrame", "Series"):
+    if is_of(value, "pandas", "DataFrame", "Series"):
         return value.iloc[start:stop]
     if isinstance(value, dict):
         return dict(list(value.items())[start:stop])
@@ -63,32 +63,11 @@ def _part_of(value, start, count):
         raise NoSuchForm(f"a {type(value).__name__} has no parts") from cause
 
 
-def _is_of(value, module, *names):
-    """Whether it is of a class of a library, which is not imported for the question."""
-    library = sys.modules.get(module)
-    return library is not None and any(isinstance(value, getattr(library, name)) for name in names)
-
-
 def _json(value):
-    if _is_of(value, "pandas", "DataFrame"):
-        return value.to_json(orient="split", date_format="iso")
-    if _is_of(value, "pandas", "Series"):
-        return value.to_json(orient="split", date_format="iso")
-    if _is_of(value, "numpy", "ndarray", "generic"):
-        value = value.tolist()
-    if isinstance(value, (set, frozenset)):
-        value = list(value)
     try:
-        return json.dumps(value, allow_nan=False, default=_plain)
-    except (TypeError, ValueError, RecursionError) as cause:
+        return exact_json(value)
+    except NotJson as cause:
         raise NoSuchForm(f"a {type(value).__name__} is not JSON: {cause}") from cause
-
-
-def _plain(value):
-    """Numbers of numpy inside of lists; anything else is refused, not guessed."""
-    if _is_of(value, "numpy", "ndarray", "generic"):
-        return value.tolist()
-    raise TypeError(f"a {type(value).__name__} in it is not JSON")
 
 
 def _text(value):
@@ -96,9 +75,9 @@ def _text(value):
 
 
 def _csv(value):
-    if _is_of(value, "pandas", "DataFrame", "Series"):
+    if is_of(value, "pandas", "DataFrame", "Series"):
         return value.to_csv()
-    if _is_of(value, "numpy", "ndarray"):
+    if is_of(value, "numpy", "ndarray"):
         value = value.tolist()
     import csv
 

@@ -16,7 +16,7 @@ export const getVariable = operation({
   tag: "State",
   summary: "The value of one variable, in a form that it offers",
   description:
-    "Of Python, node, typescript and deno. A frame or array is JSON by columns or as nested lists. A session that sleeps is woken. Values of more than 8 MiB are read in parts.",
+    "Of Python, node, typescript and deno. JSON is exact, or refused: arrays are nested lists, frames have their columns, index, rows and dtypes, with null for what is missing, and times as text. A session that sleeps is woken. Values of more than 8 MiB are read in parts.",
   scope: "read",
   query: z.object({
     form: z.enum(FORMS).optional().describe("`json` when absent"),
@@ -37,6 +37,17 @@ export const getVariable = operation({
   example: { params: { id: "example", name: "x" } },
 });
 
+/** Whether all its numbers are what was written: a larger whole number has lost digits by now. */
+function isExact(value: unknown): boolean {
+  let isSafe = true;
+  JSON.stringify(value, (_key, part: unknown) => {
+    if (typeof part === "number" && Number.isInteger(part) && !Number.isSafeInteger(part))
+      isSafe &&= Math.abs(part) >= 1e21; // a decimal, as JSON writes it
+    return part;
+  });
+  return isSafe;
+}
+
 export const setVariable = operation({
   id: "setVariable",
   method: "PUT",
@@ -50,6 +61,7 @@ export const setVariable = operation({
       .unknown()
       .refine((value) => value !== undefined, "it is missing: it must be a value of JSON")
       .refine((value) => (JSON.stringify(value)?.length ?? 0) <= MAX_VALUE_CHARS, "it may have 4 MiB of JSON")
+      .refine(isExact, "it has a whole number beyond 2^53, which would change: give it as text")
       .describe("Any JSON"),
   }),
   answers: { 200: z.strictObject({ success, name: z.string(), run_id: z.string(), version: count }) },

@@ -19,14 +19,14 @@ export function addVariables(app: FastifyInstance, registry: SessionRegistry, ke
     refuseMoreLive(tenant, registry, id);
     return registry.get(id);
   };
-  serve(app, api.getVariable, async ({ params: { id, name }, query, request }) => {
+  serve(app, api.getVariable, async ({ params: { id, name }, query, request, reply }) => {
     const session = await awake(request, id);
     const { form = "json", from = null, count = null } = query;
     const code = readingProgram(session.row.language, { name, form, from, count });
     session.setup.refuseIfOpen();
     const { frame, results } = await session.onVariables((live) => live.ask(code));
     if (frame.error !== null) throw refusalOf(frame.error, name);
-    return { name, form, ...parseValue(parseResults(results)[0], form) };
+    return reply.type("application/json; charset=utf-8").send(answerOf(name, form, parseResults(results)[0]));
   });
 
   serve(app, api.setVariable, async ({ params: { id, name }, body, request }) => {
@@ -62,11 +62,20 @@ const about = z.object({
   shape: z.array(z.int().nonnegative()).max(64).nullable(),
 });
 
-/** What a guest says of a value: nothing of it is taken as it is. */
-function parseValue(result: { text: string; json?: string | undefined } | undefined, form: api.ValueForm) {
+/**
+ * What a guest says of a value: nothing of it is taken as it is. JSON is passed on as it was written, after a look
+ * whether it is any: to read and write it would change numbers.
+ */
+function answerOf(
+  name: string,
+  form: api.ValueForm,
+  result: { text: string; json?: string | undefined } | undefined,
+): string {
   try {
-    const value: unknown = form === "json" ? JSON.parse(result?.text ?? "") : (result?.text ?? "");
-    return { value, ...about.parse(JSON.parse(result?.json ?? "")) };
+    const { text = "", json = "" } = result ?? {};
+    if (form === "json") JSON.parse(text);
+    const value = form === "json" ? text : JSON.stringify(text);
+    return `${JSON.stringify({ name, form, ...about.parse(JSON.parse(json)) }).slice(0, -1)},"value":${value}}`;
   } catch (cause) {
     throw new AppError("no_such_form", "Cannot read the value: its program answered something else", {
       cause,

@@ -47,6 +47,7 @@ r = Rich()`);
       ["b", 2],
       ["c", 3],
     ],
+    dtypes: ["object", "int64"],
   });
   assert.equal((await read(session, "df", "?form=csv&from=1&count=1")).value, ",k,v\n1,b,2\n");
   assert.match((await read(session, "df", "?form=html")).value, /<table/);
@@ -65,6 +66,59 @@ r = Rich()`);
   assert.equal((await read(session, "big", "?form=text&from=8999999")).value, "x");
   await session.hibernate();
   assert.equal((await read(session, "s")).value, "plain", "it is woken");
+});
+
+test("python: JSON of a value says the same, or is refused", async () => {
+  const session = await it.client.create("exact");
+  await session.run(`import numpy as np, pandas as pd, datetime, decimal, enum
+exact = {
+    "third": pd.Series([1 / 3, 2e-310, 1e22]), "big": 2**64 + 1, "unsigned": np.array([2**64 - 1], dtype="uint64"),
+    "ns": pd.Series(pd.to_datetime(["2026-01-02T03:04:05.123456789", None])),
+    "missing": pd.DataFrame({"a": [1, np.nan], "b": ["x", None], "c": pd.array([1, None], dtype="Int64")}),
+    "days": np.array(["2026-01-02", "NaT"], dtype="datetime64[D]"), "text": "\\ud83d\\ude00 \u2028",
+    "levels": pd.DataFrame({("a", 1): [2]}), "none": pd.DataFrame({"a": []}), "half": np.float16(0.1),
+    "wide": pd.Series([2**63], dtype="uint64", name=("n", 1)),
+}
+globals().update(exact)
+class E(enum.IntEnum): one = 1
+refused = {
+    "keys": {1: 2}, "infinite": pd.Series([float("inf")]), "nan": np.array([np.nan]), "complex_": np.array([1j]), "raw": b"x",
+    "money": decimal.Decimal("1.10"), "spans": np.array([1], dtype="timedelta64[ns]"), "records": np.zeros(1, dtype="i4,f4"),
+    "period": pd.Series(pd.period_range("2026", periods=1, freq="D")), "long": np.longdouble(1) / 3, "many": range(3),
+}
+globals().update(refused); member = E.one`);
+  const raw = async (name: string) => {
+    const response = await fetch(`${it.server.url}${session.path}/variables/${name}`);
+    const text = await response.text();
+    assert.equal(response.status, 200, text);
+    return /"value":(.*)}$/s.exec(text)?.[1]?.replaceAll(" ", "");
+  };
+  assert.equal(
+    await raw("third"),
+    '{"name":null,"index":[0,1,2],"data":[0.3333333333333333,2e-310,1e+22],"dtype":"float64"}',
+  );
+  assert.equal(await raw("big"), "18446744073709551617");
+  assert.equal(await raw("unsigned"), "[18446744073709551615]");
+  assert.match(String(await raw("ns")), /"2026-01-02T03:04:05.123456789",null/);
+  assert.match(
+    String(await raw("missing")),
+    /"data":\[\[1.0,"x",1\],\[null,null,null\]\],"dtypes":\["float64","object","Int64"\]/,
+  );
+  assert.equal(await raw("days"), '["2026-01-02",null]');
+  assert.match(String(await raw("levels")), /"columns":\[\["a",1\]\]/);
+  assert.match(String(await raw("none")), /"data":\[\]/);
+  assert.equal(await raw("half"), "0.0999755859375");
+  assert.match(String(await raw("wide")), /"name":\["n",1\].*9223372036854775808/);
+  assert.equal(await raw("member"), "1");
+  for (const name of "keys infinite nan complex_ raw money spans records period long many".split(" "))
+    assert.equal((await read(session, name, "", 406)).code, "no_such_form", name);
+  const body = '{"value": 12345678901234567890}';
+  const refused = await it.client.call("PUT", `${session.path}/variables/n`, body);
+  assert.match(refused.body.error, /beyond 2\^53.*give it as text/);
+  await set(session, "n", 1e300);
+  assert.equal((await read(session, "n")).value, 1e300);
+  await session.run("accents = '\u6f22' * 2_000_000");
+  assert.match((await read(session, "accents", "", 406)).error, /ask for a part/);
 });
 
 test("python: setting and deleting are runs, and hostile values are looked at without harm", async () => {
