@@ -43,6 +43,8 @@ const environment = z.object({
   ERA_ACTIVITY: z.string().default("programs,streams"),
   ERA_ORPHAN_SECONDS: z.coerce.number().min(0).max(86_400).default(60),
   ERA_AUTO_CREATE: flag.default(true),
+  ERA_PROXY_DOMAIN: z.string().optional(),
+  ERA_CORS_ORIGINS: z.string().default(""),
   ERA_UID_BASE: integer(65_536, 4_200_000_000).default(1_900_000_000),
   ERA_IMAGE_PACKAGES: z.string().default(""),
   ERA_DEBIAN_MIRROR: z.string().optional(),
@@ -108,6 +110,10 @@ export type Config = {
   /** How long a sandbox waits for a server after its own has died. */
   orphanMs: number;
   autoCreate: boolean;
+  /** Below which ports of sessions have names of their own: a host, perhaps with a scheme and a port. */
+  proxyDomain: string | undefined;
+  /** Origins of pages that may use the API from a browser, or "*". */
+  corsOrigins: readonly string[];
   uidBase: number;
   imagePackages: readonly string[];
   debianMirror: string | undefined;
@@ -172,6 +178,8 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     activity: parseActivity(settings.ERA_ACTIVITY),
     orphanMs: settings.ERA_ORPHAN_SECONDS * 1000,
     autoCreate: settings.ERA_AUTO_CREATE,
+    proxyDomain: parseDomain(settings.ERA_PROXY_DOMAIN),
+    corsOrigins: parseOrigins(settings.ERA_CORS_ORIGINS),
     uidBase: settings.ERA_UID_BASE,
     imagePackages: words(settings.ERA_IMAGE_PACKAGES).sort(),
     debianMirror: settings.ERA_DEBIAN_MIRROR,
@@ -240,4 +248,21 @@ function parsePool(text: string): Map<Language, number> {
     pool.set(language, size);
   }
   return pool;
+}
+
+function parseDomain(text: string | undefined): string | undefined {
+  if (text === undefined || /^(https?:\/\/)?([a-z0-9-]+\.)*[a-z0-9-]+(:\d{1,5})?$/.test(text)) return text;
+  throw new ConfigError(
+    `Cannot use ERA_PROXY_DOMAIN '${text}': it is a name, such as apps.example.com, perhaps with https:// and a port`,
+  );
+}
+
+function parseOrigins(text: string): readonly string[] {
+  const origins = words(text);
+  for (const origin of origins)
+    if (origin !== "*" && (!URL.canParse(origin) || new URL(origin).origin !== origin))
+      throw new ConfigError(
+        `Cannot use ERA_CORS_ORIGINS '${origin}': it lists origins, such as https://app.example.com, or says '*'`,
+      );
+  return origins;
 }

@@ -88,7 +88,7 @@ export async function startServer(
   watchServer(host, { pool, store, loop });
   const keys = new KeyRing(store, config.apiKey);
   await keys.load();
-  const app = createHttpServer({
+  const app = await createHttpServer({
     config,
     log,
     metrics: host.metrics,

@@ -21,7 +21,10 @@ declare module "fastify" {
   }
 }
 
-export function requireKey(app: FastifyInstance, keys: KeyRing, hasOperatorKey: boolean): void {
+/** `origins`: of pages that the operator has named. */
+type Rules = { hasOperatorKey: boolean; origins: readonly string[] };
+
+export function requireKey(app: FastifyInstance, keys: KeyRing, rules: Rules): void {
   app.decorateRequest("tenant");
   app.addHook("onRequest", async (request) => {
     const { operation, isPublic } = request.routeOptions.config;
@@ -29,7 +32,7 @@ export function requireKey(app: FastifyInstance, keys: KeyRing, hasOperatorKey: 
       request.tenant = OPERATOR; // what is public names no session of anybody's
       return;
     }
-    request.tenant = tenantIn(request, keys, hasOperatorKey);
+    request.tenant = tenantIn(request, keys, rules);
     if (operation === undefined || mayDo(request.tenant, operation.scope)) return;
     throw new AppError(
       "scope_missing",
@@ -38,7 +41,7 @@ export function requireKey(app: FastifyInstance, keys: KeyRing, hasOperatorKey: 
   });
 }
 
-function tenantIn({ headers }: FastifyRequest, keys: KeyRing, hasOperatorKey: boolean): Tenant {
+function tenantIn({ headers }: FastifyRequest, keys: KeyRing, { hasOperatorKey, origins }: Rules): Tenant {
   const given = headers.authorization?.match(/^Bearer +(\S+) *$/i)?.[1];
   const tenant = given === undefined ? null : keys.find(given);
   if (tenant !== null) return tenant;
@@ -47,7 +50,8 @@ function tenantIn({ headers }: FastifyRequest, keys: KeyRing, hasOperatorKey: bo
       "unauthorized",
       given === undefined ? "Cannot go on without a key" : "Cannot go on: the key is wrong",
     );
-  refuseForeignPage(headers.origin, headers.host);
+  const isNamed = headers.origin !== undefined && origins.includes(headers.origin);
+  refuseForeignPage(isNamed ? undefined : headers.origin, headers.host);
   return OPERATOR;
 }
 

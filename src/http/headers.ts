@@ -52,6 +52,9 @@ const FAMILIES = /^(access-control|content|cross-origin|grpc|ratelimit|x)-/;
 const OF_THIS_ORIGIN =
   /^(content-security-policy(-report-only)?|x-dns-prefetch-control|x-permitted-cross-domain-policies|x-content-security-policy|x-webkit-csp)$/;
 
+/** What a page may say of itself where it has an origin for itself. */
+export const isPolicy = (name: string) => /^content-security-policy(-report-only)?$/.test(name);
+
 export const isOfConnection = (name: string) => HOP_BY_HOP.has(name);
 
 /** Whether a guest's answer may have it; `name` is in lower case. */
@@ -65,10 +68,13 @@ export const isUpgradeHeader = (name: string) => OF_AN_UPGRADE.test(name) || isA
 
 /**
  * A `Set-Cookie` for the addresses under `prefix` alone: all sessions share one origin, and a browser would bring a
- * cookie of one to another. A path of the program's own lies below the prefix, unless it has it already.
+ * cookie of one to another. A path of the program's own lies below the prefix, unless it has it already. Without a
+ * prefix it is for the origin that the program has for itself, and no other below the same domain.
  */
-export function confinedCookie(cookie: string, prefix: string): string {
+export function confinedCookie(cookie: string, prefix: string | null): string {
   const [pair = "", ...attributes] = cookie.split(";");
+  if (prefix === null)
+    return [pair, ...attributes.filter((attribute) => !/^\s*domain\s*(=|$)/i.test(attribute))].join(";");
   const kept = attributes.filter((attribute) => !/^\s*(domain|path)\s*(=|$)/i.test(attribute));
   const paths = attributes.flatMap((attribute) => /^\s*path\s*=\s*(.*?)\s*$/i.exec(attribute)?.[1] ?? []);
   const path = paths.at(-1) ?? "";

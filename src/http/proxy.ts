@@ -11,9 +11,17 @@ import { AppError } from "../protocol/errors.ts";
 import { isServerName } from "../protocol/session-names.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
-import { confinedCookie, isAnswerHeader, isOfConnection, isUpgradeHeader, SANDBOX } from "./headers.ts";
+import {
+  confinedCookie,
+  isAnswerHeader,
+  isOfConnection,
+  isPolicy,
+  isUpgradeHeader,
+  SANDBOX,
+} from "./headers.ts";
 import { refuseMoreRuns } from "./key-limits.ts";
 import { hasKey, type KeyRing } from "./key-ring.ts";
+import type { ProxyDomain } from "./proxy-domain.ts";
 import { serve } from "./serve.ts";
 import { parseId } from "./sessions.ts";
 import { answerByStoredCode } from "./stored-answer.ts";
@@ -22,6 +30,7 @@ type ProxyParams = { Params: { id: string; port: string; "*"?: string } };
 type ProxyRoutes = {
   registry: SessionRegistry;
   keys: KeyRing;
+  domain: ProxyDomain | null;
   apiKey: string | undefined;
   bodyBytes: number;
 };
@@ -30,19 +39,25 @@ const PROXY_ROUTES = ["/proxy/:id/:port", "/proxy/:id/:port/*"];
 const FORM = "/proxy/{session}/{port}/{path}";
 const ADDRESS = /^\/proxy\/([^/?]+)\/(\d+)(\/[^?]*)?(\?.*)?$/;
 
+/** The path of a request, also of one that came by a name of a session's port. */
+export function addressIn({ url = "/", headers }: http.IncomingMessage, domain: ProxyDomain | null): string {
+  return domain?.isMeant(headers.host) ? domain.pathOf(headers.host, url) : url;
+}
+
 /** Which requests to upgrade are taken as such: all others are answered as if they had not asked. */
-export function isUpgrade({ url = "", headers }: http.IncomingMessage): boolean {
-  const { upgrade: wanted = "" } = headers;
+export function isUpgrade(request: http.IncomingMessage, domain: ProxyDomain | null): boolean {
+  const { upgrade: wanted = "", "content-length": length } = request.headers;
   return (
-    url.startsWith("/proxy/") && wanted.toLowerCase() !== "h2c" && headers["content-length"] === undefined
+    addressIn(request, domain).startsWith("/proxy/") && wanted.toLowerCase() !== "h2c" && length === undefined
   );
 }
 
 export function addProxy(app: FastifyInstance, routes: ProxyRoutes): void {
-  const { registry, apiKey } = routes;
+  const { registry, domain } = routes;
   serve(app, getHost, async ({ params, query: { port }, request }) => {
     const { row } = await registry.get(params.id);
-    const url = `${request.protocol}://${request.host}/proxy/${row.id}/${port}`;
+    const own = domain?.addressOf(row.id, port, request.protocol);
+    const url = own ?? `${request.protocol}://${request.host}/proxy/${row.id}/${port}`;
     return { url, base_url: url, session_id: row.id, port };
   });
 
@@ -69,7 +84,7 @@ export function addProxy(app: FastifyInstance, routes: ProxyRoutes): void {
   app.server.on("upgrade", (request: http.IncomingMessage, socket: Duplex, head: Buffer) => {
     upgraded.add(socket);
     socket.on("error", () => socket.destroy()).once("close", () => upgraded.delete(socket));
-    upgrade(registry, apiKey, request, { socket, head }).catch((error: unknown) => {
+    upgrade(routes, request, { socket, head }).catch((error: unknown) => {
       const status = error instanceof AppError ? error.status : 500;
       const text = `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nconnection: close\r\n\r\n`;
       socket.end(text, () => socket.destroy());
@@ -95,14 +110,15 @@ async function find(registry: SessionRegistry, id: string, port: string) {
 }
 
 async function pass(
-  { registry, keys, apiKey, bodyBytes }: ProxyRoutes,
+  { registry, keys, domain, apiKey, bodyBytes }: ProxyRoutes,
   request: FastifyRequest<ProxyParams>,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const { session, port } = await find(registry, request.params.id, request.params.port);
   const path = pathOf(request.raw.url);
   const connect = () => session.connect(port);
-  const target = { session, port, path, apiKey };
+  const prefix = domain?.isMeant(request.headers.host) ? null : prefixOf(session, port);
+  const target = { prefix, port, path, apiKey };
   const connection = await connect();
   if (connection !== null) return forward({ ...target, connection, body: request.raw }, request, reply);
   if (session.row.code !== null) refuseMoreRuns(keys.ownerOf(session.id), { registry, keys }, session.id);
@@ -115,7 +131,8 @@ async function pass(
       reply,
     );
   const { answer } = answered;
-  reply.code(answer.status).headers(answer.headers).header("content-security-policy", SANDBOX);
+  reply.code(answer.status).headers(answer.headers);
+  if (prefix !== null) reply.header("content-security-policy", SANDBOX);
   return reply.send(answer.body);
 }
 
@@ -146,17 +163,20 @@ function pathOf(url = ""): string {
   return path + query;
 }
 
-type Forward = {
-  connection: Duplex;
-  session: Session;
+type Target = {
   port: number;
-  path: string;
+  /** The beginning of all its addresses; null where it has an origin of its own. */
+  prefix: string | null;
   apiKey: string | undefined;
+};
+type Forward = Target & {
+  connection: Duplex;
+  path: string;
   body: http.IncomingMessage | Buffer;
 };
 
 function forward(
-  { connection, session, port, path, apiKey, body }: Forward,
+  { connection, path, body, ...target }: Forward,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
@@ -166,13 +186,13 @@ function forward(
     connection.destroy();
     letGo();
     const why = cause instanceof Error ? cause.message : String(cause);
-    const message = `Cannot get an answer from port ${port}: ${why}`;
+    const message = `Cannot get an answer from port ${target.port}: ${why}`;
     reject(new AppError("proxy_failed", message, { cause, details: why }));
   };
   reply.raw.once("close", () => connection.destroy());
   if (reply.raw.destroyed) fail(new Error("the client has gone"));
   try {
-    const headers = headersFor(request.raw, { session, port, apiKey });
+    const headers = headersFor(request.raw, target);
     // Also where Node would not by itself: without it, a body of these methods would have no end.
     if (request.headers["transfer-encoding"] !== undefined) headers["transfer-encoding"] = "chunked";
     const outgoing = http.request({
@@ -189,7 +209,7 @@ function forward(
       outgoing.off("close", hungUp);
       incoming.once("close", letGo);
       try {
-        resolve(answer(reply, incoming, { connection, prefix: prefixOf(session, port) }));
+        resolve(answer(reply, incoming, { connection, prefix: target.prefix }));
       } catch (error) {
         incoming.destroy();
         fail(error);
@@ -207,7 +227,7 @@ function forward(
   return promise;
 }
 
-type Answered = { connection: Duplex; prefix: string };
+type Answered = { connection: Duplex; prefix: string | null };
 
 function answer(
   reply: FastifyReply,
@@ -220,23 +240,22 @@ function answer(
   if (statusCode < 200 || statusCode > 599) throw new Error(`its status is ${statusCode}`);
   reply.code(statusCode);
   for (const [name, value] of Object.entries(incoming.headers))
-    if (isAnswerHeader(name) && value !== undefined) reply.header(name, value);
+    if (value !== undefined && (isAnswerHeader(name) || (prefix === null && isPolicy(name))))
+      reply.header(name, value);
   const cookies = incoming.headers["set-cookie"];
   if (cookies !== undefined)
     reply.removeHeader("set-cookie").header(
       "set-cookie",
       cookies.map((cookie) => confinedCookie(cookie, prefix)),
     );
-  reply.header("content-security-policy", SANDBOX);
+  if (prefix !== null) reply.header("content-security-policy", SANDBOX);
   return reply.send(incoming);
 }
 
 /** The beginning of all addresses of a session's port. */
 const prefixOf = (session: Session, port: number) => `/proxy/${session.id}/${port}`;
 
-type Target = { session: Session; port: number; apiKey: string | undefined };
-
-function headersFor(request: http.IncomingMessage, { session, port, apiKey }: Target) {
+function headersFor(request: http.IncomingMessage, { prefix, apiKey }: Target) {
   const headers: http.OutgoingHttpHeaders = {};
   const named = new Set(
     String(request.headers.connection ?? "")
@@ -250,7 +269,7 @@ function headersFor(request: http.IncomingMessage, { session, port, apiKey }: Ta
   const { remoteAddress } = request.socket;
   if (host !== undefined) headers["x-forwarded-host"] = host;
   if (remoteAddress !== undefined) headers["x-forwarded-for"] = remoteAddress;
-  headers["x-forwarded-prefix"] = prefixOf(session, port);
+  if (prefix !== null) headers["x-forwarded-prefix"] = prefix;
   return headers;
 }
 
@@ -259,16 +278,17 @@ function headersFor(request: http.IncomingMessage, { session, port, apiKey }: Ta
  * is read as HTTP, since whoever is in front of this server may reuse a connection that was answered in another way.
  */
 async function upgrade(
-  registry: SessionRegistry,
-  apiKey: string | undefined,
+  { registry, domain, apiKey }: ProxyRoutes,
   request: http.IncomingMessage,
   { socket, head }: { socket: Duplex; head: Buffer },
 ): Promise<void> {
-  const match = ADDRESS.exec(request.url ?? "");
+  const address = addressIn(request, domain);
+  const match = ADDRESS.exec(address);
   if (match === null) throw new AppError("route_not_found", "Cannot upgrade this address");
   const { session, port } = await find(registry, decoded(match[1]), match[2] ?? "");
   const connection = await session.connect(port);
   if (connection === null) throw new AppError("proxy_failed", `Cannot connect: nobody listens on ${port}`);
+  const prefix = domain?.isMeant(request.headers.host) ? null : prefixOf(session, port);
   socket.once("close", () => connection.destroy());
   if (socket.destroyed) connection.destroy();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -277,11 +297,11 @@ async function upgrade(
     reject(new AppError("proxy_failed", `Cannot upgrade: ${cause.message}`, { cause }));
   };
   const headers = {
-    ...headersFor(request, { session, port, apiKey }),
+    ...headersFor(request, { port, prefix, apiKey }),
     connection: "Upgrade",
     upgrade: request.headers.upgrade,
   };
-  const outgoing = http.request({ createConnection: () => connection, path: pathOf(request.url), headers });
+  const outgoing = http.request({ createConnection: () => connection, path: pathOf(address), headers });
   const hungUp = () => fail(new Error("it hung up"));
   outgoing.on("error", fail).once("close", hungUp);
   outgoing.once("response", (incoming) => {
@@ -295,9 +315,7 @@ async function upgrade(
       const [name = "", value = ""] = incoming.rawHeaders.slice(at, at + 2);
       const known = name.toLowerCase();
       if (!isUpgradeHeader(known)) continue;
-      lines.push(
-        `${name}: ${known === "set-cookie" ? confinedCookie(value, prefixOf(session, Number(match[2]))) : value}`,
-      );
+      lines.push(`${name}: ${known === "set-cookie" ? confinedCookie(value, prefix) : value}`);
     }
     socket.write(`${lines.join("\r\n")}\r\n\r\n`);
     socket.write(first);

@@ -14,6 +14,7 @@ import { boundConnections } from "./bound-connections.ts";
 import { checkAnswers } from "./check-answers.ts";
 import { addCode } from "./code.ts";
 import { addConnections } from "./connections.ts";
+import { allowOrigins } from "./cors.ts";
 import { addDocuments } from "./documents.ts";
 import { mapErrors } from "./errors.ts";
 import { addExecute } from "./execute.ts";
@@ -24,7 +25,8 @@ import { Idempotency } from "./idempotency.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { addKeys, audit } from "./keys.ts";
 import { observe } from "./observe.ts";
-import { addProxy, isUpgrade } from "./proxy.ts";
+import { addProxy, addressIn, isUpgrade } from "./proxy.ts";
+import { ProxyDomain } from "./proxy-domain.ts";
 import { addRuns } from "./runs.ts";
 import { addSessions } from "./sessions.ts";
 import { addSetup } from "./setup.ts";
@@ -50,13 +52,15 @@ const MAX_PARAM_CHARS = 512;
 const HEADERS_MS = 15_000;
 const LOOK_FOR_OVERDUE_MS = 5_000;
 
-export function createHttpServer(deps: HttpDependencies): FastifyInstance {
+export async function createHttpServer(deps: HttpDependencies): Promise<FastifyInstance> {
   const { config, registry, store } = deps;
+  const domain = config.proxyDomain === undefined ? null : new ProxyDomain(config.proxyDomain);
   const app = Fastify({
+    rewriteUrl: (request) => addressIn(request, domain),
     bodyLimit: config.bodyBytes,
     forceCloseConnections: "idle",
     http: {
-      shouldUpgradeCallback: isUpgrade,
+      shouldUpgradeCallback: (request) => isUpgrade(request, domain),
       headersTimeout: HEADERS_MS,
       connectionsCheckingInterval: LOOK_FOR_OVERDUE_MS,
     },
@@ -70,7 +74,8 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   acceptJsonBodies(app);
   mapErrors(app, deps.log, deps.metrics);
   const { keys } = deps;
-  requireKey(app, keys, config.apiKey !== undefined);
+  await allowOrigins(app, config.corsOrigins);
+  requireKey(app, keys, { hasOperatorKey: config.apiKey !== undefined, origins: config.corsOrigins });
   observe(app, deps);
   const idempotency = new Idempotency(store);
   if (config.checkAnswers !== undefined) checkAnswers(app, config.checkAnswers);
@@ -86,7 +91,7 @@ export function createHttpServer(deps: HttpDependencies): FastifyInstance {
   addExport(app, sessions);
   addCode(app, registry);
   addFiles(app, { registry, quotas: new Quotas(), maxFiles: config.limits.diskFiles });
-  addProxy(app, { registry, keys, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
+  addProxy(app, { registry, keys, domain, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
   addSetup(app, registry);
   addConnections(app, registry, store);
   addRuns(app, { registry, store, idempotency, keys });
