@@ -231,6 +231,16 @@ export const sessionState = z
   })
   .meta({ id: "SessionState" });
 
+export const sessionUse = z
+  .strictObject({
+    memory_bytes: count.nullable().describe("Null while it sleeps, or where the host does not count"),
+    files_bytes: count,
+    files: count,
+    variables_bytes: count,
+    snapshot_bytes: count,
+  })
+  .meta({ id: "SessionUse" });
+
 export const session = z
   .strictObject({
     ...sessionRow,
@@ -256,13 +266,11 @@ export const session = z
       disk_mib: count,
       state_mib: count,
     }),
-    usage: z.strictObject({
-      memory_bytes: count.nullable().describe("Null while it sleeps, or where the host does not count"),
-      files_bytes: count,
-      files: count,
-      variables_bytes: count,
-      snapshot_bytes: count,
-    }),
+    usage: sessionUse,
+    branched_from: z
+      .strictObject({ session_id: z.string(), version: count })
+      .optional()
+      .describe("The session, and its version, of which it is a copy"),
     expires_after: z.number().optional(),
     state: sessionState,
   })

@@ -1,6 +1,15 @@
 /** Sessions: create, list, look at, change, delete. */
 import { z } from "zod";
-import { count, file, moment, nextCursor, session, sessionRowAnswer, success } from "./answers.ts";
+import {
+  count,
+  file,
+  moment,
+  nextCursor,
+  session,
+  sessionRowAnswer,
+  sessionUse,
+  success,
+} from "./answers.ts";
 import {
   durability,
   expiresAfter,
@@ -115,6 +124,35 @@ export const getSession = operation({
   summary: "Looks at a session: settings, limits, use, state of its variables, files",
   scope: "read",
   answers: { 200: session.extend({ files: z.array(file) }).meta({ id: "SessionWithFiles" }) },
+  errors: OF_A_SESSION,
+  example: { params: { id: "example" } },
+});
+
+export const getUsage = operation({
+  id: "getUsage",
+  method: "GET",
+  path: "/api/sessions/{id}/usage",
+  tag: "Sessions",
+  summary: "What a session uses now, and what its runs have taken together",
+  scope: "read",
+  answers: {
+    200: z.strictObject({
+      id: z.string(),
+      now: sessionUse,
+      total: z.strictObject({
+        runs: count.describe("That have ended; a copy begins with none"),
+        execution_time_ms: z.number(),
+        cpu_time_ms: z.number(),
+        memory_peak_bytes: count
+          .nullable()
+          .describe("The most of any run; null where the host does not count"),
+        connections: count,
+        refused_connections: count,
+        bytes_sent: count,
+        bytes_received: count,
+      }),
+    }),
+  },
   errors: OF_A_SESSION,
   example: { params: { id: "example" } },
 });

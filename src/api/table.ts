@@ -27,6 +27,7 @@ export const OPERATIONS: readonly Operation[] = [
   runs.followRun,
   runs.giveInput,
   sessions.getSession,
+  sessions.getUsage,
   sessions.updateSession,
   sessions.duplicateSession,
   states.listVariables,

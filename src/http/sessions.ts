@@ -12,6 +12,7 @@ import { isServerName } from "../protocol/session-names.ts";
 import { deleteAllSessions } from "../session/delete-all.ts";
 import { type CreateRequest, DEFAULTS, newSessionId } from "../session/new-row.ts";
 import type { SessionRegistry } from "../session/registry.ts";
+import { NO_RUNS } from "../session/saved/progress.ts";
 import type { Session } from "../session/session.ts";
 import type { ResourceSettings, SessionFilter, SessionSummary, Store } from "../store/store.ts";
 import { goneSignal } from "./gone.ts";
@@ -26,6 +27,7 @@ import {
   viewSession,
   viewSessionRow,
   viewState,
+  viewTotals,
   viewUse,
 } from "./views.ts";
 
@@ -84,10 +86,21 @@ function addCollection(app: FastifyInstance, { registry, store, idempotency, con
   serve(app, api.deleteSessions, deleteAll, { preHandler: async ({ url }) => refuseEmptyId(url) });
 }
 
-function addOne(app: FastifyInstance, { registry, config }: SessionRoutes): void {
+function addOne(app: FastifyInstance, { registry, store, config }: SessionRoutes): void {
   serve(app, api.getSession, async ({ params, reply }) =>
     viewWithFiles(await registry.get(params.id), goneSignal(reply)),
   );
+
+  serve(app, api.getUsage, async ({ params }) => {
+    const session = await registry.get(params.id);
+    const counts = await countsOf(session.row, session);
+    const egress = await store.egressTotals(session.id);
+    return {
+      id: session.id,
+      now: viewUse(session.row, counts, session.resources.memoryBytes),
+      total: viewTotals(session.row.totals ?? NO_RUNS, egress),
+    };
+  });
 
   serve(app, api.updateSession, async ({ params, body: change, request: { tenant } }) => {
     refuseInternet(tenant, change);

@@ -46,6 +46,7 @@ export function forTenant<T>(tenant: Tenant, answer: T): T {
     if (typeof shown[name] === "string") shown[name] = withoutPrefix(tenant, shown[name]);
   for (const name of LISTS)
     if (Array.isArray(shown[name])) shown[name] = shown[name].map((item) => forTenant(tenant, item));
+  if (shown.branched_from !== undefined) shown.branched_from = forTenant(tenant, shown.branched_from);
   if (Array.isArray(shown.deleted_sessions))
     shown.deleted_sessions = shown.deleted_sessions.map((id) => withoutPrefix(tenant, String(id)));
   return shown as T;

@@ -14,11 +14,13 @@ import type { SessionLimits } from "../session/life/memory.ts";
 import type { SessionView } from "../session/records.ts";
 import type {
   Dropped,
+  EgressTotals,
   JsonObject,
   OutputEvent,
   RunAsked,
   RunRow,
   RunSummary,
+  RunTotals,
   SessionSummary,
   SetupRow,
 } from "../store/store.ts";
@@ -86,8 +88,11 @@ export function viewSession(row: SessionView, counts: FileCounts, around: Around
     ...(row.cpuCount === null ? {} : { cpu_count: row.cpuCount }),
     ...(row.diskMib === null ? {} : { disk_mib: row.diskMib }),
     ...(row.expiresAfter === null ? {} : { expires_after: row.expiresAfter }),
+    ...(row.branchedFrom === undefined ? {} : { branched_from: viewBranch(row.branchedFrom) }),
   };
 }
+
+const viewBranch = ({ id, version }: { id: string; version: number }) => ({ session_id: id, version });
 
 /** What a session may use: its own where it has some, else the server's. */
 export function viewLimits({ defaultTimeout }: SessionView, limits: SessionLimits) {
@@ -110,6 +115,20 @@ export function viewUse({ saved, snapshot }: SessionView, files: FileCounts, mem
     files: files.files,
     variables_bytes: saved.bytes,
     snapshot_bytes: snapshot?.bytes ?? 0,
+  };
+}
+
+/** What its runs have taken together, and what it has asked of the internet. */
+export function viewTotals({ runs, elapsedUs, cpuTimeUs, peakBytes }: RunTotals, egress: EgressTotals) {
+  return {
+    runs,
+    execution_time_ms: elapsedUs / 1000,
+    cpu_time_ms: cpuTimeUs / 1000,
+    memory_peak_bytes: peakBytes,
+    connections: egress.connections,
+    refused_connections: egress.refused,
+    bytes_sent: egress.sentBytes,
+    bytes_received: egress.receivedBytes,
   };
 }
 

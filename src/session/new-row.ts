@@ -59,12 +59,13 @@ export const setupOf = (request: SetupRequest | null) =>
   request === null ? null : ({ request, status: "pending", result: null } as const);
 
 export function copyOf(
-  { folder: _folder, snapshot: _snapshot, ...row }: SessionView,
+  { folder: _folder, snapshot: _snapshot, totals: _totals, ...row }: SessionView,
   id: string,
-  data: JsonObject | null,
+  { data, version }: { data: JsonObject | null; version: number | null },
 ): SessionRow {
   return {
     ...row,
+    branchedFrom: { id: row.id, version: version ?? row.version },
     id,
     createdAt: new Date().toISOString(),
     lastRunAt: "",

@@ -173,12 +173,15 @@ export class SessionRegistry {
     });
   }
 
-  async #copy(source: Session, id: string, { data, resources }: DuplicateRequest): Promise<Session> {
+  async #copy(source: Session, id: string, { data, version, resources }: DuplicateRequest): Promise<Session> {
     const { row, snapshot, leftOut, folder } = await copyOut(this.#deps.host, source);
     try {
       const place = { folder: folder === null ? null : placeOf(folder), snapshot };
       const saved = { sleptWithBytes: source.resources.limits.memoryBytes, ...row.saved };
-      return await this.#insert({ ...copyOf(row, id, data), ...resources, saved, leftOut }, place);
+      return await this.#insert(
+        { ...copyOf(row, id, { data, version }), ...resources, saved, leftOut },
+        place,
+      );
     } catch (error) {
       await removeCopy(this.#deps.host, { snapshot, folder });
       throw error;

@@ -9,8 +9,11 @@ type SessionParts = Pick<SessionRow, "data" | "code" | "setup"> & {
 export function partsOf(row: SessionRow): SessionParts {
   const { data, code, setup, ...summary } = row;
   const { lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt, ...others } = summary;
-  const { touchedAt, ...settings } = others;
-  const touched = touchedAt === undefined ? {} : { touchedAt };
-  const progress = { lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt, ...touched };
+  const { touchedAt, totals, ...settings } = others;
+  const progress = {
+    ...{ lastRunAt, version, fileCounts, saved, leftOut, snapshotLost, hibernatedAt },
+    ...(touchedAt === undefined ? {} : { touchedAt }),
+    ...(totals === undefined ? {} : { totals }),
+  };
   return { data, code, setup, settings, progress };
 }

@@ -31,6 +31,8 @@ export type SessionSettings = {
   imaging: Imaging;
   /** Made by a run on an unknown id, and not yet claimed by an explicit create. */
   claimable: boolean;
+  /** The session and the version of which it is a copy. */
+  branchedFrom?: { id: string; version: number };
 };
 
 /** What a session may choose to have; null is as the server has it. */
@@ -51,9 +53,14 @@ export type SessionProgress = {
   snapshotLost: string | null;
   /** When its files were last changed by a client. */
   touchedAt?: string;
+  /** What its runs have taken together, since there has been a count. */
+  totals?: RunTotals;
   /** When its sandbox was last put to sleep; null while it lives or before its first run. */
   hibernatedAt: string | null;
 };
+
+/** `peakBytes`: the most memory of any of them; null where the host does not count it. */
+export type RunTotals = { runs: number; elapsedUs: number; cpuTimeUs: number; peakBytes: number | null };
 
 /** A session as a list shows it. */
 export type SessionSummary = SessionSettings & SessionProgress;
@@ -236,7 +243,7 @@ export type SessionUse = {
   usedAt: string;
 };
 
-type EgressTotals = { connections: number; refused: number; sentBytes: number; receivedBytes: number };
+export type EgressTotals = { connections: number; refused: number; sentBytes: number; receivedBytes: number };
 
 /** What a key of the API may do: each includes the one before. */
 export type KeyScope = "read" | "run" | "admin";

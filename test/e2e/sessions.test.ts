@@ -8,6 +8,33 @@ const it = oneServer({ ERA_QUEUE: "4" });
 let next = 0;
 const newId = () => `sessions-${next++}`;
 
+test("what a session uses, and what its runs have taken together; a copy says of what it is one", async () => {
+  const session = await it.client.create("used");
+  await session.run("x = sum(range(3_000_000))");
+  await session.run("1 / 0");
+  const path = `${session.path}/usage`;
+  const { now, total } = await it.client.expect(200, "GET", path);
+  assert.equal(total.runs, 2);
+  assert.ok(total.cpu_time_ms > 20 && total.execution_time_ms > 20, JSON.stringify(total));
+  assert.ok(total.memory_peak_bytes > 1e6 && now.memory_bytes > 1e6);
+  assert.deepEqual([total.connections, total.bytes_sent], [0, 0]);
+  await session.hibernate();
+  const asleep = await it.client.expect(200, "GET", path);
+  assert.deepEqual([asleep.now.memory_bytes, asleep.total.runs], [null, 2], "sleep changes no sum");
+  await session.run("x");
+  const copy = await it.client.expect(201, "POST", `${session.path}/duplicate`, {
+    new_id: "used-copy",
+    version: 1,
+  });
+  assert.deepEqual(copy.branched_from, { session_id: "used", version: 1 });
+  const { branched_from } = await it.client.session("used-copy").get();
+  assert.deepEqual(branched_from, { session_id: "used", version: 1 });
+  assert.equal((await session.get()).branched_from, undefined);
+  assert.equal((await it.client.expect(200, "GET", "/api/sessions/used-copy/usage")).total.runs, 0);
+  await it.client.session("used-copy").run("1");
+  assert.equal((await it.client.expect(200, "GET", "/api/sessions/used-copy/usage")).total.runs, 1);
+});
+
 test("a run on an unknown id creates the session, and says so once", async () => {
   const session = it.client.session(newId());
   const first = await session.run("x = 1");

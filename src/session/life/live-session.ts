@@ -304,7 +304,7 @@ export class LiveSession {
     log.close();
     this.#mergeData(row);
     const { progress, settings, data } = this.#parts.records;
-    progress.runEnded(execution.end, settings.persistent);
+    progress.runEnded(execution.end, execution.usage, settings.persistent);
     const output = log.events;
     const ended = { ...execution, output, state: progress.report, endedAt: progress.now.lastRunAt };
     progress.told();

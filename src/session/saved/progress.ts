@@ -1,8 +1,8 @@
 /** How far a session has come: the one writer of that record. Each method is something that was heard or done. */
 import type { GuestEnd } from "../../guest/channel.ts";
 import type { EndFrame, RestoredState, SavedFrame } from "../../protocol/guest.ts";
-import type { Outcome } from "../../protocol/outcome.ts";
-import type { RunState, SavedState, SessionProgress } from "../../store/store.ts";
+import { NO_USAGE, type Outcome, type RunUsage } from "../../protocol/outcome.ts";
+import type { RunState, RunTotals, SavedState, SessionProgress } from "../../store/store.ts";
 import { type Known, NOTHING_SAVED, noteEnd, noteLost, noteRestored, noteSaved } from "./saved-state.ts";
 
 export const NO_PROGRESS: SessionProgress = {
@@ -15,6 +15,7 @@ export const NO_PROGRESS: SessionProgress = {
   hibernatedAt: null,
 };
 
+export const NO_RUNS: RunTotals = { runs: 0, elapsedUs: 0, cpuTimeUs: 0, peakBytes: null };
 const MAX_UNDONE = 100;
 
 export class Progress {
@@ -63,13 +64,14 @@ export class Progress {
   }
 
   /** A run is over; `end` is null when its sandbox was lost. A session that keeps no files has none. */
-  runEnded(end: GuestEnd | null, keepsFiles: boolean): void {
+  runEnded(end: GuestEnd | null, usage: RunUsage | null, keepsFiles: boolean): void {
     const counted = end?.frame.files ?? null;
     const left = counted === null ? null : { files: counted.files, bytes: counted.bytes };
     this.#change({
       lastRunAt: new Date().toISOString(),
       version: end?.frame.version ?? this.#now.version + 1,
       fileCounts: keepsFiles ? left : { files: 0, bytes: 0 },
+      totals: withRun(this.#now.totals ?? NO_RUNS, usage ?? NO_USAGE),
     });
   }
 
@@ -150,4 +152,14 @@ export class Progress {
     work(saved);
     this.#change({ saved });
   }
+}
+
+function withRun(totals: RunTotals, { elapsedUs, cpuTimeUs, memoryPeakBytes }: RunUsage): RunTotals {
+  const { peakBytes } = totals;
+  return {
+    runs: totals.runs + 1,
+    elapsedUs: totals.elapsedUs + elapsedUs,
+    cpuTimeUs: totals.cpuTimeUs + (cpuTimeUs ?? 0),
+    peakBytes: memoryPeakBytes === null ? peakBytes : Math.max(peakBytes ?? 0, memoryPeakBytes),
+  };
 }
