@@ -5,6 +5,10 @@ import { workspacePath } from "./fields.ts";
 import { OF_A_SESSION, operation } from "./operation.ts";
 
 const bytes = (description: string) => ({ type: "application/octet-stream", description });
+const ofNew = z.object({
+  language: z.string().optional().describe("Of the session that an unknown id makes; python when absent"),
+});
+const created = z.literal(true).optional().describe("The request made the session");
 const CHANGING = [...OF_A_SESSION, "path_conflict", "disk_full"] as const;
 
 export const listFiles = operation({
@@ -48,11 +52,12 @@ export const writeFile = operation({
   method: "PUT",
   path: "/api/sessions/{id}/files/{path}",
   tag: "Files",
-  summary: "Writes one file of any size; folders on the way are made",
+  summary: "Writes one file of any size; folders on the way are made, and the session when the id is unknown",
   scope: "run",
+  query: ofNew,
   body: bytes("The file as it is, no form"),
-  answers: { 200: z.strictObject({ path: z.string(), size: count }) },
-  errors: [...CHANGING, "file_not_found"],
+  answers: { 200: z.strictObject({ path: z.string(), size: count, created }) },
+  errors: [...CHANGING, "file_not_found", "unknown_language"],
   example: { params: { id: "example", path: "notes.txt" }, body: "remember\n" },
 });
 
@@ -85,10 +90,11 @@ export const createFolder = operation({
   method: "POST",
   path: "/api/sessions/{id}/folders/{path}",
   tag: "Files",
-  summary: "Makes a folder, and those on the way to it",
+  summary: "Makes a folder, and those on the way to it, and the session when the id is unknown",
   scope: "run",
-  answers: { 200: z.strictObject({ success, path: z.string() }) },
-  errors: CHANGING,
+  query: ofNew,
+  answers: { 200: z.strictObject({ success, path: z.string(), created }) },
+  errors: [...CHANGING, "unknown_language"],
   example: { params: { id: "example", path: "in/raw" } },
 });
 
@@ -111,9 +117,10 @@ export const writeArchive = operation({
   method: "PUT",
   path: "/api/sessions/{id}/archive",
   tag: "Files",
-  summary: "Adds the files of a tar to the workspace; it may be gzipped",
+  summary: "Adds the files of a tar to the workspace; it may be gzipped; an unknown id makes a session",
   scope: "run",
+  query: ofNew,
   body: { type: "application/x-tar", description: "A tar, or a gzipped tar" },
-  answers: { 200: z.looseObject({ success }) },
-  errors: [...CHANGING, "file_not_found"],
+  answers: { 200: z.looseObject({ success, created }) },
+  errors: [...CHANGING, "file_not_found", "unknown_language"],
 });

@@ -4,6 +4,8 @@ import { count, nextCursor, runRecord, runResult, runRowAnswer, success } from "
 import { durability, environment, jsonObject, limits, pageQuery, stdin } from "./fields.ts";
 import { OF_A_SANDBOX, OF_A_SESSION, operation } from "./operation.ts";
 
+const language = z.string().describe("Of the session that an unknown id makes; python when absent");
+
 const of_a_run = {
   ...limits,
   stdin: stdin.optional(),
@@ -19,7 +21,7 @@ const of_a_run = {
 
 const runBody = z.object({
   code: z.string().optional().describe("The program; else the one that the session stores"),
-  language: z.string().optional().describe("Of the session that an unknown id makes; python when absent"),
+  language: language.optional(),
   check: z.boolean().optional().describe("TypeScript: refuse a program with type errors"),
   ...of_a_run,
   update_data: jsonObject("update_data").optional(),
@@ -68,11 +70,7 @@ export const streamRun = operation({
   description: "The header `x-run-id` says the run's id before there is an event.",
   scope: "run",
   body: runBody.extend({
-    command: z
-      .string()
-      .min(1)
-      .optional()
-      .describe("A command of the shell, instead of a program; in a session that is there"),
+    command: z.string().min(1).optional().describe("A command of the shell, instead of a program"),
     cancel_on_disconnect: z.boolean().optional().describe("End the run when its reader hangs up"),
   }),
   answers: { 200: events },
@@ -85,9 +83,10 @@ export const runShell = operation({
   method: "POST",
   path: "/api/sessions/{id}/shell",
   tag: "Runs",
-  summary: "Runs one command in the workspace of a session of any language, beside its variables",
+  summary:
+    "Runs one command in the workspace of a session of any language, beside its variables; an unknown id makes one",
   scope: "run",
-  body: z.object({ command: z.string().min(1), ...of_a_run }),
+  body: z.object({ command: z.string().min(1), language: language.optional(), ...of_a_run }),
   answers: { 200: runResult },
   errors: RUN_ERRORS,
   once: true,

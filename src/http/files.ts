@@ -23,23 +23,36 @@ import { AppError, sessionDeleted } from "../protocol/errors.ts";
 import { localName } from "../protocol/session-names.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
+import type { Store } from "../store/store.ts";
 import { goneSignal } from "./gone.ts";
+import { obtainSession } from "./obtain-session.ts";
 import { type Asked, serve } from "./serve.ts";
 import { filesOf } from "./sessions.ts";
 import { acceptStreams, receive, UPLOAD } from "./uploads.ts";
 import { viewFile } from "./views.ts";
 
-type FileRoutes = { registry: SessionRegistry; quotas: Quotas; maxFiles: number };
+type FileRoutes = { registry: SessionRegistry; store: Store; quotas: Quotas; maxFiles: number };
 
 const MAX_LISTED = 10_000;
 
 type FindSession = (id: string) => Promise<Session>;
+type Made = { created?: true };
+/** What a request writes to: an unknown id makes a session. */
+type ObtainSession = (
+  request: FastifyRequest,
+  id: string,
+  language: string | undefined,
+) => Promise<{ session: Session; made: Made }>;
 
-export function addFiles(app: FastifyInstance, { registry, quotas, maxFiles }: FileRoutes): void {
-  const find = (id: string) => registry.get(id);
+export function addFiles(app: FastifyInstance, routes: FileRoutes): void {
+  const find = (id: string) => routes.registry.get(id);
+  const obtain: ObtainSession = async ({ tenant }, id, language) => {
+    const { session, created } = await obtainSession(routes, tenant, id, language);
+    return { session, made: created ? { created } : {} };
+  };
   addReading(app, find);
-  addChanging(app, find);
-  acceptStreams(app, (uploads) => addUploads(uploads, find, { quotas, maxFiles }));
+  addChanging(app, find, obtain);
+  acceptStreams(app, (uploads) => addUploads(uploads, obtain, routes));
 }
 
 function addReading(app: FastifyInstance, find: FindSession): void {
@@ -62,7 +75,7 @@ function addReading(app: FastifyInstance, find: FindSession): void {
   });
 }
 
-function addChanging(app: FastifyInstance, find: FindSession): void {
+function addChanging(app: FastifyInstance, find: FindSession, obtain: ObtainSession): void {
   serve(app, api.deleteFile, async ({ params: { id, path } }) => {
     const session = await find(id);
     using held = await session.holdFolder();
@@ -83,17 +96,17 @@ function addChanging(app: FastifyInstance, find: FindSession): void {
     return { success: true as const, from, to };
   });
 
-  serve(app, api.createFolder, async ({ params: { id, path } }) => {
-    const session = await find(id);
+  serve(app, api.createFolder, async ({ params: { id, path }, query: { language }, request }) => {
+    const { session, made } = await obtain(request, id, language);
     using held = await session.holdMadeFolder();
     await createFolderAt(held.folder.workspace, path, held.owner);
-    return { success: true as const, path };
+    return { success: true as const, path, ...made };
   });
 }
 
 function addUploads(
   uploads: FastifyInstance,
-  find: FindSession,
+  obtain: ObtainSession,
   { quotas, maxFiles }: Pick<FileRoutes, "quotas" | "maxFiles">,
 ): void {
   const upload = async <T>(
@@ -116,21 +129,21 @@ function addUploads(
     }
   };
 
-  const putFile = async ({ params: { id, path }, request }: Asked<typeof api.writeFile>) => {
-    const session = await find(id);
+  const putFile = async ({ params: { id, path }, query, request }: Asked<typeof api.writeFile>) => {
+    const { session, made } = await obtain(request, id, query.language);
     const size = await upload(session, request, (body, { workspace }, options) =>
       writeFile(workspace, path, body, options),
     );
-    return { path, size };
+    return { path, size, ...made };
   };
   serve(uploads, api.writeFile, putFile, UPLOAD);
 
-  const putArchive = async ({ params, request }: Asked<typeof api.writeArchive>) => {
-    const session = await find(params.id);
+  const putArchive = async ({ params: { id }, query, request }: Asked<typeof api.writeArchive>) => {
+    const { session, made } = await obtain(request, id, query.language);
     const done = await upload(session, request, (body, { workspace }, options) =>
       unpackTree(workspace, body, { ...options, checkPath: parsePath }),
     );
-    return { success: true as const, ...done };
+    return { success: true as const, ...done, ...made };
   };
   serve(uploads, api.writeArchive, putArchive, UPLOAD);
 }

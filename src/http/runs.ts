@@ -11,8 +11,9 @@ import type { Session } from "../session/session.ts";
 import type { Store } from "../store/store.ts";
 import { writeEvents } from "./events.ts";
 import type { Idempotency, IdempotencyKey } from "./idempotency.ts";
-import { refuseMoreLive, refuseMoreSessions } from "./key-limits.ts";
+import { refuseMoreLive } from "./key-limits.ts";
 import type { KeyRing } from "./key-ring.ts";
+import { obtainSession, refuseOtherLanguage } from "./obtain-session.ts";
 import { serve, serveOnce } from "./serve.ts";
 import { viewRecordedResult, viewRun, viewRunResult, viewRunRow } from "./views.ts";
 
@@ -42,8 +43,9 @@ function addStarting(app: FastifyInstance, routes: RunRoutes): void {
   serveOnce(app, idempotency, api.runShell, ({ params: { id }, body: { command, ...body }, request }) => ({
     scope: id,
     work: async (key) => {
-      const { run } = await beginCommand(routes, { id, body: { command, ...body }, request, key });
-      return viewRunResult(await run.result);
+      const { run, created } = await beginCommand(routes, { id, body: { command, ...body }, request, key });
+      const result = viewRunResult(await run.result);
+      return created ? { ...result, created } : result;
     },
     ofRun: (runId) => answerOf(registry, store, id, runId),
   }));
@@ -135,12 +137,12 @@ async function begin(routes: RunRoutes, { id, body, request, key = null, gone = 
   const wanted = parseLanguage(body.language ?? "python");
   const known = await registry.find(id);
   if (body.code !== undefined && known === null) refuseOptions(body, wanted); // before one is made for it
-  await admit(routes, request, id);
+  refuseMoreLive(request.tenant, registry, id);
   const { session, created } =
     body.code === undefined
       ? { session: await registry.get(id), created: false }
-      : await registry.getOrCreate(id, wanted);
-  refuseOtherLanguage(body.language, session);
+      : await obtainSession(routes, request.tenant, id, body.language);
+  if (body.language !== undefined) refuseOtherLanguage(wanted, session);
   refuseOptions(body, session.row.language);
   const asked = { ...askedOf(body, request, key), gone, code: body.code ?? storedCode(session) };
   routes.keys.countRun(request.tenant);
@@ -149,20 +151,13 @@ async function begin(routes: RunRoutes, { id, body, request, key = null, gone = 
 
 async function beginCommand(routes: RunRoutes, { id, body, request, key = null, gone = null }: Begin) {
   const { command = "", code, language, check } = body;
-  if (code !== undefined || language !== undefined || check !== undefined)
+  if (code !== undefined || check !== undefined)
     throw new AppError("invalid_request", "Cannot run a program and a command: 'command' stands alone");
-  const session = await routes.registry.get(id);
-  await admit(routes, request, id);
+  refuseMoreLive(request.tenant, routes.registry, id);
+  const { session, created } = await obtainSession(routes, request.tenant, id, language);
   routes.keys.countRun(request.tenant);
   const run = session.start({ ...askedOf(body, request, key), gone, code: command, shell: true });
-  return { session, run };
-}
-
-/** What the key may have: a session more, or a live one. */
-async function admit({ registry, store }: RunRoutes, { tenant }: FastifyRequest, id: string) {
-  if (tenant.limits === null) return;
-  refuseMoreLive(tenant, registry, id);
-  if ((await registry.find(id)) === null) await refuseMoreSessions(tenant, store);
+  return { session, run, created };
 }
 
 function askedOf(
@@ -189,18 +184,6 @@ function askedOf(
 function refuseOptions({ check, interactive }: api.RunBody, language: Language): void {
   refuseWrongCheck(check, language);
   refuseInteraction(interactive, language);
-}
-
-/** A session has one language for its life. */
-function refuseOtherLanguage(name: string | undefined, { row, id }: Session): void {
-  if (name === undefined || parseLanguage(name) === row.language) return;
-  throw new AppError(
-    "invalid_request",
-    `Cannot run ${parseLanguage(name)} in '${id}': it is a session of ${row.language}`,
-    {
-      hint: "Create another session, or leave the field 'language' out",
-    },
-  );
 }
 
 export function refuseWrongCheck(check: boolean | undefined, language: Language): void {

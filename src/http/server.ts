@@ -90,7 +90,7 @@ export async function createHttpServer(deps: HttpDependencies): Promise<FastifyI
   addVariables(app, registry, keys);
   addExport(app, sessions);
   addCode(app, registry);
-  addFiles(app, { registry, quotas: new Quotas(), maxFiles: config.limits.diskFiles });
+  addFiles(app, { registry, store, quotas: new Quotas(), maxFiles: config.limits.diskFiles });
   addProxy(app, { registry, keys, domain, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
   addSetup(app, registry);
   addConnections(app, registry, store);

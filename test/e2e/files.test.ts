@@ -153,7 +153,27 @@ test("what does not fit is refused, and leaves nothing", async () => {
   assert.deepEqual([answer.status, ((await answer.json()) as { code: string }).code], [507, "disk_full"]);
   assert.deepEqual((await it.client.expect(200, "GET", `${session.path}/files`)).files, []);
   await session.prints("['.session_data.json']\n", "import os; print(os.listdir())");
-  assert.equal((await put("nobody", "x", "x")).status, 404);
+});
+
+test("a file, a folder or a tree for an unknown id makes its session, of the language that is named", async () => {
+  const first = await put("made-by-file", "a/b.txt", "hello");
+  assert.deepEqual(await first.json(), { path: "a/b.txt", size: 5, created: true });
+  assert.deepEqual(await (await put("made-by-file", "c.txt", "x")).json(), { path: "c.txt", size: 1 });
+  await it.client.session("made-by-file").prints("hello", "print(open('a/b.txt').read(), end='')");
+  const folder = await it.client.expect(200, "POST", "/api/sessions/made-by-folder/folders/in?language=node");
+  assert.equal(folder.created, true);
+  await it.client
+    .session("made-by-folder")
+    .prints("[ 'in' ]\n", "console.log(require('fs').readdirSync('.').filter((n) => n[0] !== '.'))");
+  const other = await put("made-by-folder", "x?language=python", "x");
+  assert.equal(other.status, 400);
+  assert.equal((await put("made-by-nobody", "x?language=cobol", "x")).status, 400);
+  assert.equal((await it.client.call("GET", "/api/sessions/made-by-nobody")).status, 404);
+  assert.equal(
+    (await it.client.call("GET", "/api/sessions/made-by-nobody/files")).status,
+    404,
+    "reading makes none",
+  );
 });
 
 test("a whole tree goes in and out as tar, plain and gzipped", async () => {

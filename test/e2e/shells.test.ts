@@ -54,5 +54,10 @@ test("a shell command that takes too long, or is interrupted, is ended with all 
   await session.prints("1\n", "print(x)");
   assert.equal((await shell(session, "kill -9 $$")).exit_code, 137);
   assert.equal((await it.client.call("POST", `${session.path}/shell`, {})).status, 400);
-  assert.equal((await it.client.call("POST", "/api/sessions/nobody/shell", { command: "true" })).status, 404);
+  const made = await it.client.expect(200, "POST", "/api/sessions/made-by-shell/shell", {
+    command: "echo 1 > one; pwd",
+    language: "bash",
+  });
+  assert.deepEqual([made.created, made.stdout], [true, "/workspace\n"]);
+  await it.client.session("made-by-shell").prints("1\n", "cat one");
 });
