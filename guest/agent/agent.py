@@ -25,6 +25,7 @@ from line import Line
 from loop import Loop
 from phase import Phase
 from ports import Ports
+from programs import Programs
 from run_records import RunRecords
 from server_link import ServerLink
 from shell import ShellCommand
@@ -40,6 +41,8 @@ LEAVE_SECONDS = 150.0
 FROZEN_SECONDS = 900.0
 # A sandbox that was imaged goes on by being dialled from, here or where it is restored.
 HURRY_SECONDS = 2.0
+# When a program may begin: it is not lost on the way to sleep.
+STEADY = ("idle", "running", "mending")
 DIED_IN_SAVE = "the interpreter ended while it saved: is memory short?"
 
 
@@ -62,6 +65,7 @@ class Agent:
         self.late = LateOutput(self.loop, self.server.send)
         self.ports = Ports(self.loop, lambda ticket: self.server.send({"type": "refused", "ticket": ticket}))
         self.egress = Egress(self.loop)
+        self.programs = Programs(self.loop, lambda header, payload: self.server.send(header, payload))
         self._requests = {
             "run": self._start_run,
             "seed": lambda header, payload: self.runs.seed(header["path"], payload),
@@ -73,6 +77,7 @@ class Agent:
             "inspect": lambda *_: self.server.send({"type": "inspected"}, to_json(state_listing.listing(MAX_LISTED))),
             "compare": self._compare,
             "connect": lambda header, _: self.ports.connect(header["port"], header["ticket"]),
+            "program": self._on_program,
             "freeze": self._freeze,
             "reseed": lambda *_: self.kernels.send({"type": "reseed"}),
             "move_in": self._move_in,
@@ -104,6 +109,7 @@ class Agent:
         self.server.hang_up()
         self.ports.close()
         self.egress.close()
+        self.programs.stop_telling()
         self.runs.is_muted = True
 
     def on_nobody_there(self, now):
@@ -129,7 +135,8 @@ class Agent:
     def _tell_state(self):
         """What the session's folders hold, and the variables of it that the kernel has."""
         found, unrecorded = self.kernels.take_found(), self.records.unrecorded
-        return {"epoch": self.kernels.epoch, "restored": found, "unrecorded": unrecorded, "version": self.version}
+        state = {"epoch": self.kernels.epoch, "restored": found, "unrecorded": unrecorded, "version": self.version}
+        return {**state, "programs": True}
 
     def _start_run(self, header, payload):
         self.phase.move("running")
@@ -200,6 +207,14 @@ class Agent:
         self.phase.move("idle")
         found = self.kernels.take_found()
         self.server.send({"type": "rolled_back", "error": error, "epoch": self.kernels.epoch, "restored": found})
+
+    def _on_program(self, header, payload):
+        if header["act"] == "start":
+            if self.phase not in STEADY:
+                self.programs.refuse(header)
+                return
+            self.keeps_state = True
+        self.programs.ask(header, payload)
 
     def _freeze(self, _header, _payload):
         """
@@ -329,6 +344,8 @@ class Agent:
             run = self.runs.run
             if pid == self.kernels.kernel.pid:
                 self.kernels.on_ended(status)
+            elif self.programs.on_ended(pid, status):
+                pass
             elif run is not None and isinstance(run.target, ShellCommand) and pid == run.target.pid:
                 self.runs.finish(describe_shell(status))
 

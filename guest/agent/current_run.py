@@ -71,7 +71,8 @@ class CurrentRun:
         kernel = self._agent.kernels.kernel
         if not kernel.saves_itself:
             processes.limit_files(kernel.pid, header["file_bytes"])
-        self.run = run = Run(header, open_pipes(limit) if header["shell"] else kernel.open_pipes(limit))
+        pipes = open_pipes(limit) if header["shell"] else kernel.open_pipes(limit)
+        self.run = run = Run(header, pipes, lambda: self._agent.programs.sessions)
         self._known[run.id] = None
         if len(self._known) > MAX_KNOWN_RUNS:
             del self._known[next(iter(self._known))]

@@ -95,13 +95,6 @@ class KernelHost:
 
     # In the child.
 
-    @staticmethod
-    def _leave_agent():
-        """Drops what is the agent's."""
-        _signal.set_wakeup_fd(-1)
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-        processes.set_reachable(True)
-
     def _become_kernel(self, line):
         self._keep_only(line)
         self._source(line)
@@ -111,13 +104,13 @@ class KernelHost:
         self._source(line, modules)
 
     def _keep_only(self, line):
-        self._leave_agent()
+        processes.leave_agent()
         keep = line.fileno()
         os.closerange(3, keep)
         os.closerange(keep + 1, 4096)
 
     def _become_program(self):
-        self._leave_agent()
+        processes.leave_agent()
         state_files.allow_large_files()  # it saves in its own process, and could not raise the limit itself
         os.setsid()
 

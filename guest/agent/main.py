@@ -21,8 +21,8 @@ AGENT_PARTS = (
     STATE_PARTS,
     (
         AGENT,
-        "run_records line loop phase scratch server_link pipe ports egress kernel_frames prepared kernel_host "
-        "late_output current_run agent",
+        "run_records line loop phase scratch server_link pipe ports egress program programs kernel_frames prepared "
+        "kernel_host late_output current_run agent",
     ),
 )
 PLAIN_PARTS = ((STATE, "text_state"), (AGENT, "plain_kernel"))

@@ -1,5 +1,6 @@
 """Processes of the sandbox, as /proc shows them to its first process."""
 
+import _signal
 import time
 from _ctypes import call_function, dlopen, dlsym
 from posix import kill, listdir, readlink, sysconf, uname
@@ -24,6 +25,13 @@ def _set(option, value):
 def set_reachable(reachable):
     """Whether other processes of the guest's user may open this one's memory and descriptors through /proc."""
     _set(PR_SET_DUMPABLE, int(reachable))
+
+
+def leave_agent():
+    """In a child of the agent: drops what is the agent's."""
+    _signal.set_wakeup_fd(-1)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    set_reachable(True)
 
 
 def end_with_parent():
@@ -123,23 +131,43 @@ def is_child(pid, parent):
     return len(fields) < 2 or int(fields[1]) == parent
 
 
-def _since(ticks):
-    """(pid, is a zombie, parent) of each process started at or after a moment, but for the agent."""
+class _Found:
+    """A process as it was a moment ago."""
+
+    def __init__(self, pid, fields):
+        self.pid = pid
+        self.is_zombie = fields[0] == b"Z"
+        self.parent, self.session, self.ticks = int(fields[1]), int(fields[3]), int(fields[19])
+
+
+def _all():
+    """But for the agent."""
     for name in listdir("/proc"):
         if name.isdigit() and int(name) != 1:
             fields = _stat_fields(name)
-            if len(fields) > 19 and int(fields[19]) >= ticks:
-                yield int(name), fields[0] == b"Z", int(fields[1])
+            if len(fields) > 19:
+                yield _Found(int(name), fields)
 
 
-def started_since(ticks, spare):
-    """Pids of the processes started at or after a moment that still run, but for those in `spare`."""
-    return [pid for pid, is_zombie, _ in _since(ticks) if not is_zombie and pid not in spare]
+def _since(ticks):
+    """Those started at or after a moment."""
+    return (found for found in _all() if found.ticks >= ticks)
+
+
+def started_since(ticks, spare, sessions=()):
+    """
+    Pids of the processes started at or after a moment that still run, but for those in `spare`, and of some sessions.
+    """
+    return [
+        found.pid
+        for found in _since(ticks)
+        if not found.is_zombie and found.pid not in spare and found.session not in sessions
+    ]
 
 
 def zombies_since(ticks, parent):
     """Pids of the children of a process, started at or after a moment, that have ended and were not waited for."""
-    return [pid for pid, is_zombie, its_parent in _since(ticks) if is_zombie and its_parent == parent]
+    return [found.pid for found in _since(ticks) if found.is_zombie and found.parent == parent]
 
 
 def send(pid, signal_number):
@@ -149,22 +177,36 @@ def send(pid, signal_number):
         pass  # it ended by itself
 
 
-def kill_since(ticks, spare):
+def kill_since(ticks, spare, sessions=()):
     """
-    Ends every process started since a moment; those that fork as fast as they die take all others with them. One with
-    much memory is there for a while yet: it does nothing any more.
+    Ends every process started since a moment, but for those in `spare`, and of some sessions; those that fork as fast
+    as they die take all others with them.
+    """
+    if not _kill(lambda: started_since(ticks, spare, sessions)):
+        send(-1, SIGKILL)
+
+
+def kill_session(session):
+    """Ends all of a session that its first process has begun, and that have not left it."""
+    _kill(lambda: [found.pid for found in _all() if found.session == session and not found.is_zombie])
+
+
+def _kill(find):
+    """
+    Ends what is found until there is nothing more; answers whether it came to that. One with much memory is there for a
+    while yet: it does nothing any more.
     """
     killed = set()
     for _ in range(20):
-        pids = [pid for pid in started_since(ticks, spare) if pid not in killed]
+        pids = [pid for pid in find() if pid not in killed]
         if not pids:
-            return
+            return True
         for pid in pids:
             send(pid, SIGSTOP)  # a stopped process cannot fork
         for pid in pids:
             send(pid, SIGKILL)
         killed.update(pids)
-    send(-1, SIGKILL)
+    return False
 
 
 # The system call that reads, by its number on x86_64, or on arm64.

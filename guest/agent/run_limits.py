@@ -12,7 +12,9 @@ AFTER_SIGTERM, AFTER_INTERRUPT, AFTER_CHILDREN = 1.0, 0.5, 0.5
 
 
 class Run:
-    def __init__(self, header, pipes):
+    def __init__(self, header, pipes, beside):
+        """`beside()`: sessions of processes that are no part of it."""
+        self._beside = beside
         self.id = header["run"]
         self.started = time.monotonic()
         self.started_ticks = processes.boot_ticks()
@@ -65,7 +67,7 @@ class Run:
         self.deadline = time.monotonic() + next(self._rungs)
 
     def kill_children(self, kernel):
-        processes.kill_since(self.started_ticks, {kernel.pid, kernel.own_pid})
+        processes.kill_since(self.started_ticks, {kernel.pid, kernel.own_pid}, self._beside())
 
     def _ladder(self, target, kernel):
         """Polite first: a program with a SIGTERM handler may save its progress, any other is interrupted."""

@@ -19,6 +19,7 @@ const TAGS: Readonly<Record<Operation["tag"], string>> = {
   State: "What becomes of the variables",
   Files: "The workspace of a session, whether it lives or sleeps",
   "Stored code": "A program that a session keeps, and runs when a request brings none",
+  Processes: "Programs that go on beside the runs",
   "Packages and network": "What is installed, what is reached, and who reaches the session",
   Keys: "Who may use the server, for what, and what was done",
   Server: "The server itself",

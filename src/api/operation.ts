@@ -19,7 +19,16 @@ export type Operation = {
   /** With parameters as in `/api/sessions/{id}`; see params.ts. `{path}` takes the rest, with its slashes. */
   path: string;
   /** A heading of the reference. */
-  tag: "Runs" | "Sessions" | "State" | "Files" | "Stored code" | "Packages and network" | "Keys" | "Server";
+  tag:
+    | "Runs"
+    | "Sessions"
+    | "State"
+    | "Files"
+    | "Stored code"
+    | "Processes"
+    | "Packages and network"
+    | "Keys"
+    | "Server";
   /** One sentence without a full stop. */
   summary: string;
   description?: string;

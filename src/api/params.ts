@@ -11,6 +11,7 @@ export const PARAMS = {
     .regex(/^[A-Za-z0-9_:-]{1,128}$/)
     .describe("A session's id"),
   run_id: z.string().min(1).max(80).describe("A run's id"),
+  process_id: z.string().min(1).max(64).describe("A process's id"),
   key_id: z.string().min(1).max(80).describe("A key's id"),
   path: workspacePath.describe("A relative path inside the workspace; it may have slashes"),
   port: z.coerce.number().pipe(portNumber).describe("A port inside of the sandbox"),

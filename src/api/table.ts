@@ -6,6 +6,7 @@ import * as files from "./files.ts";
 import * as keys from "./keys.ts";
 import * as network from "./network.ts";
 import type { Operation } from "./operation.ts";
+import * as processes from "./processes.ts";
 import * as runs from "./runs.ts";
 import * as server from "./server.ts";
 import * as sessions from "./sessions.ts";
@@ -40,6 +41,14 @@ export const OPERATIONS: readonly Operation[] = [
   variables.redo,
   states.rollbackSession,
   states.hibernateSession,
+  processes.startProcess,
+  processes.listProcesses,
+  processes.getProcess,
+  processes.readProcess,
+  processes.writeProcess,
+  processes.signalProcess,
+  processes.resizeProcess,
+  processes.deleteProcess,
   files.writeFile,
   files.listFiles,
   files.readFile,

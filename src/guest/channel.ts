@@ -10,6 +10,8 @@
  *       interrupt, stdin                  ->
  *                                         <-   end               (nothing of the run follows)
  *                                         <-   late, kernel, saved   (between runs, or of earlier runs)
+ *       program*                          ->
+ *                                         <-   told*, read*      (at any time)
  *       replay, save, inspect, compare, rollback, move_in, freeze ->   (each is answered)
  * A new sandbox dials before any guest code runs: the first to connect is its agent. One that an earlier server started
  * proves by a token that it is the agent and not a guest's program. Any frame out of place ends the line for good.
@@ -26,28 +28,17 @@ import {
   type ServerFrame,
   type StateDifference,
   type StateListing,
-  type StreamName,
   stateDifference,
   stateListing,
 } from "../protocol/guest.ts";
+import { type ChannelEvents, NO_EVENTS } from "./channel-events.ts";
 import { encodeFrame, type Frame, FrameError } from "./framing.ts";
 import { awaitHello, type Greeting } from "./greeting.ts";
+import { Programs } from "./programs.ts";
 import { Questions } from "./questions.ts";
 import { frameOf, type GuestProgram, type OnOutput } from "./run-frame.ts";
 
 export type GuestEnd = { frame: EndFrame; results: Buffer; data: Buffer | null };
-
-type ChannelEvents = {
-  /** Output of a run that has ended, from processes that it left behind. */
-  onLate: (runId: string, stream: StreamName, chunk: Buffer) => void;
-  /** The kernel ended between runs and was replaced. */
-  onKernelLost: (epoch: number, description: string) => void;
-  onSaved: (report: SavedFrame) => void;
-  /** Nobody listens on the port that a ticket was for. */
-  onRefused: (ticket: string) => void;
-  /** The line is gone for good. Called once, and not after close(). */
-  onLost: (reason: Error) => void;
-};
 
 /** What an agent is told to prove itself with later, and what it must prove itself with now: null for a new one. */
 export type LineIdentity = {
@@ -75,15 +66,6 @@ const STRANGER_MS = 2_000;
 /** The agent of a new sandbox dials at once, and says hello when its kernel is ready: on a busy host not soon. */
 const FIRST_HELLO_MS = 30_000;
 
-const ignore = () => undefined;
-const NO_EVENTS: ChannelEvents = {
-  onLate: ignore,
-  onKernelLost: ignore,
-  onSaved: ignore,
-  onRefused: ignore,
-  onLost: ignore,
-};
-
 export class GuestChannel {
   readonly #server: Server;
   readonly #identity: LineIdentity;
@@ -96,6 +78,11 @@ export class GuestChannel {
     send: (header) => this.#send(header),
     lost: () => this.#lost,
     lose: (reason) => this.#lose(reason),
+  });
+  /** Programs beside the runs. */
+  readonly programs = new Programs({
+    send: (header, payload) => this.#send(header, payload),
+    lost: () => this.#lost,
   });
   #lost: Error | null = null;
   #closed = false;
@@ -341,6 +328,10 @@ export class GuestChannel {
         this.#events.onSaved(header);
         if (header.complete && this.#questions.awaits("saved")) this.#questions.answer("saved", frame);
         return;
+      case "told":
+      case "read":
+        this.programs.heard(header, payload);
+        return;
       case "refused":
         this.#events.onRefused(header.ticket);
         return;
@@ -390,6 +381,7 @@ export class GuestChannel {
     this.#run?.reject(reason);
     this.#run = null;
     this.#questions.fail(reason);
+    this.programs.fail(reason);
     if (!this.#closed) this.#events.onLost(reason);
   }
 }

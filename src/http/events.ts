@@ -31,7 +31,7 @@ export async function writeEvents(stream: PassThrough, source: Source, after: nu
     if (gone.signal.aborted) return;
     const known = error instanceof AppError ? error : new AppError("internal", "The run failed to begin");
     const event = { type: "error", error: known.message, code: known.code };
-    await write(stream, event, gone.signal).catch(() => undefined);
+    await writeEvent(stream, event, gone.signal).catch(() => undefined);
   } finally {
     stream.end();
   }
@@ -39,7 +39,7 @@ export async function writeEvents(stream: PassThrough, source: Source, after: nu
 
 async function writeLive(stream: PassThrough, run: Run, after: number, signal: AbortSignal): Promise<void> {
   for await (const { end, ...event } of run.log.read(after, signal))
-    await write(stream, { id: end, ...viewEvent(event), run_id: run.runId }, signal);
+    await writeEvent(stream, { id: end, ...viewEvent(event), run_id: run.runId }, signal);
   await writeDone(stream, (await run.result).row, signal);
 }
 
@@ -57,7 +57,7 @@ async function writeRecord(
     const { stream: name } = event;
     const isOutput = name === "stdout" || name === "stderr";
     const text = isOutput ? event.text.slice(Math.max(0, after - start)) : event.text;
-    await write(stream, { id: end, ...viewEvent({ stream: name, text }), run_id: row.runId }, signal);
+    await writeEvent(stream, { id: end, ...viewEvent({ stream: name, text }), run_id: row.runId }, signal);
   }
   if (row.summary === null)
     throw new AppError("run_not_found", "Cannot read the run to its end: it was lost");
@@ -86,12 +86,17 @@ async function writeDone(stream: PassThrough, row: RunRow, signal: AbortSignal):
     state: summary?.state ?? null,
     ...truncation(summary?.truncated ?? {}),
   };
-  await write(stream, { type: "done", ...end }, signal);
+  await writeEvent(stream, { type: "done", ...end }, signal);
 }
 
 type Event = { type: string; id?: number } & Record<string, unknown>;
 
-async function write(stream: PassThrough, { id, ...fields }: Event, signal: AbortSignal): Promise<void> {
+/** One event; resolves when there is room for the next. Rejects when the signal fires. */
+export async function writeEvent(
+  stream: PassThrough,
+  { id, ...fields }: Event,
+  signal: AbortSignal,
+): Promise<void> {
   const head = id === undefined ? "" : `id: ${id}\n`;
   const room = stream.write(`${head}event: ${fields.type}\ndata: ${JSON.stringify(fields)}\n\n`);
   if (!room) await once(stream, "drain", { signal });

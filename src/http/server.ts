@@ -25,6 +25,7 @@ import { Idempotency } from "./idempotency.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { addKeys, audit } from "./keys.ts";
 import { observe } from "./observe.ts";
+import { addProcesses } from "./processes.ts";
 import { addProxy, addressIn, isUpgrade } from "./proxy.ts";
 import { ProxyDomain } from "./proxy-domain.ts";
 import { addRuns } from "./runs.ts";
@@ -94,6 +95,7 @@ export async function createHttpServer(deps: HttpDependencies): Promise<FastifyI
   addProxy(app, { registry, keys, domain, apiKey: config.apiKey, bodyBytes: config.bodyBytes });
   addSetup(app, registry);
   addConnections(app, registry, store);
+  addProcesses(app, { registry, store, keys });
   addRuns(app, { registry, store, idempotency, keys });
   return app;
 }

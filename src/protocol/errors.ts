@@ -39,6 +39,16 @@ export const ERROR_CATALOGUE = {
   no_stored_code: { status: 404, retryable: false, hint: "Store it with PUT /api/sessions/{id}/code" },
   session_not_found: { status: 404, retryable: false, hint: "Create it with POST /api/sessions" },
   run_not_found: { status: 404, retryable: false },
+  process_not_found: {
+    status: 404,
+    retryable: false,
+    hint: "GET /api/sessions/{id}/processes lists those that there are; they end when the session sleeps",
+  },
+  process_ended: { status: 409, retryable: false },
+  process_failed: { status: 422, retryable: false },
+  no_terminal: { status: 409, retryable: false, hint: 'Start it with "terminal": true' },
+  too_many_processes: { status: 429, retryable: false, hint: "End one: DELETE …/processes/{process_id}" },
+  input_full: { status: 429, retryable: true, hint: "Wait until it reads what it was given before" },
   file_not_found: {
     status: 404,
     retryable: false,

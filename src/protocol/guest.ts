@@ -68,6 +68,8 @@ const held = {
   unrecorded: z.array(runId).max(10_000),
   /** The version of the last run. */
   version,
+  /** Whether its agent knows of programs beside the runs; those of earlier servers do not. */
+  programs: z.boolean().optional(),
 };
 const hello = z.strictObject({
   type: z.literal("hello"),
@@ -128,6 +130,35 @@ const kernel = z.strictObject({
   signal: z.int().min(1).max(64).nullable(),
   error: guestError.optional(),
 });
+const ticket = z.int().nonnegative();
+/** What came of a question about programs; in the payload what it asked for, as JSON. */
+const told = z.strictObject({
+  type: z.literal("told"),
+  ticket,
+  error: z.strictObject({ code: z.string().max(32), message: z.string().max(1024) }).nullable(),
+});
+/** Output of a program from a place on, in the payload; `stream` is null where there is none. */
+const read = z.strictObject({
+  type: z.literal("read"),
+  ticket,
+  stream: z.enum(["stdout", "stderr", "terminal"]).nullable(),
+  at: version,
+  ended: z.boolean(),
+});
+/** As guest/agent/programs.py describes it. */
+export const programState = z.strictObject({
+  program: z.string().max(64),
+  argv: z.array(z.string().max(4096)).max(1_000),
+  pid: z.int().positive(),
+  terminal: z.boolean(),
+  started_at: z.number(),
+  ended_at: z.number().nullable(),
+  exit_code: exitCode.nullable(),
+  signal: z.int().min(1).max(64).nullable(),
+  first: version,
+  end: version,
+});
+export const programStates = z.array(programState).max(256);
 const fault = z.strictObject({ type: z.literal("fault"), message: z.string().max(16_384) });
 
 /** What an agent may say. */
@@ -147,6 +178,8 @@ export const agentFrame = z.discriminatedUnion("type", [
   movedIn,
   frozen,
   refused,
+  told,
+  read,
   fault,
 ]);
 export type AgentFrame = z.infer<typeof agentFrame>;
@@ -154,6 +187,9 @@ export type EndFrame = z.infer<typeof end>;
 export type HelloFrame = z.infer<typeof hello>;
 export type SavedFrame = z.infer<typeof saved>;
 
+export type ProgramTold = z.infer<typeof told>;
+export type ProgramRead = z.infer<typeof read>;
+export type ProgramState = z.infer<typeof programState>;
 export type RolledBackFrame = z.infer<typeof rolledBack>;
 export type RestoredState = z.infer<typeof restored>;
 export type NotKept = z.infer<typeof notKept>;
@@ -212,9 +248,20 @@ export type ServerFrame =
   | { type: "freeze" }
   /** This sandbox is a copy of another one. */
   | { type: "reseed" }
+  /** A question about programs beside the runs; the rest of a new one is the payload, or what it is given. */
+  | ({ type: "program"; ticket: number } & ProgramAct)
   /** A connection to a port inside, to be made known on the second socket by its ticket. */
   | { type: "connect"; port: number; ticket: string }
   | RunFrame;
+type ProgramAct =
+  | { act: "start"; program: string; terminal: { columns: number; rows: number } | null; file_bytes: number }
+  | { act: "list" }
+  | { act: "read"; program: string; after: number }
+  | { act: "unread" }
+  | { act: "input"; program: string; end: boolean }
+  | { act: "signal"; program: string; signal: number }
+  | { act: "resize"; program: string; terminal: { columns: number; rows: number } }
+  | { act: "forget"; program: string };
 /** Saved versions of the variables: how many there may be, and how many bytes their files may take together. */
 export type Keep = { versions: number; bytes: number };
 /** Whether a run's state is saved: not at all, soon after its answer, or on disk before it. */

@@ -39,4 +39,6 @@ export const NO_USAGE: RunUsage = { elapsedUs: 0, cpuTimeUs: null, memoryPeakByt
 
 export const EXIT_TIMED_OUT = 124;
 export const EXIT_INTERRUPTED = 130;
+/** And the number of the signal. */
+export const EXIT_SIGNALLED = 128;
 export const EXIT_KILLED = 137;

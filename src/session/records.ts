@@ -109,6 +109,12 @@ export class SessionRecords {
     return this.write(() => this.#store.saveProgress(this.id, now));
   }
 
+  /** Its files were changed by somebody else than a run. */
+  noteChangedFiles(): Promise<void> {
+    this.progress.filesChanged();
+    return this.storeProgress();
+  }
+
   /** Rejects, and it is where it was, when that cannot be stored. */
   async moveFolder(folder: FolderPlace, durable: boolean): Promise<void> {
     const before = this.#place.folder;

@@ -32,6 +32,7 @@ import { Incoming } from "./life/incoming.ts";
 import { LiveSession } from "./life/live-session.ts";
 import { changeLimits, type SessionLimits } from "./life/memory.ts";
 import { type HeldFolder, SessionFolder } from "./life/session-folder.ts";
+import { SessionPrograms } from "./life/session-programs.ts";
 import type { SessionState } from "./life/state.ts";
 import { Tenancy } from "./life/tenancy.ts";
 import type { SessionRecords, SessionView } from "./records.ts";
@@ -66,6 +67,7 @@ export class Session {
   readonly #runStore: RunStore;
   readonly runs = new CurrentRuns();
   readonly #incoming: Incoming;
+  readonly programs: SessionPrograms;
   readonly #activity: Activity;
   #flushing = Promise.resolve(); // the last snapshot, on its way to the disk
   readonly #open: OpenRuns;
@@ -105,14 +107,8 @@ export class Session {
         this.#egress.flush();
       },
     });
-    this.#sleeper = {
-      records,
-      sandbox: this.#sandbox,
-      folder: this.#folder,
-      runs: this.#runStore,
-      host,
-      store,
-    };
+    const [sandbox, folder, runs] = [this.#sandbox, this.#folder, this.#runStore];
+    this.#sleeper = { records, sandbox, folder, runs, host, store };
     const parts = { ...this.#sleeper, admission: this.#admission, open: this.#open, current: this.runs };
     this.#live = new LiveSession(parts, lastNumber);
     records.onOwnershipLost = (reason) => this.#abandon(reason);
@@ -120,6 +116,11 @@ export class Session {
     this.#incoming = new Incoming(records, this.#sandbox, {
       wake: () => this.#inTurn(() => this.#live.resume()),
       onClosed: () => this.runs.touch(),
+    });
+    this.programs = new SessionPrograms(records, this.#sandbox, {
+      wake: () => this.#admitted(() => this.#live.ensure()),
+      settled: () => this.#inTurn(async () => undefined),
+      touch: () => this.runs.touch(),
     });
     this.#activity = { ...this.#sleeper, queue: this.#queue, incoming: this.#incoming, current: this.runs };
   }
@@ -182,10 +183,7 @@ export class Session {
   storeCode = (code: StoredCode | null): Promise<void> => this.#records.storeCode(code);
 
   /** Its files were changed by a client: they are counted anew when somebody asks. */
-  async noteChangedFiles(): Promise<void> {
-    this.#records.progress.filesChanged();
-    await this.#records.storeProgress();
-  }
+  noteChangedFiles = (): Promise<void> => this.#records.noteChangedFiles();
 
   /** An explicit create takes over the session that a run has made; what it does not give stays. */
   async claim(

@@ -32,12 +32,7 @@ export class Incoming {
 
   /** Null when nothing listens on the port, or when the session sleeps without its processes. */
   async connect(port: number): Promise<Socket | null> {
-    const { live } = this.#sandbox;
-    const isAway =
-      live === null
-        ? this.#records.snapshot !== null
-        : live.channel.isLost || this.#sandbox.state.kind === "frozen";
-    if (isAway) {
+    if (isAway(this.#records, this.#sandbox)) {
       this.#waking ??= this.#wake().finally(() => {
         this.#waking = null;
       });
@@ -63,4 +58,9 @@ export class Incoming {
   close(): void {
     for (const connection of this.#open) connection.destroy();
   }
+}
+
+/** Whether a session's processes are in a snapshot, or stand still for a moment: waking brings them back. */
+export function isAway({ snapshot }: SessionRecords, { live, state }: Tenancy): boolean {
+  return live === null ? snapshot !== null : live.channel.isLost || state.kind === "frozen";
 }
