@@ -8,7 +8,7 @@ const MAX_SIDE = 1_000;
 const MAX_INPUT_CHARS = 1 << 20;
 const argument = z.string().max(100_000).refine(isPlain, "it must be well-formed text without NUL");
 const side = z.int().min(1).max(MAX_SIDE);
-const terminalSize = z.strictObject({ columns: side, rows: side });
+export const terminalSize = z.strictObject({ columns: side, rows: side });
 const SIGNALS = ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP", "WINCH"] as const;
 
 function isPlain(text: string): boolean {

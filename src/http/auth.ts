@@ -3,7 +3,8 @@
  * Decided by the operation that was matched, not by the address as it was written, and for whatever does not say that
  * it is public.
  */
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { IncomingHttpHeaders } from "node:http";
+import type { FastifyInstance } from "fastify";
 import { isLoopback } from "../config.ts";
 import { AppError } from "../protocol/errors.ts";
 import type { KeyRing } from "./key-ring.ts";
@@ -22,7 +23,7 @@ declare module "fastify" {
 }
 
 /** `origins`: of pages that the operator has named. */
-type Rules = { hasOperatorKey: boolean; origins: readonly string[] };
+export type Rules = { hasOperatorKey: boolean; origins: readonly string[] };
 
 export function requireKey(app: FastifyInstance, keys: KeyRing, rules: Rules): void {
   app.decorateRequest("tenant");
@@ -32,7 +33,7 @@ export function requireKey(app: FastifyInstance, keys: KeyRing, rules: Rules): v
       request.tenant = OPERATOR; // what is public names no session of anybody's
       return;
     }
-    request.tenant = tenantIn(request, keys, rules);
+    request.tenant = tenantOf(request.headers, keys, rules);
     if (operation === undefined || mayDo(request.tenant, operation.scope)) return;
     throw new AppError(
       "scope_missing",
@@ -41,7 +42,12 @@ export function requireKey(app: FastifyInstance, keys: KeyRing, rules: Rules): v
   });
 }
 
-function tenantIn({ headers }: FastifyRequest, keys: KeyRing, { hasOperatorKey, origins }: Rules): Tenant {
+/** Whose request it is, by its headers. Throws for nobody's. */
+export function tenantOf(
+  headers: IncomingHttpHeaders,
+  keys: KeyRing,
+  { hasOperatorKey, origins }: Rules,
+): Tenant {
   const given = headers.authorization?.match(/^Bearer +(\S+) *$/i)?.[1];
   const tenant = given === undefined ? null : keys.find(given);
   if (tenant !== null) return tenant;

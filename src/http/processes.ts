@@ -152,7 +152,7 @@ async function writeOutput(
   if (state.status === "ended") await writeEvent(stream, { type: "exit", process: state }, signal);
 }
 
-function viewProcess(state: ProgramState): api.ProcessAnswer {
+export function viewProcess(state: ProgramState): api.ProcessAnswer {
   const moment = (seconds: number) => new Date(seconds * 1000).toISOString();
   return {
     process_id: state.program,

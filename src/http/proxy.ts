@@ -82,6 +82,7 @@ export function addProxy(app: FastifyInstance, routes: ProxyRoutes): void {
     for (const socket of upgraded) socket.destroy();
   });
   app.server.on("upgrade", (request: http.IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (!addressIn(request, domain).startsWith("/proxy/")) return; // a terminal's
     upgraded.add(socket);
     socket.on("error", () => socket.destroy()).once("close", () => upgraded.delete(socket));
     upgrade(routes, request, { socket, head }).catch((error: unknown) => {

@@ -32,6 +32,7 @@ import { addRuns } from "./runs.ts";
 import { addSessions } from "./sessions.ts";
 import { addSetup } from "./setup.ts";
 import { addStates } from "./states.ts";
+import { addTerminals, isTerminal } from "./terminal.ts";
 import { addVariables } from "./variables.ts";
 
 type HttpDependencies = {
@@ -61,7 +62,7 @@ export async function createHttpServer(deps: HttpDependencies): Promise<FastifyI
     bodyLimit: config.bodyBytes,
     forceCloseConnections: "idle",
     http: {
-      shouldUpgradeCallback: (request) => isUpgrade(request, domain),
+      shouldUpgradeCallback: (request) => isUpgrade(request, domain) || isTerminal(request, domain),
       headersTimeout: HEADERS_MS,
       connectionsCheckingInterval: LOOK_FOR_OVERDUE_MS,
     },
@@ -76,7 +77,8 @@ export async function createHttpServer(deps: HttpDependencies): Promise<FastifyI
   mapErrors(app, deps.log, deps.metrics);
   const { keys } = deps;
   await allowOrigins(app, config.corsOrigins);
-  requireKey(app, keys, { hasOperatorKey: config.apiKey !== undefined, origins: config.corsOrigins });
+  const rules = { hasOperatorKey: config.apiKey !== undefined, origins: config.corsOrigins };
+  requireKey(app, keys, rules);
   observe(app, deps);
   const idempotency = new Idempotency(store);
   if (config.checkAnswers !== undefined) checkAnswers(app, config.checkAnswers);
@@ -96,6 +98,7 @@ export async function createHttpServer(deps: HttpDependencies): Promise<FastifyI
   addSetup(app, registry);
   addConnections(app, registry, store);
   addProcesses(app, { registry, store, keys });
+  addTerminals(app, { registry, keys, rules, domain });
   addRuns(app, { registry, store, idempotency, keys });
   return app;
 }
