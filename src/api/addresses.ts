@@ -11,6 +11,9 @@ export const filePath = (id: string, path: string): string =>
 export const variablePath = (id: string, name: string): string =>
   sessionPath(id, `/variables/${segment(name)}`);
 
+export const processPath = (id: string, processId: string): string =>
+  sessionPath(id, `/processes/${segment(processId)}`);
+
 export const runPath = (runId: string, rest = ""): string => `/api/runs/${segment(runId)}${rest}`;
 
 /** `.` and `..` lead elsewhere in any address, however they are encoded. */

@@ -110,7 +110,7 @@ export const readProcess = operation({
   tag: "Processes",
   summary: "What it prints, as server-sent events, from the first byte that is still there, while it goes on",
   description:
-    "Events `stdout`, `stderr`, or `terminal` with `content`, `gap` with `missed_bytes`, then `exit` with the program. The id of each is a place: a reader that comes back goes on after `Last-Event-ID` or `after`. The last MiB is kept.",
+    "Events `stdout`, `stderr`, or `terminal` with `content`, `gap` with `missed_bytes`, each with the `place` after it, which is its id, then `exit` with the process. A reader that comes back goes on after `Last-Event-ID` or `after`. The last MiB is kept.",
   scope: "read",
   query: z.object({
     after: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe("A place"),

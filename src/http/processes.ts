@@ -140,13 +140,17 @@ async function writeOutput(
     const part = await programs.read(program, place, signal);
     if (part.hasEnded) break;
     if (part.at > place && part.stream !== null)
-      await writeEvent(stream, { type: "gap", id: part.at, missed_bytes: part.at - place }, signal);
+      await writeEvent(
+        stream,
+        { type: "gap", id: part.at, missed_bytes: part.at - place, place: part.at },
+        signal,
+      );
     place = part.at + part.content.length;
     if (part.stream === null) continue;
     const decoder = decoders.get(part.stream) ?? new TextDecoder();
     decoders.set(part.stream, decoder);
     const content = decoder.decode(part.content, { stream: true });
-    if (content !== "") await writeEvent(stream, { type: part.stream, id: place, content }, signal);
+    if (content !== "") await writeEvent(stream, { type: part.stream, id: place, content, place }, signal);
   }
   const state = viewProcess(await programs.find(program));
   if (state.status === "ended") await writeEvent(stream, { type: "exit", process: state }, signal);

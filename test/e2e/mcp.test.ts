@@ -14,7 +14,7 @@ const it = oneServer({ ERA_API_KEY: "operator-key" });
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const KEY = { authorization: "Bearer operator-key" };
 const NAME = { name: "test", version: "1" };
-const NUMBER_OF_TOOLS = 21;
+const NUMBER_OF_TOOLS = 25;
 
 type Options = { signal?: AbortSignal; onprogress?: (progress: Body) => void; timeout?: number };
 type Caller = {
@@ -188,6 +188,36 @@ test("a run that lasts longer than a client waits is answered with its id, goes 
   assert.match(textOf(first), new RegExp(`Run ID: ${run_id}`));
   const last = await call("era_get_run", { run_id });
   assert.deepEqual([last.structuredContent.outcome, last.structuredContent.stdout], ["ok", "begun\nended\n"]);
+});
+
+test("a server is started beside the runs, read, given input, and ended", async () => {
+  const caller = await CLIENTS["of the stateless protocol"]?.();
+  assert.ok(caller !== undefined);
+  const command = "echo begun; while read line; do echo got $line; done; exit 3";
+  const started = (
+    await caller.call("era_start_process", { session_id: "served", command, wait_seconds: 0.2 })
+  ).structuredContent;
+  assert.deepEqual([started.status, started.output], ["running", "begun\n"]);
+  const of = { session_id: "served", process_id: started.process_id };
+  const told = await caller.call("era_process", {
+    ...of,
+    input: "x\n",
+    after: started.next,
+    wait_seconds: 0.2,
+  });
+  assert.deepEqual(
+    [told.structuredContent.output, told.structuredContent.next],
+    ["got x\n", started.next + 6],
+  );
+  const ended = await caller.call("era_process", { ...of, end_input: true, wait_seconds: 5 });
+  assert.deepEqual([ended.structuredContent.status, ended.structuredContent.exit_code], ["ended", 3]);
+  assert.match(textOf(ended), /has ended with 3[\s\S]*begun\ngot x\n/);
+  const { processes } = (await caller.call("era_list_processes", { session_id: "served" })).structuredContent;
+  assert.deepEqual(processes, [
+    { process_id: started.process_id, command: `/bin/bash -c ${command}`, status: "ended", exit_code: 3 },
+  ]);
+  assert.ok(!(await caller.call("era_stop_process", of)).isError);
+  assert.equal((await caller.call("era_process", of)).isError, true);
 });
 
 test("names that lead elsewhere stay in their place, or are refused", async () => {
