@@ -11,7 +11,7 @@
  *                                               <-   {"type": "gap", "missed_bytes"}
  *                                               <-   {"type": "exit", "process"}, and the end
  *                                               <-   {"type": "error", "error", "code"}
- * A client that comes back says the place that it had: where it began, and what it has had since. Browsers, which cannot
+ * A client that comes back says the place that it had: where it began, and what it has had. Browsers, which cannot
  * set headers, send their key as a protocol: `era.key.` and the key, beside `era`.
  */
 import type http from "node:http";
