@@ -5,9 +5,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 export class LoadClient {
   readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 64 });
   readonly #url: URL;
+  readonly #headers: Readonly<Record<string, string>>;
 
-  constructor(url: string) {
+  constructor(url: string, headers: Readonly<Record<string, string>> = {}) {
     this.#url = new URL(url);
+    this.#headers = headers;
   }
 
   /** Sends JSON; rejects unless the answer is 2xx. */
@@ -21,7 +23,7 @@ export class LoadClient {
           port: this.#url.port,
           method,
           path,
-          headers: { "content-length": Buffer.byteLength(payload) },
+          headers: { ...this.#headers, "content-length": Buffer.byteLength(payload) },
         },
         (response) => {
           let text = "";

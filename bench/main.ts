@@ -1,8 +1,9 @@
 /**
  * `era bench`: ours and its peers, interleaved in one run, as a table and as JSON.
- * usage: main.ts [--quick] [--no-peer] [--json FILE] [runs | persistence | images | ways]...
+ * usage: main.ts [--quick] [--no-peer] [--json FILE] [runs | persistence | images | ways | api]...
  */
 import { parseArgs } from "node:util";
+import { measureApi } from "./api.ts";
 import { measureImages } from "./images.ts";
 import { measurePersistence } from "./persistence.ts";
 import { type Bench, Report, scaleOf } from "./report.ts";
@@ -15,6 +16,7 @@ const PARTS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   persistence: measurePersistence,
   images: measureImages,
   ways: measureWays,
+  api: measureApi,
 };
 
 const { values: options, positionals } = parseArgs({

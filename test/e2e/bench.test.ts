@@ -24,6 +24,9 @@ test("`era bench --quick` prints a table and writes JSON", () => {
     "one-shot, one client",
     "node: run",
     "first chunk of a stream",
+    "echo of a terminal",
+    "run with a key",
+    "first page of 10000 sessions",
   ]) {
     const row = rows.find((row: { name: string }) => row.name === name);
     assert.ok(row.figures.p50 > 0 && row.figures.count >= 3, name);
