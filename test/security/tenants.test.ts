@@ -25,7 +25,7 @@ async function keyWith(fields: object): Promise<{ client: Client; id: string; ke
 }
 
 /** Requests of another key for what is of the one called `id`. */
-function looksAt(id: string, runId: string): [string, string, unknown?][] {
+function looksAt(id: string, runId: string, processId: string): [string, string, unknown?][] {
   const internal = `${id}.shared-name`;
   const ids = [
     "shared-name",
@@ -62,6 +62,13 @@ function looksAt(id: string, runId: string): [string, string, unknown?][] {
     ["GET", "/api/sessions/shared-name/connections"],
     ["GET", "/api/sessions/shared-name/host?port=8000"],
     ["POST", "/api/sessions/shared-name/interrupt"],
+    ["GET", "/api/sessions/shared-name/usage"],
+    ["GET", "/api/sessions/shared-name/processes"],
+    ["GET", `/api/sessions/shared-name/processes/${processId}`],
+    ["GET", `/api/sessions/${internal}/processes/${processId}/output`],
+    ["POST", `/api/sessions/shared-name/processes/${processId}/stdin`, { text: "x", end: true }],
+    ["POST", `/api/sessions/${internal}/processes/${processId}/signal`, { signal: "KILL" }],
+    ["DELETE", `/api/sessions/shared-name/processes/${processId}`],
     ["GET", "/api/keys"],
     ["POST", "/api/keys", { name: "more", scope: "admin" }],
     ["DELETE", `/api/keys/${id}`],
@@ -83,7 +90,10 @@ test("thirty looks from one key at what is another's find nothing, and change no
   assert.ok(exported.byteLength > 1000);
   const { cursor } = { cursor: (await one.client.expect(200, "GET", "/api/sessions?limit=1")).next_cursor };
 
-  const looks = looksAt(one.id, run.run_id);
+  const started = await one.client.expect(201, "POST", `${mine.path}/processes`, {
+    command: "echo process-of-one; read line",
+  });
+  const looks = looksAt(one.id, run.run_id, started.process_id);
   for (const [method, path, body] of looks) {
     const response = await fetch(server.url + path, {
       method,
@@ -99,6 +109,8 @@ test("thirty looks from one key at what is another's find nothing, and change no
     assert.doesNotMatch(told, new RegExp(`of-one|"mine"|${one.id}\\.`), `${method} ${path}`);
   }
   assert.ok(looks.length >= 30);
+  const process = await one.client.expect(200, "GET", `${mine.path}/processes/${started.process_id}`);
+  assert.equal(process.status, "running");
 
   const listed = await other.client.expect(200, "GET", `/api/sessions?cursor=${cursor ?? 999}`);
   assert.deepEqual(listed.sessions, []);
