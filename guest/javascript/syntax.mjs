@@ -145,8 +145,12 @@ export function prepare(code, kinds) {
     else if (node.type === "MetaProperty" && node.meta.name === "import")
       edits.replace(node.start, node.end, `${IMPORT}.meta`);
   }
-  return { code: edits.apply(), endsInValue: isValue(tree.body.at(-1)), isParsed: true };
+  return { code: edits.apply(), endsInValue: isValue(tree.body.findLast(hasValue)), isParsed: true };
 }
+
+/** A bare `var x;` leaves the value of what is before it: the types' transformation puts some at the end. */
+const hasValue = ({ type, kind, declarations }) =>
+  type !== "VariableDeclaration" || kind !== "var" || declarations.some(({ init }) => init !== null);
 
 /** Whether a program ends with a statement whose value is worth telling. */
 function isValue(statement) {

@@ -6,6 +6,15 @@ import { oneServer } from "../support/one-server.ts";
 const it = oneServer();
 const check = { check: true };
 
+test("a namespace, an enum and a class with fields are values as they are written last", async () => {
+  const session = await it.client.create("transformed", { language: "typescript" });
+  const last = async (code: string) => (await session.run(code)).results.at(-1)?.text;
+  assert.equal(await last("namespace N { export const x = 3 }\nN.x"), "3");
+  assert.equal(await last("enum E { a = 1, b }\nE.b"), "2");
+  assert.equal(await last("class P { constructor(public x: number) {} }\nnew P(4).x"), "4");
+  assert.equal(await last("N.x + E.b"), "5");
+});
+
 test("a type error is told with its place, and nothing of the program runs", async () => {
   const session = await it.client.create("wrong", { language: "typescript" });
   const answer = await session.run(`console.log("ran");\nconst count: number = "many";\nmissing();`, check);
