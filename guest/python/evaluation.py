@@ -59,7 +59,7 @@ class Evaluator:
     def run(self, number):
         """Runs what was compiled. Raises what the program raises."""
         shows, value = self._shows_last, None
-        self._lend()
+        self._lend(self.codes)
         try:
             for program in list(self.codes):
                 value = self._evaluate(program)
@@ -74,7 +74,7 @@ class Evaluator:
         before, shows = self.codes, self._shows_last
         try:
             self.compile(text, name)
-            self._lend()
+            self._lend(self.codes)
             value = None
             for program in self.codes:
                 value = self._evaluate(program)
@@ -86,26 +86,26 @@ class Evaluator:
         """The value of an expression that the program in progress gives as text, with local names of its."""
         code = compile(text, "<expression>", "eval", 0, True)
         self.codes.append(code)
-        self._lend()
+        self._lend((code,))
         return eval(code, self._namespace, names)
 
     def note_text(self, text):
         """A text of the program's that something else runs."""
         self.codes.append(compile(text, "<text>", "exec", TOP_LEVEL_AWAIT, True))
-        self._lend()
+        self._lend(self.codes[-1:])
 
     def note_name(self, name):
         """A variable that the program has set by other means than its own code."""
         self.codes.append(compile(name, "<name>", "eval"))
 
-    def _lend(self):
+    def _lend(self, codes):
         """The last values, to a program that uses their names and has no variables of these names."""
         if not self._last:
             return
         named = {f"_{number}": value for number, value in self._last}
         named |= zip(LAST, (value for _, value in self._last), strict=False)
         used = set()
-        for program in self.codes:
+        for program in codes:
             used.update(program.co_names)
         lent = {name: named[name] for name in used if name in named and name not in self._namespace}
         self._lent.update(lent)

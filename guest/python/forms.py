@@ -97,7 +97,7 @@ def _json_text(value):
     import json
 
     try:
-        return json.dumps(value)
+        return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return None
 

@@ -27,19 +27,31 @@ def own_handler(handler):
 
 
 class Handlers:
+    """A context for what the program itself does: only there are its handlers as it has set them."""
+
     def __init__(self):
         self._quiet = {}  # signal -> Quiet
 
-    def rest(self, spared):
-        """From the end of a run on. `spared`: a signal whose handler is the kernel's."""
-        for number in SIGNALS:
-            handler = _signal.getsignal(number)
-            if callable(handler) and type(handler) is not Quiet and number != spared:
-                self._quiet[number] = Quiet(handler)
-                _signal.signal(number, self._quiet[number])
+    def __enter__(self):
+        self.resume()
+
+    def __exit__(self, *_error):
+        # What comes meanwhile waits: a handler that is not quiet yet must not raise in the kernel.
+        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
+        try:
+            self._rest()
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
     def resume(self):
         quiet, self._quiet = self._quiet, {}
         for number, handler in quiet.items():
             if _signal.getsignal(number) is handler:
                 _signal.signal(number, handler.handler)
+
+    def _rest(self):
+        for number in SIGNALS:
+            handler = _signal.getsignal(number)
+            if callable(handler) and type(handler) is not Quiet and number != _signal.SIGINT:
+                self._quiet[number] = Quiet(handler)
+                _signal.signal(number, self._quiet[number])

@@ -287,7 +287,6 @@ class Kernel:
         self._add_user_site()
         self.sources.add({header["name"]: code})
         _signal.signal(_signal.SIGINT, self._on_interrupt)
-        self.handlers.resume()
         try:
             reply = self._outcome_of(code, header["name"])
             if header["whole"]:
@@ -295,7 +294,6 @@ class Kernel:
             return reply
         finally:
             self.interruptible = False
-            self.handlers.rest(_signal.SIGINT)
             streams.flush()
             self.run_id = ""
             if header["stdin"]:
@@ -312,7 +310,8 @@ class Kernel:
                 self.evaluator.compile(code, name)
                 if self.saver is not None:
                     self.saver.before_run(self.evaluator.codes)
-                self.evaluator.run(run_number(name))
+                with self.handlers:
+                    self.evaluator.run(run_number(name))
             finally:
                 self.interruptible = False
             return {"outcome": "ok", "exit_code": 0, "error": None}
@@ -342,6 +341,7 @@ class Kernel:
         """For a program that runs alone: waits for its threads, then calls what it has registered for its end."""
         try:
             self.interruptible = True
+            self.handlers.resume()
             if (threading := sys.modules.get("threading")) is not None:
                 threading._shutdown()
             if (atexit := sys.modules.get("atexit")) is not None:

@@ -179,6 +179,19 @@ live = (n for n in range(3)); signal.signal(signal.SIGALRM, on); signal.setitime
   await session.prints("0 True\n", "print(next(live), signal.getsignal(signal.SIGALRM) is on)");
 });
 
+test("a timer whose handler raises again and again loses nothing between runs", async () => {
+  const session = await it.client.create("timers");
+  await session.run(
+    "import signal\ndef on(*_): raise TimeoutError('late')\nsignal.signal(signal.SIGALRM, on); kept = (n for n in range(3))",
+  );
+  for (let at = 0; at < 5; at++) {
+    const { outcome } = await session.run("signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)\n1 / 0");
+    assert.equal(outcome, "raised");
+  }
+  await session.run("signal.setitimer(signal.ITIMER_REAL, 0)");
+  await session.prints("0\n", "print(next(kept))");
+});
+
 for (const language of ["node", "typescript", "deno"])
   test(`${language}: display() shows HTML, pictures, tables and values that know how`, async () => {
     const session = await it.client.create(`display-${language}`, { language });
