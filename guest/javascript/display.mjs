@@ -147,18 +147,27 @@ function formOf(value, form) {
   return text;
 }
 
-/** Exactly, or not at all: JSON leaves out functions and symbols, and makes null of what is no number. */
+/** Exactly, or not at all: JSON leaves out what it does not know, or makes null of it. */
 function jsonOf(value) {
-  const plain =
-    ArrayBuffer.isView(value) && !(value instanceof DataView) ? [.../** @type {any} */ (value)] : value;
-  const text = stringify(plain, (_key, part) => {
-    const isLost = ["function", "symbol", "bigint", "undefined"].includes(typeof part);
-    const isNoNumber = typeof part === "number" && !Number.isFinite(part);
-    if (isLost || isNoNumber || part instanceof Map || part instanceof Set)
-      throw named("NoSuchForm", `a ${typeOf(part)} in it is not JSON`);
-    return part;
-  });
-  return text;
+  return stringify(exactly(value));
+}
+
+/** What says the same in JSON: plain objects and lists, texts, numbers that there are; of a date its text. */
+function exactly(value) {
+  if (value === null || typeof value === "string" || typeof value === "boolean") return value;
+  if (typeof value === "number" && Number.isFinite(value)) return value;
+  if (isArray(value) && Object.keys(value).length === value.length) return value.map(exactly);
+  if (value instanceof TypedArray) return [.../** @type {any} */ (value)].map(exactly);
+  if (value instanceof Date && !Number.isNaN(value.getTime())) return value.toISOString();
+  if (!isPlain(value)) throw named("NoSuchForm", `a ${typeOf(value)} in it is not JSON`);
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, exactly(part)]));
+}
+
+function isPlain(value) {
+  if (typeof value !== "object") return false;
+  const prototype = Object.getPrototypeOf(value);
+  const isObject = prototype === Object.prototype || prototype === null;
+  return isObject && Object.getOwnPropertySymbols(value).length === 0;
 }
 
 function named(name, message) {
