@@ -299,20 +299,20 @@ function processes(folder: string): number[] {
   }
 }
 
+/**
+ * The newest first: a sandbox's first process holds the ends of terminals, and whoever sees one close may yet write a
+ * file, when nothing is to change any more. All others die with that process: a fork in between cannot escape.
+ */
 function killGroup(folder: string): void {
-  const together = join(folder, "cgroup.kill");
-  if (existsSync(together)) {
-    writeFileSync(together, "1");
-    return;
-  }
-  // The sandbox's first process is among them, and all others die with it: a fork in between cannot escape.
-  for (const pid of processes(folder)) {
+  for (const pid of processes(folder).toSorted((one, other) => other - one)) {
     try {
       if (pid > 0) process.kill(pid, "SIGKILL");
     } catch {
       // it ended by itself
     }
   }
+  const together = join(folder, "cgroup.kill");
+  if (existsSync(together)) writeFileSync(together, "1");
 }
 
 async function removeGroup(folder: string): Promise<void> {
