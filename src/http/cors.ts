@@ -15,9 +15,18 @@ const MAX_AGE_SECONDS = 600;
 export async function allowOrigins(app: FastifyInstance, origins: readonly string[]): Promise<void> {
   if (origins.length === 0) return;
   const origin = origins.includes("*") ? "*" : [...origins];
-  const ours = { origin, methods: METHODS, exposedHeaders: EXPOSED, maxAge: MAX_AGE_SECONDS };
+  const ours = {
+    origin,
+    methods: METHODS,
+    exposedHeaders: EXPOSED,
+    maxAge: MAX_AGE_SECONDS,
+    strictPreflight: false,
+  };
   await app.register(cors, {
     delegator: (request, decide) =>
-      decide(null, request.url.startsWith("/proxy/") ? { origin: false, preflight: false } : ours),
+      decide(
+        null,
+        request.routeOptions.config.label === "proxy" ? { origin: false, preflight: false } : ours,
+      ),
   });
 }

@@ -46,6 +46,7 @@ export function mapErrors(app: FastifyInstance, log: Logger, metrics: Metrics): 
 function rememberRoutes(app: FastifyInstance): { pattern: RegExp; method: string }[] {
   const routes: { pattern: RegExp; method: string }[] = [];
   app.addHook("onRoute", (route) => {
+    if (route.url === "*") return; // answers what pages ask before a request
     const path = route.url.replace(/:[^/]+/g, "[^/]+").replace(/\*$/, ".+");
     const pattern = new RegExp(`^${path}/?$`);
     for (const method of [route.method].flat()) if (method !== "HEAD") routes.push({ pattern, method });

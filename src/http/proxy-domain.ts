@@ -9,6 +9,8 @@ import { isServerName, keyIn, localName } from "../protocol/session-names.ts";
 const OF_A_KEY = "--";
 const LABEL = /^(\d{1,5})-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)$/;
 const KEYS_SESSION = /^(k[a-z0-9]{8})--(.+)$/;
+/** Before the path, as a proxy is asked. */
+const ORIGIN = /^https?:\/\/[^/?]*/i;
 const MAX_LABEL_CHARS = 63;
 
 export class ProxyDomain {
@@ -40,11 +42,11 @@ export class ProxyDomain {
   /** The path by which the same is reached; of a name that is of no port, one that there is not. */
   pathOf(host: string | undefined, url: string): string {
     const [, port = "", name = ""] = LABEL.exec(nameIn(host).slice(0, -this.#suffix.length)) ?? [];
-    return `/proxy/${name === "" ? "-" : encodeURIComponent(idOf(name))}/${port || "0"}${url}`;
+    return `/proxy/${name === "" ? "-" : encodeURIComponent(idOf(name))}/${port || "0"}${url.replace(ORIGIN, "")}`;
   }
 }
 
-const nameIn = (host = "") => host.toLowerCase().replace(/:\d+$/, "");
+const nameIn = (host = "") => host.toLowerCase().replace(/\.?(:\d+)?$/, "");
 
 function idOf(name: string): string {
   const [, key, local] = KEYS_SESSION.exec(name) ?? [];

@@ -56,6 +56,12 @@ test("a page of a named origin reads answers, refusals and streams, and is told 
   assert.deepEqual([refused.status, refused.headers["access-control-allow-origin"]], [404, APP]);
 });
 
+test("paths that there are not stay unknown, and a question without an origin is answered", async () => {
+  const { status, headers } = await ask("/nothing", {});
+  assert.deepEqual([status, headers.allow], [404, undefined]);
+  assert.equal((await ask("/api/sessions", {}, "OPTIONS")).status < 500, true);
+});
+
 test("a page of another origin is refused, asks for nothing, and reads nothing", async () => {
   for (const origin of [
     "https://evil.example",
@@ -105,6 +111,7 @@ test("below the domain there are ports of sessions, and nothing else", async () 
       name,
     );
   assert.equal((await ask("/health", { host: "8001-nobody.apps.example.com" })).status, 404);
+  assert.match((await ask("/dot", { host: "8001-page-of-api.apps.example.com." })).text, /^\/dot /);
   await it.client.create("closed", { allow_public_access: false });
   assert.equal((await ask("/", { host: "8000-closed.apps.example.com" })).status, 403);
   await it.client.create("Mixed_Case");
