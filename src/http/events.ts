@@ -15,13 +15,19 @@ import { AppError } from "../protocol/errors.ts";
 import { NO_USAGE } from "../protocol/outcome.ts";
 import type { Run } from "../runs/request.ts";
 import type { OutputEvent, RunRow } from "../store/store.ts";
+import { localText, type Tenant } from "./tenant.ts";
 import { truncation, viewUsage } from "./views.ts";
 
 /** A run in progress, or the record of one that has ended. */
 type Source = Run | { row: RunRow };
 
 /** Writes events until the run has ended or the reader is gone; never rejects. */
-export async function writeEvents(stream: PassThrough, source: Source, after: number): Promise<void> {
+export async function writeEvents(
+  stream: PassThrough,
+  source: Source,
+  after: number,
+  tenant: Tenant,
+): Promise<void> {
   const gone = new AbortController();
   stream.once("close", () => gone.abort());
   try {
@@ -30,7 +36,7 @@ export async function writeEvents(stream: PassThrough, source: Source, after: nu
   } catch (error) {
     if (gone.signal.aborted) return;
     const known = error instanceof AppError ? error : new AppError("internal", "The run failed to begin");
-    const event = { type: "error", error: known.message, code: known.code };
+    const event = { type: "error", error: localText(tenant, known.message), code: known.code };
     await writeEvent(stream, event, gone.signal).catch(() => undefined);
   } finally {
     stream.end();

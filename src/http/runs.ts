@@ -15,6 +15,7 @@ import { refuseMoreLive } from "./key-limits.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { obtainSession, refuseOtherLanguage } from "./obtain-session.ts";
 import { serve, serveOnce } from "./serve.ts";
+import type { Tenant } from "./tenant.ts";
 import { viewRecordedResult, viewRun, viewRunResult, viewRunRow } from "./views.ts";
 
 type RunRoutes = { registry: SessionRegistry; store: Store; idempotency: Idempotency; keys: KeyRing };
@@ -62,7 +63,7 @@ function addStarting(app: FastifyInstance, routes: RunRoutes): void {
         session.interrupt(run.runId); // false when it has ended
       });
     }
-    return sendEvents(reply, run, 0);
+    return sendEvents(reply, run, 0, request.tenant);
   });
 
   serve(app, api.interruptRun, async ({ params }) => {
@@ -95,7 +96,7 @@ function addRecords(app: FastifyInstance, routes: RunRoutes): void {
     const last = String(request.headers["last-event-id"] ?? "0");
     if (!EVENT_ID.test(last))
       throw new AppError("invalid_request", "Cannot use the header 'Last-Event-ID': it is not a number");
-    return sendEvents(reply, run ?? { row }, Number(last));
+    return sendEvents(reply, run ?? { row }, Number(last), request.tenant);
   });
 }
 
@@ -230,9 +231,10 @@ function sendEvents(
   reply: FastifyReply,
   source: Parameters<typeof writeEvents>[1],
   after: number,
+  tenant: Tenant,
 ): FastifyReply {
   const stream = new PassThrough();
-  void writeEvents(stream, source, after);
+  void writeEvents(stream, source, after, tenant);
   reply.raw.once("pipe", () => reply.raw.flushHeaders()); // a run may be silent for long
   return reply
     .header("x-run-id", "row" in source ? source.row.runId : source.runId)

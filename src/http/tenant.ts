@@ -52,5 +52,9 @@ export function forTenant<T>(tenant: Tenant, answer: T): T {
   return shown as T;
 }
 
+/** A sentence with the names that its reader has for sessions. */
+export const localText = ({ prefix }: Tenant, text: string): string =>
+  prefix === "" ? text : text.replaceAll(prefix, "");
+
 const withoutPrefix = ({ prefix }: Tenant, id: string) =>
   id.startsWith(prefix) ? id.slice(prefix.length) : id;
