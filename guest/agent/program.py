@@ -4,15 +4,19 @@ import _signal
 import os
 import select
 import time
-from _collections import deque
+from _bisect import bisect_right
+from _operator import itemgetter
 
 import processes
 
 KEPT_BYTES = 1 << 20
+MAX_CHUNKS = 4_096
+START_MS = 2_000
 CHUNK_BYTES = 1 << 16
 MAX_PENDING = 1 << 20
 MAX_SHOWN_ARGV = 2_000
 TERMINAL = "terminal"
+SIGKILL = 9
 
 
 class Refused(Exception):
@@ -24,10 +28,13 @@ class Refused(Exception):
 
 
 class Output:
-    """What a program has printed: (place, stream, bytes), the oldest dropped where there is no room."""
+    """
+    What a program has printed, the oldest dropped where there is no room: [place, stream, bytes], neighbours of one
+    stream together, so that there are few however it was written.
+    """
 
     def __init__(self):
-        self._chunks = deque()
+        self._chunks = []
         self._kept = 0
         self.end = 0
 
@@ -36,19 +43,24 @@ class Output:
         return self._chunks[0][0] if self._chunks else self.end
 
     def add(self, stream, content):
-        self._chunks.append((self.end, stream, content))
+        last = self._chunks[-1] if self._chunks else None
+        if last is not None and last[1] == stream and len(last[2]) + len(content) <= CHUNK_BYTES:
+            last[2] += content
+        else:
+            self._chunks.append([self.end, stream, bytearray(content)])
         self.end += len(content)
         self._kept += len(content)
-        while self._kept > KEPT_BYTES:
-            self._kept -= len(self._chunks.popleft()[2])
+        while self._kept > KEPT_BYTES or len(self._chunks) > MAX_CHUNKS:
+            self._kept -= len(self._chunks.pop(0)[2])
 
     def read(self, after):
         """What comes next of one stream: (place of its first byte, stream, bytes); None while there is nothing."""
-        for place, stream, content in self._chunks:
-            if place + len(content) > after:
-                skipped = max(0, after - place)
-                return place + skipped, stream, content[skipped:]
-        return None
+        if after >= self.end or not self._chunks:
+            return None
+        at = max(0, bisect_right(self._chunks, after, key=itemgetter(0)) - 1)
+        place, stream, content = self._chunks[at]
+        skipped = max(0, after - place)
+        return place + skipped, stream, bytes(content[skipped:])
 
 
 class Program:
@@ -85,9 +97,10 @@ class Program:
             _become(spec, theirs, tells, self.has_terminal)
         for descriptor in {*theirs, tells}:
             os.close(descriptor)
-        failure = os.read(told, 4_096)  # it ends with the program's beginning
+        failure = _read_failure(told)
         os.close(told)
         if failure:
+            processes.send(pid, SIGKILL)
             os.waitpid(pid, 0)
             for descriptor in ours:
                 os.close(descriptor)
@@ -234,6 +247,13 @@ class Program:
             "first": self.output.first,
             "end": self.output.end,
         }
+
+
+def _read_failure(told):
+    """Why the program has not begun; empty when it has, which closes the other end. A guest may stop what starts."""
+    waiter = select.poll()
+    waiter.register(told, select.POLLIN)
+    return os.read(told, 4_096) if waiter.poll(START_MS) else b"it was stopped before it began"
 
 
 def _shown(argv):

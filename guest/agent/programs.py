@@ -108,10 +108,11 @@ class Programs:
         except Refused as refusal:
             self._send({"type": "told", "ticket": ticket, "error": {"code": "unknown", "message": str(refusal)}}, b"")
             return
+        if len(self._waiting) >= MAX_WAITING:
+            error = {"code": "too_many_readers", "message": f"{MAX_WAITING} wait for output in this session"}
+            self._send({"type": "told", "ticket": ticket, "error": error}, b"")
+            return
         self._waiting[ticket] = program.name, header["after"]
-        while len(self._waiting) > MAX_WAITING:
-            oldest = next(iter(self._waiting))
-            self._tell_read(oldest, None, self._waiting.pop(oldest)[1], False)
         self._tell(program)
 
     def _tell(self, program):

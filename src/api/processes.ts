@@ -31,7 +31,7 @@ const process = z
   .meta({ id: "Process" });
 export type ProcessAnswer = z.infer<typeof process>;
 
-const OF_A_PROCESS = [...OF_A_SANDBOX, "process_not_found"] as const;
+const OF_A_PROCESS = [...OF_A_SANDBOX, "process_not_found", "session_asleep", "too_many_readers"] as const;
 const PATH = "/api/sessions/{id}/processes/{process_id}";
 
 export const startProcess = operation({
@@ -165,7 +165,7 @@ export const deleteProcess = operation({
   method: "DELETE",
   path: PATH,
   tag: "Processes",
-  summary: "Ends it with all that it has started, and forgets what it has printed",
+  summary: "Ends it with what it has started in its session of processes, and forgets what it has printed",
   scope: "run",
   answers: { 200: z.strictObject({ success, process_id: z.string() }) },
   errors: OF_A_PROCESS,

@@ -36,6 +36,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   full: "input_full",
   no_terminal: "no_terminal",
   too_many: "too_many_processes",
+  too_many_readers: "too_many_readers",
   failed: "process_failed",
 };
 const REFUSED: Partial<Record<ErrorCode, string>> = {

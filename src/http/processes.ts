@@ -4,6 +4,8 @@ import { PassThrough } from "node:stream";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import * as api from "../api/processes.ts";
 import { randomBase36 } from "../lib/random-id.ts";
+import { WholeText } from "../lib/whole-text.ts";
+import { AppError } from "../protocol/errors.ts";
 import type { ProgramState } from "../protocol/guest.ts";
 import { EXIT_SIGNALLED } from "../protocol/outcome.ts";
 import type { SessionPrograms } from "../session/life/session-programs.ts";
@@ -11,10 +13,11 @@ import type { SessionRegistry } from "../session/registry.ts";
 import type { Store } from "../store/store.ts";
 import { writeEvent } from "./events.ts";
 import { goneSignal } from "./gone.ts";
-import { refuseMoreRuns } from "./key-limits.ts";
+import { refuseMoreLive, refuseMoreRuns } from "./key-limits.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { obtainSession } from "./obtain-session.ts";
 import { serve } from "./serve.ts";
+import { localText, type Tenant } from "./tenant.ts";
 
 type ProcessRoutes = { registry: SessionRegistry; store: Store; keys: KeyRing };
 
@@ -45,28 +48,34 @@ function addStart(app: FastifyInstance, routes: ProcessRoutes): void {
 }
 
 function addLooking(app: FastifyInstance, { registry }: ProcessRoutes): void {
-  serve(app, api.listProcesses, async ({ params: { id } }) => {
-    const processes = (await (await registry.get(id)).programs.list()).map(viewProcess);
+  serve(app, api.listProcesses, async ({ params: { id }, request: { tenant } }) => {
+    const processes = (await (await awake(registry, tenant, id)).list()).map(viewProcess);
     return { processes, count: processes.length };
   });
 
-  serve(app, api.getProcess, async ({ params: { id, process_id }, query: { wait = 0 }, reply }) => {
-    const { programs } = await registry.get(id);
+  serve(app, api.getProcess, async ({ params, query: { wait = 0 }, request, reply }) => {
+    const { id, process_id } = params;
+    const programs = await awake(registry, request.tenant, id);
     const found = await programs.find(process_id);
     if (wait === 0 || found.ended_at !== null) return viewProcess(found);
     const signal = AbortSignal.any([goneSignal(reply), AbortSignal.timeout(wait * 1000)]);
-    await ended(programs, found, signal).catch((error: unknown) => {
+    await programs.read(process_id, AFTER_ALL, signal).catch((error: unknown) => {
       if (!signal.aborted) throw error;
     });
     return viewProcess(await programs.find(process_id));
   });
 
   serve(app, api.readProcess, async ({ params: { id, process_id }, query, request, reply }) => {
-    const { programs } = await registry.get(id);
+    const programs = await awake(registry, request.tenant, id);
     const state = await programs.find(process_id);
     const last = Number(request.headers["last-event-id"] ?? Number.NaN);
     const after = Number.isSafeInteger(last) && last >= 0 ? last : (query.after ?? 0);
-    return sendOutput(reply, programs, { state, after, follows: query.follow !== "false" });
+    return sendOutput(reply, programs, {
+      state,
+      after,
+      follows: query.follow !== "false",
+      tenant: request.tenant,
+    });
   });
 }
 
@@ -74,39 +83,40 @@ function addUse(app: FastifyInstance, { registry }: ProcessRoutes): void {
   serve(
     app,
     api.writeProcess,
-    async ({ params: { id, process_id }, body: { text, base64, end = false } }) => {
+    async ({ params: { id, process_id }, body: { text, base64, end = false }, request: { tenant } }) => {
       const content = base64 === undefined ? Buffer.from(text ?? "") : Buffer.from(base64, "base64");
-      await (await registry.get(id)).programs.input(process_id, content, end);
+      await (await awake(registry, tenant, id)).input(process_id, content, end);
       return { success: true as const, process_id };
     },
   );
 
-  serve(app, api.signalProcess, async ({ params: { id, process_id }, body }) => {
-    await (await registry.get(id)).programs.signal(process_id, constants.signals[`SIG${body.signal}`]);
+  serve(app, api.signalProcess, async ({ params: { id, process_id }, body, request: { tenant } }) => {
+    await (await awake(registry, tenant, id)).signal(process_id, constants.signals[`SIG${body.signal}`]);
     return { success: true as const, process_id };
   });
 
-  serve(app, api.resizeProcess, async ({ params: { id, process_id }, body }) => {
-    await (await registry.get(id)).programs.resize(process_id, body);
+  serve(app, api.resizeProcess, async ({ params: { id, process_id }, body, request: { tenant } }) => {
+    await (await awake(registry, tenant, id)).resize(process_id, body);
     return { success: true as const, process_id };
   });
 
-  serve(app, api.deleteProcess, async ({ params: { id, process_id } }) => {
-    await (await registry.get(id)).programs.forget(process_id);
+  serve(app, api.deleteProcess, async ({ params: { id, process_id }, request: { tenant } }) => {
+    await (await awake(registry, tenant, id)).forget(process_id);
     return { success: true as const, process_id };
   });
 }
 
-/** Resolves when it has ended: what it prints until then is passed over. */
-async function ended(programs: SessionPrograms, { program, end }: ProgramState, signal: AbortSignal) {
-  for (let place = end; ; ) {
-    const { at, content, hasEnded } = await programs.read(program, place, signal);
-    if (hasEnded) return;
-    place = at + content.length;
-  }
+/** What runs in a session; one that sleeps may be woken by the question. */
+async function awake(registry: SessionRegistry, tenant: Tenant, id: string): Promise<SessionPrograms> {
+  const session = await registry.get(id);
+  refuseMoreLive(tenant, registry, id);
+  return session.programs;
 }
 
-type Reading = { state: ProgramState; after: number; follows: boolean };
+/** What comes after all that there may be: its end. */
+const AFTER_ALL = Number.MAX_SAFE_INTEGER;
+
+type Reading = { state: ProgramState; after: number; follows: boolean; tenant: Tenant };
 
 /** The reader's pace is its own: what it has not read waits in the sandbox, as far as there is room. */
 function sendOutput(reply: FastifyReply, programs: SessionPrograms, reading: Reading): FastifyReply {
@@ -116,8 +126,10 @@ function sendOutput(reply: FastifyReply, programs: SessionPrograms, reading: Rea
   writeOutput(stream, programs, reading, gone.signal)
     .catch((error: unknown) => {
       if (gone.signal.aborted) return undefined;
-      const message = error instanceof Error ? error.message : String(error);
-      return writeEvent(stream, { type: "error", error: message }, gone.signal);
+      const known =
+        error instanceof AppError ? error : new AppError("sandbox_failed", "The sandbox has ended");
+      const message = localText(reading.tenant, known.message);
+      return writeEvent(stream, { type: "error", error: message, code: known.code }, gone.signal);
     })
     .catch(() => undefined)
     .finally(() => stream.end());
@@ -135,7 +147,7 @@ async function writeOutput(
   { state: { program, end }, after, follows }: Reading,
   signal: AbortSignal,
 ): Promise<void> {
-  const decoders = new Map<string, InstanceType<typeof TextDecoder>>();
+  const texts = new WholeText();
   for (let place = after; follows || place < end; ) {
     const part = await programs.read(program, place, signal);
     if (part.hasEnded) break;
@@ -147,11 +159,12 @@ async function writeOutput(
       );
     place = part.at + part.content.length;
     if (part.stream === null) continue;
-    const decoder = decoders.get(part.stream) ?? new TextDecoder();
-    decoders.set(part.stream, decoder);
-    const content = decoder.decode(part.content, { stream: true });
-    if (content !== "") await writeEvent(stream, { type: part.stream, id: place, content, place }, signal);
+    const content = texts.take(part.stream, part.content, part.at);
+    const told = texts.placeBefore(place);
+    if (content !== "")
+      await writeEvent(stream, { type: part.stream, id: told, content, place: told }, signal);
   }
+  for (const [type, content] of texts.rest()) await writeEvent(stream, { type, content, place: end }, signal);
   const state = viewProcess(await programs.find(program));
   if (state.status === "ended") await writeEvent(stream, { type: "exit", process: state }, signal);
 }

@@ -36,6 +36,7 @@ export function serve<const O extends Operation>(
 ): void {
   const status = ordinaryStatus(operation);
   app.route({
+    ...(isStream(operation) ? { exposeHeadRoute: false } : {}),
     ...options,
     method: operation.method,
     url: routeOf(operation.path),
@@ -72,6 +73,12 @@ export function serveOnce<const O extends Operation>(
     });
   });
 }
+
+/** What is sent for as long as there is something would have no end for who asks for its head alone. */
+const isStream = ({ answers }: Operation) => {
+  const answer = answers[200];
+  return answer !== undefined && answer !== null && !isSchema(answer) && answer.type === "text/event-stream";
+};
 
 const ordinaryStatus = ({ answers }: Operation) => Number(Object.keys(answers)[0]);
 

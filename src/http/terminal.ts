@@ -16,6 +16,7 @@
  */
 import type http from "node:http";
 import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
 import { type RawData, type WebSocket, WebSocketServer } from "ws";
 import { z } from "zod";
@@ -24,11 +25,12 @@ import { AppError } from "../protocol/errors.ts";
 import type { SessionPrograms } from "../session/life/session-programs.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import { type Rules, tenantOf } from "./auth.ts";
+import { refuseMoreLive } from "./key-limits.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { viewProcess } from "./processes.ts";
 import type { ProxyDomain } from "./proxy-domain.ts";
 import { nameFor } from "./sessions.ts";
-import { mayDo } from "./tenant.ts";
+import { localText, mayDo, type Tenant } from "./tenant.ts";
 
 type TerminalRoutes = { registry: SessionRegistry; keys: KeyRing; rules: Rules; domain: ProxyDomain | null };
 
@@ -37,6 +39,8 @@ const PROTOCOL = "era";
 const KEY_PREFIX = "era.key.";
 const MAX_MESSAGE_BYTES = 1 << 20;
 const PING_MS = 30_000;
+/** How long what does not fit waits before it is tried again. */
+const FULL_MS = 50;
 const OVER = 1000;
 const FAILED = 1011;
 
@@ -44,6 +48,16 @@ const control = z.discriminatedUnion("type", [
   terminalSize.extend({ type: z.literal("resize") }),
   z.strictObject({ type: z.literal("end") }),
 ]);
+
+function parseControl(text: string): z.infer<typeof control> {
+  try {
+    return control.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new AppError("invalid_request", "Cannot use this message: it says 'resize' with a size, or 'end'", {
+      cause,
+    });
+  }
+}
 
 /** Whether a request is one for a terminal; by a name of a session's port, it is that port's. */
 export const isTerminal = (
@@ -76,7 +90,7 @@ export function addTerminals(app: FastifyInstance, routes: TerminalRoutes): void
   });
 }
 
-type Found = { programs: SessionPrograms; program: string; place: number };
+type Found = { programs: SessionPrograms; program: string; place: number; tenant: Tenant };
 
 async function find(
   { registry, keys, rules }: TerminalRoutes,
@@ -86,9 +100,11 @@ async function find(
   const tenant = tenantOf(withKey(request.headers), keys, rules);
   if (!mayDo(tenant, "run"))
     throw new AppError("scope_missing", "Cannot do this with this key: it needs 'run'");
-  const { programs } = await registry.get(nameFor(tenant, decodeURIComponent(id)));
+  const name = nameFor(tenant, decodeURIComponent(id));
+  const { programs } = await registry.get(name);
+  refuseMoreLive(tenant, registry, name);
   await programs.find(program);
-  return { programs, program, place: Number(after) };
+  return { programs, program, place: Number(after), tenant };
 }
 
 function withKey(headers: http.IncomingHttpHeaders): http.IncomingHttpHeaders {
@@ -173,18 +189,31 @@ class Terminal {
     const bytes = Buffer.isBuffer(data)
       ? data
       : Buffer.concat(Array.isArray(data) ? data : [Buffer.from(data)]);
-    if (isBinary) return programs.input(program, bytes, false);
-    const asked = control.parse(JSON.parse(bytes.toString()));
+    if (isBinary) return this.#type(bytes);
+    const asked = parseControl(bytes.toString());
     if (asked.type === "end") return programs.input(program, Buffer.alloc(0), true);
     await programs.resize(program, { columns: asked.columns, rows: asked.rows });
+  }
+
+  /** What does not fit waits, and all that comes after it. */
+  async #type(bytes: Buffer): Promise<void> {
+    const { programs, program } = this.#found;
+    while (!this.#gone.signal.aborted) {
+      try {
+        return await programs.input(program, bytes, false);
+      } catch (error) {
+        if (!(error instanceof AppError) || error.code !== "input_full") throw error;
+        await sleep(FULL_MS);
+      }
+    }
   }
 
   /** Input for a process that has just ended is no fault: its end is on the way. */
   async #fail(error: unknown): Promise<void> {
     if (this.#gone.signal.aborted || (error instanceof AppError && error.code === "process_ended")) return;
-    const known =
-      error instanceof AppError ? error : new AppError("invalid_request", "Cannot use this message");
-    await this.#tell({ type: "error", error: known.message, code: known.code }).catch(() => undefined);
+    const known = error instanceof AppError ? error : new AppError("sandbox_failed", "The sandbox has ended");
+    const message = localText(this.#found.tenant, known.message);
+    await this.#tell({ type: "error", error: message, code: known.code }).catch(() => undefined);
     this.#socket.close(FAILED);
   }
 

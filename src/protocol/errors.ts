@@ -48,6 +48,12 @@ export const ERROR_CATALOGUE = {
   process_failed: { status: 422, retryable: false },
   no_terminal: { status: 409, retryable: false, hint: 'Start it with "terminal": true' },
   too_many_processes: { status: 429, retryable: false, hint: "End one: DELETE …/processes/{process_id}" },
+  too_many_readers: { status: 429, retryable: true },
+  session_asleep: {
+    status: 409,
+    retryable: true,
+    hint: "Ask again: that wakes it, where its processes are kept",
+  },
   input_full: { status: 429, retryable: true, hint: "Wait until it reads what it was given before" },
   file_not_found: {
     status: 404,

@@ -281,7 +281,8 @@ test("one goes on after sleep where processes are kept, with what it has printed
   await program.prints("1 one\n");
   const shell = await start(session, { argv: ["bash", "--norc", "-i"], terminal: true });
   await shell.type("here=kept\r");
-  await session.hibernate();
+  const { image, lost } = (await session.hibernate()).state.imaging;
+  assert.ok(image !== null, lost);
   await program.type("two\n");
   assert.match(await program.prints("2 two\n"), /^1 one\n2 two\n/);
   await shell.type("echo $here$here\r");
@@ -289,6 +290,91 @@ test("one goes on after sleep where processes are kept, with what it has printed
   await program.call(200, "POST", "/stdin", { end: true });
   assert.equal((await program.call(200, "GET", "?wait=5")).exit_code, 0);
   await shell.call(200, "DELETE");
+});
+
+test("a program that writes a few bytes at a time is read as one that writes many", async () => {
+  const session = await it.client.create("small-writes");
+  const code = "import os\nfor n in range(150_000): os.write(1, b'%09d\\n' % n)\nos.write(2, b'end')";
+  const program = await start(session, { argv: ["python3", "-c", code] });
+  assert.equal((await program.call(200, "GET", "?wait=60")).status, "ended");
+  const startedAt = performance.now();
+  const events = await Array.fromAsync(program.events());
+  assert.ok(performance.now() - startedAt < 2_000);
+  const text = events
+    .filter(({ event }) => event === "stdout")
+    .map(({ data }) => data.content)
+    .join("");
+  assert.ok(text.length > 900_000 && text.endsWith("000149999\n"), String(text.length));
+  assert.ok(events.length < 100, `${events.length} parts`);
+  const mixed = "import os\nfor n in range(100_000): os.write(1 + n % 2, b'x')";
+  const other = await start(session, { argv: ["python3", "-c", mixed] });
+  await other.call(200, "GET", "?wait=60");
+  const { memory_bytes } = (await session.get()).usage;
+  assert.ok(memory_bytes < 60e6, String(memory_bytes));
+});
+
+test("a character that comes in two parts is one, also for a reader that comes back between them", async () => {
+  const session = await it.client.create("characters");
+  const program = await start(session, {
+    command: "printf 'caf\\303'; read x; printf '\\251 ok\\n'; printf '\\342\\202'",
+  });
+  let place = "";
+  for await (const { id, data } of program.events()) {
+    assert.equal(data.content, "caf");
+    place = id;
+    break;
+  }
+  await program.type("\n");
+  await program.call(200, "GET", "?wait=10");
+  const rest = await Array.fromAsync(program.events("", { "last-event-id": place }));
+  assert.equal(rest.map(({ data }) => data.content ?? "").join(""), "\u00e9 ok\n\ufffd");
+});
+
+test("more readers than there may be are refused, and those that there are go on", async () => {
+  const session = await it.client.create("readers");
+  const program = await start(session, { command: "read line; echo got $line" });
+  const readers = Array.from({ length: 270 }, () => program.prints().catch((error: Error) => error.message));
+  await until("all are there", async () => (await it.client.call("GET", "/health")).status === 200);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await program.type("it\n");
+  const told = await Promise.all(readers);
+  assert.ok(told.filter((text) => text === "got it\n").length >= 250, JSON.stringify(told.slice(0, 3)));
+});
+
+test("who waits hears when the session falls asleep, and goes on when it is copied", async () => {
+  const session = await it.client.create("waited-for", { imaging: "always" });
+  const program = await start(session, { command: "read line; exit 7" });
+  const waits = () => it.client.call("GET", `${program.path}?wait=20`);
+  const first = waits();
+  await it.client.expect(201, "POST", `${session.path}/duplicate`, { new_id: "copied-beside" });
+  await program.type("\n");
+  assert.equal((await first).body.exit_code, 7, "the copy has its own");
+  const other = await start(session, { command: "sleep 100" });
+  const second = it.client.call("GET", `${other.path}?wait=20`);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  await session.hibernate();
+  assert.deepEqual([(await second).status, (await second).body.code], [409, "session_asleep"]);
+  await other.call(200, "DELETE");
+});
+
+test("a program that is stopped before it begins is refused, and holds up nothing", async () => {
+  const session = await it.client.create("stopped");
+  await session.run(`import threading, os, signal, time
+known = set(os.listdir("/proc"))
+def stop():
+    until = time.time() + 6
+    while time.time() < until:
+        for name in os.listdir("/proc"):
+            if name.isdigit() and name not in known:
+                try: os.kill(int(name), signal.SIGSTOP)
+                except OSError: pass
+threading.Thread(target=stop, daemon=True).start()`);
+  for (let at = 0; at < 2; at++) {
+    const { status } = await it.client.call("POST", `${session.path}/processes`, { command: "true" });
+    assert.ok([201, 422].includes(status), String(status));
+  }
+  await session.prints("1\n", "print(1)");
+  await session.delete(); // its saves were stopped, too
 });
 
 test("an unknown id makes a session, and what starts one that sleeps wakes it", async () => {

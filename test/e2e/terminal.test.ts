@@ -134,6 +134,17 @@ test("who may not, or says nonsense, is refused; who reads nothing holds up nobo
   await session.prints("1\n", "print(1)");
 });
 
+test("a large paste waits until it is read", async () => {
+  const session = await it.client.create("paste");
+  const { process_id } = await it.client.expect(201, "POST", `${session.path}/processes`, {
+    command: "sleep 1; wc -c",
+  });
+  const terminal = await new Terminal(`${session.path}/processes/${process_id}/terminal`).opened();
+  for (let at = 0; at < 4; at++) terminal.type("x".repeat(1 << 20));
+  terminal.tell({ type: "end" });
+  await terminal.prints(`${4 << 20}\n`);
+});
+
 test("a key's holder types by it, as a browser sends it", async () => {
   const { key } = await it.client.expect(201, "POST", "/api/keys", { name: "typist" });
   const headers = { authorization: `Bearer ${key}` };

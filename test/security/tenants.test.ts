@@ -214,6 +214,12 @@ test("limits of a key: sessions, live ones, runs a minute, the internet", async 
     code: "1",
     allowInternetAccess: true,
   });
+  for (const [method, path] of [
+    ["GET", "/processes"],
+    ["GET", "/processes/x"],
+    ["DELETE", "/processes/x"],
+  ] as const)
+    assert.equal((await client.expect(429, method, first.path + path)).limit, "live_sessions", path);
   const setup = { language: "python", setup: { commands: ["true"] } };
   await client.expect(200, "DELETE", first.path);
   assert.equal((await client.expect(403, "POST", "/api/sessions", setup)).code, "key_forbids");
@@ -225,6 +231,23 @@ test("limits of a key: sessions, live ones, runs a minute, the internet", async 
   for (let at = 0; at < 3; at++)
     refused += Number((await client.call("POST", "/api/sessions/second/run", { code: "1" })).status === 429);
   assert.ok(refused >= 3 && refused <= 5, String(refused));
+});
+
+test("a stream's error names sessions as its reader does", async () => {
+  const { client, id } = await keyWith({});
+  const session = await client.create("streamed");
+  const running = client.call("POST", `${session.path}/run`, { code: "import time; time.sleep(20)" });
+  const response = await fetch(`${server.url}${session.path}/stream`, {
+    method: "POST",
+    headers: client.headers,
+    body: JSON.stringify({ code: "1" }),
+  });
+  const told = response.text();
+  await client.expect(200, "DELETE", session.path);
+  const text = await told;
+  assert.match(text, /event: error[\s\S]*'streamed'/);
+  assert.ok(!text.includes(`${id}.`), text);
+  assert.equal((await running).status, 410);
 });
 
 test("acts are in the log with who, what, target and result; looks are not", async () => {

@@ -74,9 +74,21 @@ export class SessionPrograms {
     return await (await this.#of(program)).forget(program);
   }
 
-  /** See Programs.read(). */
+  /** See Programs.read(). The line to the sandbox may move, while it is copied: then it goes on with the next one. */
   async read(program: string, after: number, signal: AbortSignal): Promise<ProgramOutput> {
-    return await (await this.#of(program)).read(program, after, signal);
+    for (;;) {
+      const programs = await this.#of(program);
+      try {
+        return await programs.read(program, after, signal);
+      } catch (error) {
+        if (error instanceof AppError || signal.aborted) throw error;
+        await this.#around.settled();
+        if (this.#sandbox.live === null || isAway(this.#records, this.#sandbox))
+          throw new AppError("session_asleep", "Cannot wait for the process: its session sleeps", {
+            cause: error,
+          });
+      }
+    }
   }
 
   async #there(): Promise<Programs | null> {
