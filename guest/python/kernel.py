@@ -221,7 +221,7 @@ class Kernel:
 
     def _save(self, header, result, durable):
         try:
-            with self.mended:
+            with self.mended, streams.Muted():
                 saver = self._persistence()
                 saver.note(self.evaluator.codes)
                 saver.save(header, result, durable)
@@ -232,14 +232,14 @@ class Kernel:
     def _note(self):
         """What a program whose state is not saved now can have touched: sleep saves it."""
         try:
-            with self.mended:
+            with self.mended, streams.Muted():
                 self._persistence().note(self.evaluator.codes)
         except Exception:
             pass  # before sleep everything is looked at again
 
     def _save_all(self, header):
         try:
-            with self.mended:
+            with self.mended, streams.Muted():
                 saver = self._persistence()
                 saver.save_all(header["version"], header["keep"])
             report = saver.take_report() or {}

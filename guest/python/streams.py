@@ -2,6 +2,7 @@
 
 import sys
 from _io import FileIO, TextIOWrapper
+from _thread import get_ident
 
 # By name, not through os: a program that replaces os.write for its session does not change how the kernel works.
 from posix import O_RDONLY, close, dup2, write
@@ -14,10 +15,10 @@ class Descriptor(FileIO):
     def __init__(self, number):
         super().__init__(number, "w", closefd=False)
 
-    is_muted = False
+    muted = 0  # the thread that prints nothing now
 
     def write(self, data):
-        if Descriptor.is_muted:
+        if Descriptor.muted and Descriptor.muted == get_ident():
             return len(data)
         view = memoryview(data).cast("B")
         sent = 0
@@ -27,13 +28,16 @@ class Descriptor(FileIO):
 
 
 class Muted:
-    """What a session's modules and classes print as they are restored is nothing that its run has printed."""
+    """
+    What a session's modules and classes print as they are saved or restored is nothing that its run has printed. What
+    its other threads print meanwhile is.
+    """
 
     def __enter__(self):
-        self._before, Descriptor.is_muted = Descriptor.is_muted, True
+        self._before, Descriptor.muted = Descriptor.muted, get_ident()
 
     def __exit__(self, *_error):
-        Descriptor.is_muted = self._before
+        Descriptor.muted = self._before
 
 
 def attach(descriptors):

@@ -143,7 +143,8 @@ test("a run that frees what the one before has taken is not ended for it", { tim
   const session = await it.client.create("frees", { disk_mib: 50 });
   for (let at = 0; at < 25; at++) {
     const fill = `with open("f", "wb") as f:\n    for _ in range(80): f.write(bytes(1 << 20))`;
-    await session.fails(/File too large|quota/, fill);
+    const { outcome } = await session.run(fill); // by the size of one file, or by what all take, if it is seen in time
+    assert.ok(["raised", "disk_full"].includes(outcome), outcome);
     await session.prints("", "import os; os.remove('f')");
   }
 });
