@@ -30,6 +30,8 @@ export type Watched = {
 export type Reading = {
   /** It was not over before. */
   isNew: boolean;
+  /** It is not much over its quota: a run that has begun since the count may be the one that deletes files. */
+  isNear: boolean;
   /** When its files began to be counted, by the monotonic clock: what has begun since then has no part in it. */
   begunAtMs: number;
 };
@@ -41,6 +43,9 @@ const GROWTH_BYTES = 4 << 20;
 const GROWTH_FILES = 1_000;
 const SLACK_BYTES = 1 << 20;
 const SLACK_FILES = 100;
+/** How far over its quota a session may be, or half of that, when who is at it has just begun. */
+const NEAR_BYTES = 64 << 20;
+const NEAR_FILES = 1_000;
 const MEASURE_TIMEOUT_MS = 20_000;
 const MEASURE_ONE_TIMEOUT_MS = 5_000;
 const MIB = 1 << 20;
@@ -162,7 +167,12 @@ export class DiskMonitor {
       usage.bytes > before.bytes + SLACK_BYTES ||
       usage.stateBytes > before.stateBytes + SLACK_BYTES ||
       usage.files > before.files + SLACK_FILES;
-    if (grew) session.onExceeded(describeExcess(usage, limits), { isNew: before === null, begunAtMs });
+    if (grew)
+      session.onExceeded(describeExcess(usage, limits), {
+        isNew: before === null,
+        isNear: isNear(usage, limits),
+        begunAtMs,
+      });
   }
 }
 
@@ -171,6 +181,11 @@ function limitsOf({ quota, state }: Watched): DiskUsage {
 }
 
 const always = () => true;
+/** Runs that each end before they are counted must not take more and more. */
+const isNear = (usage: DiskUsage, { bytes, files, stateBytes }: DiskUsage) =>
+  usage.bytes <= bytes + Math.max(bytes / 2, NEAR_BYTES) &&
+  usage.files <= files + Math.max(files / 2, NEAR_FILES) &&
+  usage.stateBytes <= stateBytes;
 const isOver = (limits: DiskUsage) => (usage: DiskUsage) =>
   usage.bytes > limits.bytes || usage.files > limits.files || usage.stateBytes > limits.stateBytes;
 

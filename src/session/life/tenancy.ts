@@ -382,10 +382,10 @@ export class Tenancy {
    * The first reading over quota between runs is tolerated: a save that does not fit also fills the disk for a moment.
    * Only further growth ends the sandbox. A run that began after the reading may free what another has taken.
    */
-  #onDiskExceeded(live: LiveSandbox, message: string, { isNew, begunAtMs }: Reading): void {
+  #onDiskExceeded(live: LiveSandbox, message: string, { isNew, isNear, begunAtMs }: Reading): void {
     if (this.live !== live) return;
     if (this.#state.kind === "running") {
-      if (isNew && this.#state.begunAtMs > begunAtMs) return; // else short runs would grow for ever
+      if (isNear && this.#state.begunAtMs > begunAtMs) return;
       if (this.overQuota === null) live.channel.interrupt(this.#state.runId);
       else live.channel.close(new Error(message)); // told once already, and still growing
       this.overQuota = message;
