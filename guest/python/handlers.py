@@ -27,31 +27,27 @@ def own_handler(handler):
 
 
 class Handlers:
-    """A context for what the program itself does: only there are its handlers as it has set them."""
+    """
+    The program's own, while it runs; quiet ones between runs. Signals that come while they are changed wait for that.
+    """
 
     def __init__(self):
         self._quiet = {}  # signal -> Quiet
 
-    def __enter__(self):
-        self.resume()
-
-    def __exit__(self, *_error):
-        # What comes meanwhile waits: a handler that is not quiet yet must not raise in the kernel.
-        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
-        try:
-            self._rest()
-        finally:
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-
     def resume(self):
+        """May raise what a handler raises, as any line of the program may from now on."""
+        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
         quiet, self._quiet = self._quiet, {}
         for number, handler in quiet.items():
             if _signal.getsignal(number) is handler:
                 _signal.signal(number, handler.handler)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
-    def _rest(self):
+    def rest(self):
+        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
         for number in SIGNALS:
             handler = _signal.getsignal(number)
             if callable(handler) and type(handler) is not Quiet and number != _signal.SIGINT:
                 self._quiet[number] = Quiet(handler)
                 _signal.signal(number, self._quiet[number])
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)

@@ -310,14 +310,16 @@ class Kernel:
                 self.evaluator.compile(code, name)
                 if self.saver is not None:
                     self.saver.before_run(self.evaluator.codes)
-                with self.handlers:
-                    self.evaluator.run(run_number(name))
+                self.handlers.resume()
+                self.evaluator.run(run_number(name))
             finally:
+                self.handlers.rest()
                 self.interruptible = False
             return {"outcome": "ok", "exit_code": 0, "error": None}
         except SystemExit as request:
             return {"outcome": "exited", "exit_code": _exit_code(request.code), "error": None}
         except BaseException as error:
+            self.handlers.rest()  # a handler may have come in between
             self.interruptible = False
             return {"outcome": "raised", "exit_code": 1, "error": self._report(error)}
 
