@@ -91,7 +91,8 @@ class Results:
             self.capture.append({kind: result[name] for kind, name in MIME_TYPES.items() if name in result})
             return
         if not self._is_open or getpid() != self._pid:
-            print(result["text"])  # a thread of an earlier run, or a process of the program's own
+            # A thread of an earlier run, or a process of the program's own: in one piece, whoever prints beside it.
+            print(result["text"] + "\n", end="")
             return
         clears, self._clears_with_next = self._clears_with_next, False
         if clears:

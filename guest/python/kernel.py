@@ -278,10 +278,10 @@ class Kernel:
 
     def run(self, header, code, descriptors):
         _reap(header["reap"])
-        streams.attach(descriptors)
         self.run_id = header["run"]
         self.name = header["name"]
-        self.results.begin()
+        self.results.begin()  # first: what a thread of an earlier run displays from now on is no text
+        streams.attach(descriptors)
         self.environment.reset(header["env"])
         self._enter_workspace()
         self._add_user_site()
