@@ -21,6 +21,9 @@ class Results:
         self._show = show
         self._pid = getpid()
         self._is_open = False  # while a run is in progress
+        self._empty()
+
+    def _empty(self):
         self.capture = None  # a list, which is given what is displayed in place of the run
         self._clear_all()
         self._main = None
@@ -28,11 +31,7 @@ class Results:
         self._clears_with_next = False
 
     def begin(self):
-        self._clear_all()
-        self._main = None
-        self._left_out = 0
-        self._clears_with_next = False
-        self.capture = None
+        self._empty()
         self._is_open = True
 
     def end(self):
@@ -43,10 +42,9 @@ class Results:
         while self._items and (self._size > most or len(self._items) + len(own) > MAX_ITEMS):
             self._size -= _room_of(self._items.pop()[1])
             self._left_out += 1
-        items = [content for _, content in self._items] + own
-        self._clear_all()
-        self._main = None
-        return b"[" + b",".join(items) + b"]" if items else b"", self._left_out
+        items, left_out = [content for _, content in self._items] + own, self._left_out
+        self._empty()
+        return b"[" + b",".join(items) + b"]" if items else b"", left_out
 
     def put_main(self, forms):
         """The value that the run itself has."""
@@ -76,11 +74,18 @@ class Results:
 
     def clear(self, wait=False):
         """What was displayed in this run is taken back: now, or when the next is there."""
-        if wait:
+        if self.capture is not None:
+            self.capture.clear()
+        elif wait:
             self._clears_with_next = True
-        else:
+        elif self._is_seen:
             self._clear_all()
             self._show(to_json({"clear": True}))
+
+    @property
+    def _is_seen(self):
+        """Not what a thread of an earlier run displays between two, or a process of the program's own."""
+        return self._is_open and getpid() == self._pid
 
     def _clear_all(self):
         self._items = []  # (id or None, JSON)
@@ -90,9 +95,8 @@ class Results:
         if self.capture is not None:
             self.capture.append({kind: result[name] for kind, name in MIME_TYPES.items() if name in result})
             return
-        if not self._is_open or getpid() != self._pid:
-            # A thread of an earlier run, or a process of the program's own: in one piece, whoever prints beside it.
-            print(result["text"] + "\n", end="")
+        if not self._is_seen:
+            print(result["text"] + "\n", end="")  # in one piece, whoever prints beside it
             return
         clears, self._clears_with_next = self._clears_with_next, False
         if clears:

@@ -176,6 +176,26 @@ import time; time.sleep(1)`);
   await session.prints("1\n", "print(kept)");
 });
 
+test("what is taken back is that of the run, and of what captures; a child takes nothing back", async () => {
+  const session = await it.client.create("taken-back");
+  const code = `from IPython.display import clear_output
+from IPython.utils.capture import capture_output
+import os
+display("kept")
+with capture_output() as captured:
+    display("gone"); clear_output(); display("captured")
+pid = os.fork()
+if pid == 0:
+    clear_output(); os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), [output["text/plain"] for output in captured.outputs])`;
+  const { stdout, results } = await session.run(code);
+  assert.equal(stdout, `7 ["'captured'"]\n`);
+  assert.deepEqual(
+    results.map(({ text }: { text: string }) => text),
+    ["'kept'"],
+  );
+});
+
 test("a handler of a signal that fails between two runs ends nothing, and is told", async () => {
   const session = await it.client.create("alarm");
   await session.run(`import signal, time
