@@ -72,7 +72,6 @@ class _Encoder:
         return self.of_any(value.tolist()) if kind == "O" else _nested(value.tolist(), _finite)
 
     def _of_frame(self, frame):
-        self._count(frame.size)
         columns = [self._of_column(frame.iloc[:, at]) for at in range(frame.shape[1])]
         return {
             "columns": self._of_index(frame.columns),
@@ -82,12 +81,14 @@ class _Encoder:
         }
 
     def _of_index(self, index):
+        self._count(len(index))
         return [self._of_label(label) for label in index.tolist()]
 
     def _of_label(self, label):
         return [self._of_cell(part) for part in label] if type(label) is tuple else self._of_cell(label)
 
     def _of_column(self, series):
+        self._count(len(series))
         return [self._of_cell(value) for value in series.tolist()]
 
     def _of_cell(self, value):

@@ -117,6 +117,11 @@ globals().update(refused); member = E.one`);
   assert.match(refused.body.error, /beyond 2\^53.*give it as text/);
   await set(session, "n", 1e300);
   assert.equal((await read(session, "n")).value, 1e300);
+  await session.run(
+    "long_series = pd.Series(np.zeros(6_000_000)); wide = pd.DataFrame(index=range(6_000_000))",
+  );
+  for (const name of ["long_series", "wide"])
+    assert.match((await read(session, name, "", 406)).error, /ask for a part/, name);
   await session.run("accents = '\u6f22' * 2_000_000");
   assert.match((await read(session, "accents", "", 406)).error, /ask for a part/);
 });
