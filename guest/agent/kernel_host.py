@@ -7,7 +7,6 @@ import os
 import select
 
 import processes
-import state_files
 import workspace
 from kernel_frames import check_done, check_report, check_restored
 from kernel_process import ForkedKernel, Kernel, ProgramKernel
@@ -111,7 +110,6 @@ class KernelHost:
 
     def _become_program(self):
         processes.leave_agent()
-        state_files.allow_large_files()  # it saves in its own process, and could not raise the limit itself
         os.setsid()
 
     # What it says.

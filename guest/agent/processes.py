@@ -256,7 +256,10 @@ def limit_files(pid, size):
 
 
 def free_files():
-    """This process writes no file of the session's: none of its own is too large."""
+    """
+    For a process that writes none of the session's own files: one value may be as large as all that may be saved, which
+    may be more than one file of the program may be.
+    """
     limit_files(0, _MOST_FILE_BYTES)
 
 

@@ -14,6 +14,7 @@ from select import POLLIN, poll
 
 import kept_versions
 import open_files
+import processes
 import running_threads
 import save_report
 import state_files
@@ -172,7 +173,7 @@ class Saver:
             null = posix.open("/dev/null", posix.O_RDWR)
             for descriptor in (0, 1, 2):
                 posix.dup2(null, descriptor)
-            state_files.allow_large_files()
+            processes.free_files()
             snapshot = Snapshot(self, entry, None)
             header, durable = self._write(snapshot, durable, stage)
             told = {"header": header, "verified": snapshot.newly_verified}

@@ -58,14 +58,6 @@ def fast_sha256():
     return openssl_sha256()
 
 
-def allow_large_files():
-    """One value may be as large as all that may be saved, which may be more than one file of the program may be."""
-    import resource
-
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-
-
 def make_folder(path):
     try:
         posix.mkdir(path, 0o700)
