@@ -65,7 +65,7 @@ class Agent:
         self.late = LateOutput(self.loop, self.server.send)
         self.ports = Ports(self.loop, lambda ticket: self.server.send({"type": "refused", "ticket": ticket}))
         self.egress = Egress(self.loop)
-        self.programs = Programs(self.loop, lambda header, payload: self.server.send(header, payload))
+        self.programs = Programs(self.loop, self.server.send)
         self._requests = {
             "run": self._start_run,
             "seed": lambda header, payload: self.runs.seed(header["path"], payload),

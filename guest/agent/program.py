@@ -84,47 +84,43 @@ class Program:
         self.pid = self._start(spec)
 
     def _start(self, spec):
-        theirs, ours = self._open_terminal(spec["terminal"]) if self.has_terminal else self._open_pipes()
-        told, tells = os.pipe2(os.O_CLOEXEC)
+        opened = set()  # which are closed when it cannot be started
         try:
+            theirs = self._open_terminal(spec["terminal"], opened) if self.has_terminal else self._open_pipes(opened)
+            told, tells = _pipe(opened)
             pid = os.fork()
+            if pid == 0:
+                _become(spec, theirs, tells, self.has_terminal)
+            for descriptor in {*theirs, tells}:
+                _close(descriptor, opened)
+            failure = _read_failure(told)
+            _close(told, opened)
+            if failure:
+                processes.send(pid, SIGKILL)
+                os.waitpid(pid, 0)
+                raise OSError(failure.decode("utf-8", "replace"))
         except OSError:
-            for descriptor in {*theirs, told, tells, *ours}:
+            for descriptor in opened:
                 os.close(descriptor)
-            self._readers.clear()
             raise
-        if pid == 0:
-            _become(spec, theirs, tells, self.has_terminal)
-        for descriptor in {*theirs, tells}:
-            os.close(descriptor)
-        failure = _read_failure(told)
-        os.close(told)
-        if failure:
-            processes.send(pid, SIGKILL)
-            os.waitpid(pid, 0)
-            for descriptor in ours:
-                os.close(descriptor)
-            self._readers.clear()
-            raise OSError(failure.decode("utf-8", "replace"))
-        for descriptor in ours:
+        for descriptor in opened:
             os.set_blocking(descriptor, False)
         for reader in self._readers:
             self._loop.watch(reader, select.POLLIN, self._on_events_of(reader))
         return pid
 
-    def _open_pipes(self):
-        (stdin, self._writer), (out, stdout), (err, stderr) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
+    def _open_pipes(self, opened):
+        (stdin, self._writer), (out, stdout), (err, stderr) = (_pipe(opened) for _ in range(3))
         self._readers = {out: "stdout", err: "stderr"}
-        return (stdin, stdout, stderr), (self._writer, out, err)
+        return stdin, stdout, stderr
 
-    def _open_terminal(self, size):
-        master, slave = os.openpty()
-        for descriptor in (master, slave):
-            os.set_inheritable(descriptor, False)
+    def _open_terminal(self, size, opened):
+        master, slave = os.openpty()  # its ends are not inherited
+        opened.update((master, slave))
         _set_size(slave, size)
         self._writer = master
         self._readers = {master: TERMINAL}
-        return (slave, slave, slave), (master,)
+        return slave, slave, slave
 
     # Its output.
 
@@ -223,8 +219,9 @@ class Program:
         self._on_change(self)
 
     def close(self):
-        """Nobody asks for it any more: it ends, with all that it has started."""
-        processes.kill_session(self.pid)
+        """Nobody asks for it any more: it ends, with what it has started. Its number may be another's by now."""
+        if self.is_alive or processes.is_exiting(self.pid):
+            processes.kill_session(self.pid)
         for reader in list(self._readers):
             self._close_reader(reader)
         self._close_writer()
@@ -247,6 +244,17 @@ class Program:
             "first": self.output.first,
             "end": self.output.end,
         }
+
+
+def _pipe(opened):
+    ends = os.pipe2(os.O_CLOEXEC)
+    opened.update(ends)
+    return ends
+
+
+def _close(descriptor, opened):
+    opened.discard(descriptor)
+    os.close(descriptor)
 
 
 def _read_failure(told):

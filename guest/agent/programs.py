@@ -45,14 +45,17 @@ class Programs:
             self._answer(ticket, self._acts[act], header, payload)
 
     def _answer(self, ticket, act, header, payload):
-        error, answer = None, None
         try:
             answer = act(header, payload)
         except Refused as refusal:
-            error = {"code": refusal.code, "message": str(refusal)[:1_024]}
+            self._refuse(ticket, refusal.code, str(refusal))
         except OSError as failure:
-            error = {"code": "failed", "message": (failure.strerror or str(failure))[:1_024]}
-        self._send({"type": "told", "ticket": ticket, "error": error}, b"" if answer is None else to_json(answer))
+            self._refuse(ticket, "failed", failure.strerror or str(failure))
+        else:
+            self._send({"type": "told", "ticket": ticket, "error": None}, b"" if answer is None else to_json(answer))
+
+    def _refuse(self, ticket, code, message):
+        self._send({"type": "told", "ticket": ticket, "error": {"code": code, "message": message[:1_024]}}, b"")
 
     def stop_telling(self):
         """Nobody is on the line: whoever comes asks anew."""
@@ -60,8 +63,7 @@ class Programs:
 
     def refuse(self, header):
         """While the sandbox is between two states."""
-        error = {"code": "busy", "message": "the session is about to sleep, or has just woken"}
-        self._send({"type": "told", "ticket": header["ticket"], "error": error}, b"")
+        self._refuse(header["ticket"], "busy", "the session is about to sleep, or has just woken")
 
     def _start(self, header, payload):
         spec = {**header, **parse_json(payload)}
@@ -94,10 +96,8 @@ class Programs:
     def _forget(self, header, _payload):
         program = self._programs.pop(self._find(header).name)
         program.close()
-        for ticket, (name, after) in list(self._waiting.items()):
-            if name == program.name:
-                del self._waiting[ticket]
-                self._tell_read(ticket, None, after, True)
+        for ticket, after in self._waiting_for(program):
+            self._tell_read(ticket, None, after)
         return program.describe()
 
     # Its output.
@@ -105,30 +105,29 @@ class Programs:
     def _read(self, ticket, header):
         try:
             program = self._find(header)
+            if len(self._waiting) >= MAX_WAITING:
+                raise Refused("too_many_readers", f"{MAX_WAITING} wait for output in this session")
         except Refused as refusal:
-            self._send({"type": "told", "ticket": ticket, "error": {"code": "unknown", "message": str(refusal)}}, b"")
-            return
-        if len(self._waiting) >= MAX_WAITING:
-            error = {"code": "too_many_readers", "message": f"{MAX_WAITING} wait for output in this session"}
-            self._send({"type": "told", "ticket": ticket, "error": error}, b"")
+            self._refuse(ticket, refusal.code, str(refusal))
             return
         self._waiting[ticket] = program.name, header["after"]
         self._tell(program)
 
+    def _waiting_for(self, program):
+        return [(ticket, after) for ticket, (name, after) in self._waiting.items() if name == program.name]
+
     def _tell(self, program):
         """Answers those that wait for more of it, if there is more."""
-        for ticket, (name, after) in list(self._waiting.items()):
-            if name != program.name:
-                continue
+        for ticket, after in self._waiting_for(program):
             found = program.output.read(after)
-            if found is None and program.is_alive:
-                continue
-            del self._waiting[ticket]
-            self._tell_read(ticket, found, after, found is None)
+            if found is not None or not program.is_alive:
+                self._tell_read(ticket, found, after)
 
-    def _tell_read(self, ticket, found, after, has_ended):
+    def _tell_read(self, ticket, found, after):
+        """What there is; its end when that is nothing."""
+        del self._waiting[ticket]
         place, stream, content = found or (after, None, b"")
-        self._send({"type": "read", "ticket": ticket, "stream": stream, "at": place, "ended": has_ended}, content)
+        self._send({"type": "read", "ticket": ticket, "stream": stream, "at": place, "ended": found is None}, content)
 
     def on_ended(self, pid, status):
         """Answers whether the process was one of these."""
