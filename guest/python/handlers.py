@@ -7,6 +7,16 @@ import streams
 SIGNALS = tuple(_signal.valid_signals())
 
 
+class Held:
+    """Signals that come meanwhile wait for the end of it: there, a handler may raise."""
+
+    def __enter__(self):
+        self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
+
+    def __exit__(self, *_error):
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
+
+
 class Quiet:
     """A handler of the program's, whose exceptions go no further."""
 
@@ -27,27 +37,23 @@ def own_handler(handler):
 
 
 class Handlers:
-    """
-    The program's own, while it runs; quiet ones between runs. Signals that come while they are changed wait for that.
-    """
+    """The program's own, while it runs; quiet ones between runs."""
 
     def __init__(self):
         self._quiet = {}  # signal -> Quiet
 
     def resume(self):
         """May raise what a handler raises, as any line of the program may from now on."""
-        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
-        quiet, self._quiet = self._quiet, {}
-        for number, handler in quiet.items():
-            if _signal.getsignal(number) is handler:
-                _signal.signal(number, handler.handler)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+        with Held():
+            quiet, self._quiet = self._quiet, {}
+            for number, handler in quiet.items():
+                if _signal.getsignal(number) is handler:
+                    _signal.signal(number, handler.handler)
 
     def rest(self):
-        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
-        for number in SIGNALS:
-            handler = _signal.getsignal(number)
-            if callable(handler) and type(handler) is not Quiet and number != _signal.SIGINT:
-                self._quiet[number] = Quiet(handler)
-                _signal.signal(number, self._quiet[number])
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+        with Held():
+            for number in SIGNALS:
+                handler = _signal.getsignal(number)
+                if callable(handler) and type(handler) is not Quiet and number != _signal.SIGINT:
+                    self._quiet[number] = Quiet(handler)
+                    _signal.signal(number, self._quiet[number])

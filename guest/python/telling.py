@@ -2,12 +2,10 @@
 handlers of signals, an interrupt."""
 
 from _collections import deque
-from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 from _thread import RLock, get_ident
 
+from handlers import Held
 from wire import encode_frame
-
-ALL_SIGNALS = valid_signals()
 
 
 class Teller:
@@ -41,13 +39,11 @@ class Teller:
         if get_ident() != self._thread or self._is_showing:
             self.tell({"type": "display", "run": run, "number": 0}, content)
             return
-        # An exception of a handler in here would leave half a frame on the line.
-        before = pthread_sigmask(SIG_BLOCK, ALL_SIGNALS)
-        self._is_showing = True
-        try:
-            self._shown += 1
-            self.tell({"type": "display", "run": run, "number": self._shown}, content)
-            self._requests.wait_shown(self._shown)
-        finally:
-            self._is_showing = False
-            pthread_sigmask(SIG_SETMASK, before)
+        with Held():  # an exception of a handler in here would leave half a frame on the line
+            self._is_showing = True
+            try:
+                self._shown += 1
+                self.tell({"type": "display", "run": run, "number": self._shown}, content)
+                self._requests.wait_shown(self._shown)
+            finally:
+                self._is_showing = False
