@@ -36,14 +36,14 @@ export class Results {
     const own = this.#main === undefined ? [] : [this.#main];
     const most = MAX_ALL - own.reduce((sum, content) => sum + roomOf(content), 0);
     const items = this.#items;
-    let leftOut = this.#leftOut;
-    for (; items.length > 0 && (this.#size > most || items.length + own.length > MAX_ITEMS); leftOut++)
+    let left_out = this.#leftOut;
+    for (; items.length > 0 && (this.#size > most || items.length + own.length > MAX_ITEMS); left_out++)
       this.#size -= roomOf(items.pop().content);
     const contents = [...items.map(({ content }) => content), ...own];
     this.#items = [];
     this.#size = this.#leftOut = 0;
     this.#main = undefined;
-    return { results: listOf(contents), leftOut };
+    return { results: listOf(contents), left_out };
   }
 
   /** The value of a last expression. */

@@ -308,18 +308,17 @@ class Kernel {
   }
 
   #conclude(ended) {
-    const { results, leftOut: left_out } = this.#results.take();
+    const shown = this.#results.take();
     const exit = this.#run.exit ?? (ExitRequest.is(ended.thrown) ? ended.thrown : undefined);
-    if (exit !== undefined)
-      return { outcome: "exited", exit_code: exit.code, error: null, results, left_out };
+    if (exit !== undefined) return { outcome: "exited", exit_code: exit.code, error: null, ...shown };
     if ("thrown" in ended) {
       const error = this.#explained(describeError(ended.thrown));
       write("stderr", error.traceback);
-      return { outcome: "raised", exit_code: 1, error, results, left_out };
+      return { outcome: "raised", exit_code: 1, error, ...shown };
     }
     const code = exitStatus();
-    if (code !== 0) return { outcome: "exited", exit_code: code, error: null, results, left_out };
-    return { outcome: "ok", exit_code: 0, error: null, results, left_out };
+    if (code !== 0) return { outcome: "exited", exit_code: code, error: null, ...shown };
+    return { outcome: "ok", exit_code: 0, error: null, ...shown };
   }
 
   /** An error about a name that could not be kept says why it is gone. */

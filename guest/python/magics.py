@@ -100,7 +100,7 @@ def line_time(shell, text):
 def cell_time(shell, text, body):
     """%%time: the same for a cell."""
     shell.run(text)
-    return _timed(shell, "\n" * shell.cell_line + body)
+    return _timed(shell, shell.placed(body))
 
 
 def _timed(shell, text):
@@ -280,9 +280,10 @@ def line_run(shell, text):
             print(f"{words[0]} has ended with {end.code}", file=sys.stderr)
     finally:
         sys.argv = before
-        shell.namespace["__file__"] = file_before
         if file_before is None:
-            del shell.namespace["__file__"]
+            shell.namespace.pop("__file__", None)
+        else:
+            shell.namespace["__file__"] = file_before
 
 
 @line_magic
@@ -311,7 +312,7 @@ def cell_capture(shell, text, body):
     from IPython.utils.capture import capture_output
 
     with capture_output() as captured:
-        shell.run_body(body)
+        shell.run(shell.placed(body))
     name = text.strip()
     if name.isidentifier():
         shell.set(name, captured)

@@ -47,9 +47,9 @@ class Shell:
         """Runs a text as a part of the program; answers the value of its last expression."""
         return self.kernel.evaluator.run_part(text, name or self.kernel.name)
 
-    def run_body(self, body):
-        """The same for what follows a command of a cell: its lines keep their numbers."""
-        return self.run("\n" * self.cell_line + body)
+    def placed(self, body):
+        """What follows the command of the cell in progress, so that its lines have their numbers in the cell."""
+        return "\n" * self.cell_line + body
 
     def evaluate(self, text):
         """The value of an expression, with the local names of the function that asks for it."""
