@@ -1,5 +1,6 @@
 /** Variables of a session, one by one, and differences between versions of them. */
 import { z } from "zod";
+import { isShallow, MAX_JSON_DEPTH } from "../lib/json-depth.ts";
 import { count, json, sessionState, success } from "./answers.ts";
 import { versionNumber } from "./fields.ts";
 import { OF_A_SANDBOX, operation } from "./operation.ts";
@@ -7,6 +8,8 @@ import { OF_A_SANDBOX, operation } from "./operation.ts";
 const FORMS = ["json", "text", "html", "markdown", "latex", "svg", "png", "jpeg", "csv"] as const;
 export type ValueForm = (typeof FORMS)[number];
 
+/** JSON writes numbers from here on as decimals. */
+const DECIMAL_FROM = 1e21;
 const MAX_VALUE_CHARS = 4 << 20;
 
 export const getVariable = operation({
@@ -39,13 +42,9 @@ export const getVariable = operation({
 
 /** Whether all its numbers are what was written: a larger whole number has lost digits by now. */
 function isExact(value: unknown): boolean {
-  let isSafe = true;
-  JSON.stringify(value, (_key, part: unknown) => {
-    if (typeof part === "number" && Number.isInteger(part) && !Number.isSafeInteger(part))
-      isSafe &&= Math.abs(part) >= 1e21; // a decimal, as JSON writes it
-    return part;
-  });
-  return isSafe;
+  if (typeof value === "number")
+    return !Number.isInteger(value) || Number.isSafeInteger(value) || Math.abs(value) >= DECIMAL_FROM;
+  return typeof value !== "object" || value === null || Object.values(value).every(isExact);
 }
 
 export const setVariable = operation({
@@ -60,6 +59,7 @@ export const setVariable = operation({
     value: z
       .unknown()
       .refine((value) => value !== undefined, "it is missing: it must be a value of JSON")
+      .refine((value) => isShallow(value), { error: `it may be nested ${MAX_JSON_DEPTH} deep`, abort: true })
       .refine((value) => (JSON.stringify(value)?.length ?? 0) <= MAX_VALUE_CHARS, "it may have 4 MiB of JSON")
       .refine(isExact, "it has a whole number beyond 2^53, which would change: give it as text")
       .describe("Any JSON"),

@@ -115,6 +115,9 @@ globals().update(refused); member = E.one`);
   const body = '{"value": 12345678901234567890}';
   const refused = await it.client.call("PUT", `${session.path}/variables/n`, body);
   assert.match(refused.body.error, /beyond 2\^53.*give it as text/);
+  const deep = `{"value": ${"[".repeat(100_000)}${"]".repeat(100_000)}}`;
+  const nested = await it.client.call("PUT", `${session.path}/variables/n`, deep);
+  assert.deepEqual([nested.status, nested.body.code], [400, "invalid_request"]);
   await set(session, "n", 1e300);
   assert.equal((await read(session, "n")).value, 1e300);
   await session.run(
