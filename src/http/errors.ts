@@ -4,6 +4,7 @@ import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { AppError, shortageError } from "../protocol/errors.ts";
 import { OwnershipLost, StoreUnavailable } from "../store/store.ts";
+import { localText, OPERATOR, type Tenant } from "./tenant.ts";
 
 const RETRY_AFTER_SECONDS = "1";
 
@@ -19,7 +20,7 @@ export function mapErrors(app: FastifyInstance, log: Logger, metrics: Metrics): 
       reply.removeHeader("connection");
       request.raw.resume();
     }
-    if (refusal !== null) return sendRefusal(reply, refusal, request.tenant?.prefix);
+    if (refusal !== null) return sendRefusal(reply, refusal, request.tenant);
     if (reply.raw.destroyed) return; // the client is gone, and with it whoever could be told
     log.error({ err: error, request_id: request.id, url: request.url }, "a request failed");
     const internal = new AppError("internal", "The server failed to answer", {
@@ -74,12 +75,12 @@ function asRefusal(error: FastifyError, request: FastifyRequest): AppError | nul
   return null;
 }
 
-/** `prefix`: what is before the client's own names of its sessions; nothing of it is told. */
-function sendRefusal(reply: FastifyReply, refusal: AppError, prefix = ""): FastifyReply {
+/** With the names that the client has for its sessions; of a request before it was known whose, with none. */
+function sendRefusal(reply: FastifyReply, refusal: AppError, tenant: Tenant = OPERATOR): FastifyReply {
   if (refusal.retryable) reply.header("retry-after", RETRY_AFTER_SECONDS);
   const body = Object.entries(refusal.toBody()).map(([name, value]) => [
     name,
-    typeof value === "string" && prefix !== "" ? value.replaceAll(prefix, "") : value,
+    typeof value === "string" ? localText(tenant, value) : value,
   ]);
   return reply.status(refusal.status).send(Object.fromEntries(body));
 }

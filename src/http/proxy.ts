@@ -118,7 +118,7 @@ async function pass(
   const { session, port } = await find(registry, request.params.id, request.params.port);
   const path = pathOf(request.raw.url);
   const connect = () => session.connect(port);
-  const prefix = domain?.isMeant(request.headers.host) ? null : prefixOf(session, port);
+  const prefix = prefixOf(session, port, domain?.isMeant(request.headers.host));
   const target = { prefix, port, path, apiKey };
   const connection = await connect();
   if (connection !== null) return forward({ ...target, connection, body: request.raw }, request, reply);
@@ -253,8 +253,9 @@ function answer(
   return reply.send(incoming);
 }
 
-/** The beginning of all addresses of a session's port. */
-const prefixOf = (session: Session, port: number) => `/proxy/${session.id}/${port}`;
+/** The beginning of all addresses of a session's port; null where it has an origin of its own. */
+const prefixOf = (session: Session, port: number, isOwn = false) =>
+  isOwn ? null : `/proxy/${session.id}/${port}`;
 
 function headersFor(request: http.IncomingMessage, { prefix, apiKey }: Target) {
   const headers: http.OutgoingHttpHeaders = {};
@@ -289,7 +290,7 @@ async function upgrade(
   const { session, port } = await find(registry, decoded(match[1]), match[2] ?? "");
   const connection = await session.connect(port);
   if (connection === null) throw new AppError("proxy_failed", `Cannot connect: nobody listens on ${port}`);
-  const prefix = domain?.isMeant(request.headers.host) ? null : prefixOf(session, port);
+  const prefix = prefixOf(session, port, domain?.isMeant(request.headers.host));
   socket.once("close", () => connection.destroy());
   if (socket.destroyed) connection.destroy();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
