@@ -49,11 +49,11 @@ const NEAR_FILES = 1_000;
 const MEASURE_TIMEOUT_MS = 20_000;
 const MEASURE_ONE_TIMEOUT_MS = 5_000;
 const MIB = 1 << 20;
+/** For what one session has deleted and still holds to be found: another one is not to wait for long. */
+const UNLINKED_MS = 300;
 /**
  * Kernels keep to what they may save. While a version is written the one before it is there, too, and a little of both.
  */
-/** For what one session has deleted and still holds to be found: another one is not to wait for long. */
-const UNLINKED_MS = 300;
 const STATE_TRANSIENT = 2;
 const STATE_SLACK_BYTES = 64 << 20;
 

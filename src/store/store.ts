@@ -168,7 +168,7 @@ export type RunRow = {
   updateData: JsonObject | null;
 };
 
-/** Bytes left out of each stream because the run printed more than its limit. */
+/** What a run has printed or shown beyond its limits: bytes of each stream, and a number of results. */
 export type Dropped = {
   stdout?: number | undefined;
   stderr?: number | undefined;
