@@ -124,10 +124,10 @@ class Programs:
                 self._tell_read(ticket, found, after)
 
     def _tell_read(self, ticket, found, after):
-        """What there is; its end when that is nothing."""
+        """What there is; that it has ended, as output of no stream."""
         del self._waiting[ticket]
         place, stream, content = found or (after, None, b"")
-        self._send({"type": "read", "ticket": ticket, "stream": stream, "at": place, "ended": found is None}, content)
+        self._send({"type": "read", "ticket": ticket, "stream": stream, "at": place}, content)
 
     def on_ended(self, pid, status):
         """Answers whether the process was one of these."""

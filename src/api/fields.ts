@@ -23,6 +23,11 @@ export const jsonObject = (name: string) =>
     description: "An object; at most 1 MiB of JSON",
   });
 
+/** In requests that make a session when the id is unknown. */
+export const languageOfNew = z
+  .string()
+  .optional()
+  .describe("Of the session that an unknown id makes; python when absent");
 export const timeout = z.number().min(0).max(MAX_TIMEOUT_S).describe("Seconds; 0 counts as absent");
 export const environment = z
   .unknown()

@@ -1,13 +1,11 @@
 /** Files of a session's workspace, whether it lives or sleeps. */
 import { z } from "zod";
 import { count, file, success } from "./answers.ts";
-import { workspacePath } from "./fields.ts";
+import { languageOfNew, workspacePath } from "./fields.ts";
 import { OF_A_SESSION, operation } from "./operation.ts";
 
 const bytes = (description: string) => ({ type: "application/octet-stream", description });
-const ofNew = z.object({
-  language: z.string().optional().describe("Of the session that an unknown id makes; python when absent"),
-});
+const ofNew = z.object({ language: languageOfNew });
 const created = z.literal(true).optional().describe("The request made the session");
 const CHANGING = [...OF_A_SESSION, "path_conflict", "disk_full"] as const;
 

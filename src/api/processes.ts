@@ -1,7 +1,7 @@
 /** Programs that run beside the runs of a session: servers, watchers, terminals. */
 import { z } from "zod";
 import { count, moment, success } from "./answers.ts";
-import { environment } from "./fields.ts";
+import { environment, languageOfNew } from "./fields.ts";
 import { OF_A_SANDBOX, operation } from "./operation.ts";
 
 const MAX_SIDE = 1_000;
@@ -58,7 +58,7 @@ export const startProcess = operation({
         .union([z.boolean(), terminalSize])
         .optional()
         .describe("A terminal of this size, or of 80 columns and 24 rows"),
-      language: z.string().optional().describe("Of the session that an unknown id makes; python when absent"),
+      language: languageOfNew,
     })
     .refine(({ command, argv }) => (command === undefined) !== (argv === undefined), {
       message: "it must be there, or 'argv' in its place, and not both",

@@ -1,10 +1,8 @@
 /** Runs of a session, and their records. */
 import { z } from "zod";
 import { count, nextCursor, runRecord, runResult, runRowAnswer, success } from "./answers.ts";
-import { durability, environment, jsonObject, limits, pageQuery, stdin } from "./fields.ts";
+import { durability, environment, jsonObject, languageOfNew, limits, pageQuery, stdin } from "./fields.ts";
 import { OF_A_SANDBOX, OF_A_SESSION, operation } from "./operation.ts";
-
-const language = z.string().describe("Of the session that an unknown id makes; python when absent");
 
 const of_a_run = {
   ...limits,
@@ -21,7 +19,7 @@ const of_a_run = {
 
 const runBody = z.object({
   code: z.string().optional().describe("The program; else the one that the session stores"),
-  language: language.optional(),
+  language: languageOfNew,
   check: z.boolean().optional().describe("TypeScript: refuse a program with type errors"),
   ...of_a_run,
   update_data: jsonObject("update_data").optional(),
@@ -86,7 +84,7 @@ export const runShell = operation({
   summary:
     "Runs one command in the workspace of a session of any language, beside its variables; an unknown id makes one",
   scope: "run",
-  body: z.object({ command: z.string().min(1), language: language.optional(), ...of_a_run }),
+  body: z.object({ command: z.string().min(1), language: languageOfNew, ...of_a_run }),
   answers: { 200: runResult },
   errors: RUN_ERRORS,
   once: true,

@@ -18,8 +18,8 @@ export type ProgramSpec = {
   fileBytes: number;
 };
 export type TerminalSize = { columns: number; rows: number };
-/** Output from a place on, which is later than was asked for where some of it is gone; empty at its end. */
-export type ProgramOutput = { stream: ProgramRead["stream"]; at: number; content: Buffer; hasEnded: boolean };
+/** Output from a place on, which is later than was asked for where some of it is gone. */
+export type ProgramOutput = { stream: NonNullable<ProgramRead["stream"]>; at: number; content: Buffer };
 
 type Line = {
   send: (header: ServerFrame, payload?: Buffer) => void;
@@ -86,8 +86,8 @@ export class Programs {
     return programState.parse(await this.#ask({ act: "forget", program }));
   }
 
-  /** Waits until there is more than was read, or it has ended. Rejects when the signal fires, or the line is lost. */
-  async read(program: string, after: number, signal: AbortSignal): Promise<ProgramOutput> {
+  /** Waits until there is more; null when it has ended. Rejects when the signal fires, or the line is lost. */
+  async read(program: string, after: number, signal: AbortSignal): Promise<ProgramOutput | null> {
     signal.throwIfAborted();
     const { ticket, answer } = this.#open();
     const stop = () => {
@@ -99,7 +99,8 @@ export class Programs {
     try {
       const { header, payload } = await answer;
       if (header.type === "told") throw refusalOf(header);
-      return { stream: header.stream, at: header.at, content: payload, hasEnded: header.ended };
+      const { stream, at } = header;
+      return stream === null ? null : { stream, at, content: payload };
     } finally {
       signal.removeEventListener("abort", stop);
     }

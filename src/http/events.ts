@@ -10,7 +10,8 @@
  *     (instead, if it never ran)  event: error                    data: {"type", "error", "code"}
  */
 import { once } from "node:events";
-import type { PassThrough } from "node:stream";
+import { PassThrough } from "node:stream";
+import type { FastifyReply } from "fastify";
 import { AppError } from "../protocol/errors.ts";
 import { NO_USAGE } from "../protocol/outcome.ts";
 import type { Run } from "../runs/request.ts";
@@ -21,26 +22,56 @@ import { truncation, viewUsage } from "./views.ts";
 /** A run in progress, or the record of one that has ended. */
 type Source = Run | { row: RunRow };
 
-/** Writes events until the run has ended or the reader is gone; never rejects. */
-export async function writeEvents(
-  stream: PassThrough,
-  source: Source,
-  after: number,
-  tenant: Tenant,
-): Promise<void> {
+type Writing = {
+  tenant: Tenant;
+  /** Writes events until there are no more; the signal fires when the reader is gone. */
+  write: (stream: PassThrough, signal: AbortSignal) => Promise<void>;
+  /** What is told when that fails, unless the failure says it itself. */
+  failure: AppError;
+};
+
+/** Answers with events. The reader's pace is its own: at most one socket buffer of them waits here. */
+export function sendEvents(reply: FastifyReply, writing: Writing): FastifyReply {
+  const stream = new PassThrough();
+  void writeAll(stream, writing);
+  reply.raw.once("pipe", () => reply.raw.flushHeaders()); // there may be none for long
+  return reply
+    .header("content-type", "text/event-stream; charset=utf-8")
+    .header("cache-control", "no-cache")
+    .header("x-accel-buffering", "no")
+    .send(stream);
+}
+
+/** Never rejects. */
+async function writeAll(stream: PassThrough, { tenant, write, failure }: Writing): Promise<void> {
   const gone = new AbortController();
   stream.once("close", () => gone.abort());
   try {
-    if ("row" in source) await writeRecord(stream, source.row, after, gone.signal);
-    else await writeLive(stream, source, after, gone.signal);
+    await write(stream, gone.signal);
   } catch (error) {
     if (gone.signal.aborted) return;
-    const known = error instanceof AppError ? error : new AppError("internal", "The run failed to begin");
+    const known = error instanceof AppError ? error : failure;
     const event = { type: "error", error: localText(tenant, known.message), code: known.code };
     await writeEvent(stream, event, gone.signal).catch(() => undefined);
   } finally {
     stream.end();
   }
+}
+
+/** A run from a place on, to its end. */
+export function sendRun(reply: FastifyReply, source: Source, after: number, tenant: Tenant): FastifyReply {
+  reply
+    .header("x-run-id", "row" in source ? source.row.runId : source.runId)
+    .header("connection", "keep-alive")
+    .header("access-control-allow-origin", "*");
+  return sendEvents(reply, {
+    tenant,
+    write: (stream, signal) =>
+      "row" in source
+        ? writeRecord(stream, source.row, after, signal)
+        : writeLive(stream, source, after, signal),
+    failure: new AppError("internal", "The run failed to begin"),
+  });
 }
 
 async function writeLive(stream: PassThrough, run: Run, after: number, signal: AbortSignal): Promise<void> {

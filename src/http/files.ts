@@ -47,7 +47,7 @@ type ObtainSession = (
 export function addFiles(app: FastifyInstance, routes: FileRoutes): void {
   const find = (id: string) => routes.registry.get(id);
   const obtain: ObtainSession = async ({ tenant }, id, language) => {
-    const { session, created } = await obtainSession(routes, tenant, id, language);
+    const { session, created } = await obtainSession(routes, tenant, { id, language });
     return { session, made: created ? { created } : {} };
   };
   addReading(app, find);

@@ -1,7 +1,7 @@
 /** …/processes: programs beside the runs, their output as events, and what is typed into them. */
 import { constants } from "node:os";
-import { PassThrough } from "node:stream";
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { PassThrough } from "node:stream";
+import type { FastifyInstance } from "fastify";
 import * as api from "../api/processes.ts";
 import { randomBase36 } from "../lib/random-id.ts";
 import { WholeText } from "../lib/whole-text.ts";
@@ -11,13 +11,13 @@ import { EXIT_SIGNALLED } from "../protocol/outcome.ts";
 import type { SessionPrograms } from "../session/life/session-programs.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Store } from "../store/store.ts";
-import { writeEvent } from "./events.ts";
+import { sendEvents, writeEvent } from "./events.ts";
 import { goneSignal } from "./gone.ts";
-import { refuseMoreLive, refuseMoreRuns } from "./key-limits.ts";
+import { refuseMoreLive } from "./key-limits.ts";
 import type { KeyRing } from "./key-ring.ts";
 import { obtainSession } from "./obtain-session.ts";
 import { serve } from "./serve.ts";
-import { localText, type Tenant } from "./tenant.ts";
+import type { Tenant } from "./tenant.ts";
 
 type ProcessRoutes = { registry: SessionRegistry; store: Store; keys: KeyRing };
 
@@ -31,9 +31,10 @@ export function addProcesses(app: FastifyInstance, routes: ProcessRoutes): void 
 
 function addStart(app: FastifyInstance, routes: ProcessRoutes): void {
   serve(app, api.startProcess, async ({ params: { id }, body, request }) => {
-    refuseMoreRuns(request.tenant, routes, id);
-    const { session } = await obtainSession(routes, request.tenant, id, body.language);
+    refuseMoreLive(request.tenant, routes.registry, id);
+    const { session } = await obtainSession(routes, request.tenant, { id, language: body.language });
     session.setup.refuseIfOpen();
+    routes.keys.countRun(request.tenant);
     const { command, argv = ["/bin/bash", "-c", command ?? ""], terminal = false } = body;
     const state = await session.programs.start({
       program: `proc_${randomBase36(16)}`,
@@ -59,7 +60,7 @@ function addLooking(app: FastifyInstance, { registry }: ProcessRoutes): void {
     const found = await programs.find(process_id);
     if (wait === 0 || found.ended_at !== null) return viewProcess(found);
     const signal = AbortSignal.any([goneSignal(reply), AbortSignal.timeout(wait * 1000)]);
-    await programs.read(process_id, AFTER_ALL, signal).catch((error: unknown) => {
+    await programs.ended(process_id, signal).catch((error: unknown) => {
       if (!signal.aborted) throw error;
     });
     return viewProcess(await programs.find(process_id));
@@ -70,11 +71,11 @@ function addLooking(app: FastifyInstance, { registry }: ProcessRoutes): void {
     const state = await programs.find(process_id);
     const last = Number(request.headers["last-event-id"] ?? Number.NaN);
     const after = Number.isSafeInteger(last) && last >= 0 ? last : (query.after ?? 0);
-    return sendOutput(reply, programs, {
-      state,
-      after,
-      follows: query.follow !== "false",
+    const reading = { state, after, follows: query.follow !== "false" };
+    return sendEvents(reply, {
       tenant: request.tenant,
+      write: (stream, signal) => writeOutput(stream, programs, reading, signal),
+      failure: new AppError("sandbox_failed", "The sandbox has ended"),
     });
   });
 }
@@ -113,34 +114,9 @@ async function awake(registry: SessionRegistry, tenant: Tenant, id: string): Pro
   return session.programs;
 }
 
-/** What comes after all that there may be: its end. */
-const AFTER_ALL = Number.MAX_SAFE_INTEGER;
+type Reading = { state: ProgramState; after: number; follows: boolean };
 
-type Reading = { state: ProgramState; after: number; follows: boolean; tenant: Tenant };
-
-/** The reader's pace is its own: what it has not read waits in the sandbox, as far as there is room. */
-function sendOutput(reply: FastifyReply, programs: SessionPrograms, reading: Reading): FastifyReply {
-  const stream = new PassThrough();
-  const gone = new AbortController();
-  stream.once("close", () => gone.abort());
-  writeOutput(stream, programs, reading, gone.signal)
-    .catch((error: unknown) => {
-      if (gone.signal.aborted) return undefined;
-      const known =
-        error instanceof AppError ? error : new AppError("sandbox_failed", "The sandbox has ended");
-      const message = localText(reading.tenant, known.message);
-      return writeEvent(stream, { type: "error", error: message, code: known.code }, gone.signal);
-    })
-    .catch(() => undefined)
-    .finally(() => stream.end());
-  reply.raw.once("pipe", () => reply.raw.flushHeaders()); // a program may be silent for long
-  return reply
-    .header("content-type", "text/event-stream; charset=utf-8")
-    .header("cache-control", "no-cache")
-    .header("x-accel-buffering", "no")
-    .send(stream);
-}
-
+/** What the reader has not read waits in the sandbox, as far as there is room. */
 async function writeOutput(
   stream: PassThrough,
   programs: SessionPrograms,
@@ -148,25 +124,20 @@ async function writeOutput(
   signal: AbortSignal,
 ): Promise<void> {
   const texts = new WholeText();
-  for (let place = after; follows || place < end; ) {
-    const part = await programs.read(program, place, signal);
-    if (part.hasEnded) break;
-    if (part.at > place && part.stream !== null)
-      await writeEvent(
-        stream,
-        { type: "gap", id: part.at, missed_bytes: part.at - place, place: part.at },
-        signal,
-      );
-    place = part.at + part.content.length;
-    if (part.stream === null) continue;
-    const content = texts.take(part.stream, part.content, part.at);
-    const told = texts.placeBefore(place);
-    if (content !== "")
-      await writeEvent(stream, { type: part.stream, id: told, content, place: told }, signal);
+  const tell = (event: { type: string } & Record<string, unknown>, place: number) =>
+    writeEvent(stream, { ...event, id: place, place }, signal);
+  const isThere = (place: number) => !follows && place >= end;
+  for await (const { at, missed, ...part } of isThere(after) ? [] : programs.follow(program, after, signal)) {
+    if (missed > 0) await tell({ type: "gap", missed_bytes: missed }, at);
+    const place = at + part.content.length;
+    const content = texts.take(part.stream, part.content, at);
+    if (content !== "") await tell({ type: part.stream, content }, texts.placeBefore(place));
+    if (isThere(place)) break;
   }
-  for (const [type, content] of texts.rest()) await writeEvent(stream, { type, content, place: end }, signal);
   const state = viewProcess(await programs.find(program));
-  if (state.status === "ended") await writeEvent(stream, { type: "exit", process: state }, signal);
+  if (state.status === "running") return;
+  for (const [type, content] of texts.rest()) await tell({ type, content }, state.output_to);
+  await writeEvent(stream, { type: "exit", process: state }, signal);
 }
 
 export function viewProcess(state: ProgramState): api.ProcessAnswer {

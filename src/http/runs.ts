@@ -1,21 +1,19 @@
 /** POST …/run and …/stream, POST …/interrupt, and runs as records that can be read again. */
-import { PassThrough } from "node:stream";
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { timeoutMsOf } from "../api/fields.ts";
 import * as api from "../api/runs.ts";
 import { AppError } from "../protocol/errors.ts";
-import { type Language, languageEntry, parseLanguage } from "../protocol/languages.ts";
+import { type Language, languageEntry } from "../protocol/languages.ts";
 import { RUN_DEFAULTS, type RunRequest } from "../runs/request.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import type { Store } from "../store/store.ts";
-import { writeEvents } from "./events.ts";
+import { sendRun } from "./events.ts";
 import type { Idempotency, IdempotencyKey } from "./idempotency.ts";
 import { refuseMoreLive } from "./key-limits.ts";
 import type { KeyRing } from "./key-ring.ts";
-import { obtainSession, refuseOtherLanguage } from "./obtain-session.ts";
+import { obtainSession } from "./obtain-session.ts";
 import { serve, serveOnce } from "./serve.ts";
-import type { Tenant } from "./tenant.ts";
 import { viewRecordedResult, viewRun, viewRunResult, viewRunRow } from "./views.ts";
 
 type RunRoutes = { registry: SessionRegistry; store: Store; idempotency: Idempotency; keys: KeyRing };
@@ -63,7 +61,7 @@ function addStarting(app: FastifyInstance, routes: RunRoutes): void {
         session.interrupt(run.runId); // false when it has ended
       });
     }
-    return sendEvents(reply, run, 0, request.tenant);
+    return sendRun(reply, run, 0, request.tenant);
   });
 
   serve(app, api.interruptRun, async ({ params }) => {
@@ -96,7 +94,7 @@ function addRecords(app: FastifyInstance, routes: RunRoutes): void {
     const last = String(request.headers["last-event-id"] ?? "0");
     if (!EVENT_ID.test(last))
       throw new AppError("invalid_request", "Cannot use the header 'Last-Event-ID': it is not a number");
-    return sendEvents(reply, run ?? { row }, Number(last), request.tenant);
+    return sendRun(reply, run ?? { row }, Number(last), request.tenant);
   });
 }
 
@@ -134,17 +132,10 @@ type Begin = {
 };
 
 async function begin(routes: RunRoutes, { id, body, request, key = null, gone = null }: Begin) {
-  const { registry } = routes;
-  const wanted = parseLanguage(body.language ?? "python");
-  const known = await registry.find(id);
-  if (body.code !== undefined && known === null) refuseOptions(body, wanted); // before one is made for it
-  refuseMoreLive(request.tenant, registry, id);
-  const { session, created } =
-    body.code === undefined
-      ? { session: await registry.get(id), created: false }
-      : await obtainSession(routes, request.tenant, id, body.language);
-  if (body.language !== undefined) refuseOtherLanguage(wanted, session);
-  refuseOptions(body, session.row.language);
+  refuseMoreLive(request.tenant, routes.registry, id);
+  const refuse = (language: Language) => refuseOptions(body, language);
+  const wanted = { id, language: body.language, refuse, mayBeNew: body.code !== undefined };
+  const { session, created } = await obtainSession(routes, request.tenant, wanted);
   const asked = { ...askedOf(body, request, key), gone, code: body.code ?? storedCode(session) };
   routes.keys.countRun(request.tenant);
   return { session, run: session.start(asked), created };
@@ -155,7 +146,7 @@ async function beginCommand(routes: RunRoutes, { id, body, request, key = null, 
   if (code !== undefined || check !== undefined)
     throw new AppError("invalid_request", "Cannot run a program and a command: 'command' stands alone");
   refuseMoreLive(request.tenant, routes.registry, id);
-  const { session, created } = await obtainSession(routes, request.tenant, id, language);
+  const { session, created } = await obtainSession(routes, request.tenant, { id, language });
   routes.keys.countRun(request.tenant);
   const run = session.start({ ...askedOf(body, request, key), gone, code: command, shell: true });
   return { session, run, created };
@@ -224,24 +215,4 @@ async function followRun(routes: RunRoutes, request: FastifyRequest, runId: stri
   const session = await routes.registry.get(found.row.sessionId);
   const run = await session.runs.heard(runId, session.settled());
   return run === null ? await findRun(routes, request, runId) : { ...found, run };
-}
-
-/** The reader's pace is its own: events wait in the run's log, at most one socket buffer of them here. */
-function sendEvents(
-  reply: FastifyReply,
-  source: Parameters<typeof writeEvents>[1],
-  after: number,
-  tenant: Tenant,
-): FastifyReply {
-  const stream = new PassThrough();
-  void writeEvents(stream, source, after, tenant);
-  reply.raw.once("pipe", () => reply.raw.flushHeaders()); // a run may be silent for long
-  return reply
-    .header("x-run-id", "row" in source ? source.row.runId : source.runId)
-    .header("content-type", "text/event-stream; charset=utf-8")
-    .header("cache-control", "no-cache")
-    .header("connection", "keep-alive")
-    .header("access-control-allow-origin", "*")
-    .header("x-accel-buffering", "no")
-    .send(stream);
 }

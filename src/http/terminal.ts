@@ -163,14 +163,10 @@ class Terminal {
 
   /** At the client's pace: what it does not take waits in the sandbox. */
   async #show(): Promise<void> {
-    const { programs, program } = this.#found;
-    for (let { place } = this.#found; ; ) {
-      const part = await programs.read(program, place, this.#gone.signal);
-      if (part.hasEnded) break;
-      if (part.at > place && part.stream !== null)
-        await this.#tell({ type: "gap", missed_bytes: part.at - place });
-      place = part.at + part.content.length;
-      if (part.content.length > 0) await this.#send(part.content);
+    const { programs, program, place } = this.#found;
+    for await (const { missed, content } of programs.follow(program, place, this.#gone.signal)) {
+      if (missed > 0) await this.#tell({ type: "gap", missed_bytes: missed });
+      await this.#send(content);
     }
     await this.#tell({ type: "exit", process: viewProcess(await programs.find(program)) });
   }

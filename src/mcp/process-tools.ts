@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { processPath, sessionPath } from "../api/addresses.ts";
 import { eventsOf } from "../lib/event-stream.ts";
-import { type Api, accepted, ask } from "./api.ts";
+import { type Api, accepted, ask, RefusedError } from "./api.ts";
 import { sessionId } from "./run-tools.ts";
 import { cut } from "./text.ts";
 import { type AnyTool, DELETES, LOOKS, RUNS, say, tool } from "./tool.ts";
@@ -20,9 +20,11 @@ const outputEvent = z.looseObject({
   content: z.string().optional(),
   missed_bytes: z.number().optional(),
   place: z.number().optional(),
+  process: state.optional(),
+  error: z.string().optional(),
 });
 type State = z.infer<typeof state>;
-type Output = { text: string; missed: number; next: number };
+type Output = { text: string; missed: number; next: number; process?: State };
 
 const output = z.object({
   process_id: z.string(),
@@ -132,15 +134,16 @@ const stop = tool("era_stop_process", {
 type Look = { waitSeconds: number | undefined; after: number };
 
 async function look(api: Api, path: string, { waitSeconds = BEGIN_SECONDS, after }: Look) {
-  await ask<State>(api, { method: "GET", path: `${path}?wait=${waitSeconds}` });
-  const { text, missed, next } = await outputOf(api, path, after);
-  const { process_id, status, exit_code } = await ask<State>(api, { method: "GET", path });
+  const waited = await ask<State>(api, { method: "GET", path: `${path}?wait=${waitSeconds}` });
+  const { text, missed, next, process = waited } = await outputOf(api, path, after);
+  const { process_id, status, exit_code } = process;
+  const output = cut(text);
   const end = status === "running" ? "It goes on." : `It has ended with ${exit_code}.`;
   const gap = missed === 0 ? "" : `[${missed} bytes of its output are not kept any more]\n`;
   const heading = `${process_id}: ${end} Read on after ${next}.`;
   return {
-    content: say(`${heading}\n${gap}${cut(text)}`),
-    structure: { process_id, status, exit_code, output: cut(text), next, missed_bytes: missed },
+    content: say(`${heading}\n${gap}${output}`),
+    structure: { process_id, status, exit_code, output, next, missed_bytes: missed },
   };
 }
 
@@ -150,7 +153,9 @@ async function outputOf(api: Api, path: string, after: number): Promise<Output> 
   for await (const event of eventsOf(
     response.body ?? (ReadableStream.from([]) as ReadableStream<Uint8Array>),
   )) {
-    const { content = "", missed_bytes = 0, place = said.next } = outputEvent.parse(event);
+    const { content = "", missed_bytes = 0, place = said.next, process, error } = outputEvent.parse(event);
+    if (error !== undefined) throw new RefusedError(error);
+    if (process !== undefined) said.process = process;
     said.text += content;
     said.missed += missed_bytes;
     said.next = place;

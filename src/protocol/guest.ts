@@ -137,13 +137,12 @@ const told = z.strictObject({
   ticket,
   error: z.strictObject({ code: z.string().max(32), message: z.string().max(1024) }).nullable(),
 });
-/** Output of a program from a place on, in the payload; `stream` is null where there is none. */
+/** Output of a program from a place on, in the payload; `stream` is null when there is no more, and it has ended. */
 const read = z.strictObject({
   type: z.literal("read"),
   ticket,
   stream: z.enum(["stdout", "stderr", "terminal"]).nullable(),
   at: version,
-  ended: z.boolean(),
 });
 /** As guest/agent/programs.py describes it. */
 export const programState = z.strictObject({

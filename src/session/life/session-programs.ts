@@ -25,6 +25,9 @@ type Around = {
   touch: () => void;
 };
 
+/** What comes after all that there may be: its end. */
+const AFTER_ALL = Number.MAX_SAFE_INTEGER;
+
 export class SessionPrograms {
   readonly #records: SessionRecords;
   readonly #sandbox: Tenancy;
@@ -74,8 +77,27 @@ export class SessionPrograms {
     return await (await this.#of(program)).forget(program);
   }
 
+  /** Resolves when it has ended. Rejects when the signal fires first, or the session falls asleep. */
+  async ended(program: string, signal: AbortSignal): Promise<void> {
+    await this.#read(program, AFTER_ALL, signal);
+  }
+
+  /** What it prints after a place, as it comes, until it has ended; `missed` bytes before that are gone. */
+  async *follow(
+    program: string,
+    after: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<ProgramOutput & { missed: number }> {
+    for (let place = after; ; ) {
+      const part = await this.#read(program, place, signal);
+      if (part === null) return;
+      yield { ...part, missed: Math.max(0, part.at - place) };
+      place = part.at + part.content.length;
+    }
+  }
+
   /** See Programs.read(). The line to the sandbox may move, while it is copied: then it goes on with the next one. */
-  async read(program: string, after: number, signal: AbortSignal): Promise<ProgramOutput> {
+  async #read(program: string, after: number, signal: AbortSignal): Promise<ProgramOutput | null> {
     for (;;) {
       const programs = await this.#of(program);
       try {
