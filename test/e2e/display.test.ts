@@ -125,7 +125,9 @@ for (const [language, code] of Object.entries(HUGE))
 test("a flood of what is displayed costs the run's own answer, and nothing else", async () => {
   const session = await it.client.create("flood");
   await session.run("kept = 1");
-  const code = "big = 'x' * 3_000_000\nfor n in range(200): display(big, display_id='one')";
+  const code = `class Big:
+    def _repr_html_(self): return "x" * 3_000_000
+for n in range(200): display(Big(), display_id="one")`;
   const answer = await session.run(code);
   assert.equal(answer.exit_code, 0);
   assert.equal(answer.results.length, 1);
