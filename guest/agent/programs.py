@@ -66,6 +66,8 @@ class Programs:
         self._refuse(header["ticket"], "busy", "the session is about to sleep, or has just woken")
 
     def _start(self, header, payload):
+        if header["program"] in self._programs:  # asked for again, by who has not heard the answer
+            return self._find(header).describe()
         spec = {**header, **parse_json(payload)}
         alive = sum(program.is_alive for program in self._programs.values())
         if alive >= MAX_ALIVE:
