@@ -4,7 +4,7 @@ import { type Language, parseLanguage } from "../protocol/languages.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import type { Session } from "../session/session.ts";
 import type { Store } from "../store/store.ts";
-import { refuseMoreSessions } from "./key-limits.ts";
+import { refuseMoreLive, refuseMoreSessions } from "./key-limits.ts";
 import type { Tenant } from "./tenant.ts";
 
 type Obtaining = { registry: SessionRegistry; store: Store };
@@ -35,6 +35,13 @@ export async function obtainSession(
   if (language !== undefined) refuseOtherLanguage(wanted, session);
   refuse(session.row.language);
   return { session, created };
+}
+
+/** A session that is about to be awake, if it is not: a key may have so many. */
+export async function awakeSession(registry: SessionRegistry, tenant: Tenant, id: string): Promise<Session> {
+  const session = await registry.get(id);
+  refuseMoreLive(tenant, registry, id);
+  return session;
 }
 
 /** A session has one language for its life. */

@@ -15,9 +15,8 @@ import { sendEvents, writeEvent } from "./events.ts";
 import { goneSignal } from "./gone.ts";
 import { refuseMoreLive } from "./key-limits.ts";
 import type { KeyRing } from "./key-ring.ts";
-import { obtainSession } from "./obtain-session.ts";
+import { awakeSession, obtainSession } from "./obtain-session.ts";
 import { serve } from "./serve.ts";
-import type { Tenant } from "./tenant.ts";
 
 type ProcessRoutes = { registry: SessionRegistry; store: Store; keys: KeyRing };
 
@@ -50,13 +49,13 @@ function addStart(app: FastifyInstance, routes: ProcessRoutes): void {
 
 function addLooking(app: FastifyInstance, { registry }: ProcessRoutes): void {
   serve(app, api.listProcesses, async ({ params: { id }, request: { tenant } }) => {
-    const processes = (await (await awake(registry, tenant, id)).list()).map(viewProcess);
+    const processes = (await (await awakeSession(registry, tenant, id)).programs.list()).map(viewProcess);
     return { processes, count: processes.length };
   });
 
   serve(app, api.getProcess, async ({ params, query: { wait = 0 }, request, reply }) => {
     const { id, process_id } = params;
-    const programs = await awake(registry, request.tenant, id);
+    const { programs } = await awakeSession(registry, request.tenant, id);
     const found = await programs.find(process_id);
     if (wait === 0 || found.ended_at !== null) return viewProcess(found);
     const signal = AbortSignal.any([goneSignal(reply), AbortSignal.timeout(wait * 1000)]);
@@ -67,7 +66,7 @@ function addLooking(app: FastifyInstance, { registry }: ProcessRoutes): void {
   });
 
   serve(app, api.readProcess, async ({ params: { id, process_id }, query, request, reply }) => {
-    const programs = await awake(registry, request.tenant, id);
+    const { programs } = await awakeSession(registry, request.tenant, id);
     const state = await programs.find(process_id);
     const last = Number(request.headers["last-event-id"] ?? Number.NaN);
     const after = Number.isSafeInteger(last) && last >= 0 ? last : (query.after ?? 0);
@@ -86,32 +85,28 @@ function addUse(app: FastifyInstance, { registry }: ProcessRoutes): void {
     api.writeProcess,
     async ({ params: { id, process_id }, body: { text, base64, end = false }, request: { tenant } }) => {
       const content = base64 === undefined ? Buffer.from(text ?? "") : Buffer.from(base64, "base64");
-      await (await awake(registry, tenant, id)).input(process_id, content, end);
+      await (await awakeSession(registry, tenant, id)).programs.input(process_id, content, end);
       return { success: true as const, process_id };
     },
   );
 
   serve(app, api.signalProcess, async ({ params: { id, process_id }, body, request: { tenant } }) => {
-    await (await awake(registry, tenant, id)).signal(process_id, constants.signals[`SIG${body.signal}`]);
+    await (await awakeSession(registry, tenant, id)).programs.signal(
+      process_id,
+      constants.signals[`SIG${body.signal}`],
+    );
     return { success: true as const, process_id };
   });
 
   serve(app, api.resizeProcess, async ({ params: { id, process_id }, body, request: { tenant } }) => {
-    await (await awake(registry, tenant, id)).resize(process_id, body);
+    await (await awakeSession(registry, tenant, id)).programs.resize(process_id, body);
     return { success: true as const, process_id };
   });
 
   serve(app, api.deleteProcess, async ({ params: { id, process_id }, request: { tenant } }) => {
-    await (await awake(registry, tenant, id)).forget(process_id);
+    await (await awakeSession(registry, tenant, id)).programs.forget(process_id);
     return { success: true as const, process_id };
   });
-}
-
-/** What runs in a session; one that sleeps may be woken by the question. */
-async function awake(registry: SessionRegistry, tenant: Tenant, id: string): Promise<SessionPrograms> {
-  const session = await registry.get(id);
-  refuseMoreLive(tenant, registry, id);
-  return session.programs;
 }
 
 type Reading = { state: ProgramState; after: number; follows: boolean };

@@ -2,7 +2,8 @@
 import type { FastifyInstance } from "fastify";
 import { duplicateSession } from "../api/sessions.ts";
 import * as api from "../api/states.ts";
-import { refuseMoreLive, refuseMoreSessions } from "./key-limits.ts";
+import { refuseMoreSessions } from "./key-limits.ts";
+import { awakeSession } from "./obtain-session.ts";
 import { serve, serveOnce } from "./serve.ts";
 import { nameFor, parseResources, type SessionRoutes, view } from "./sessions.ts";
 import { viewState, viewVersion } from "./views.ts";
@@ -24,8 +25,7 @@ export function addStates(
   serveOnce(app, idempotency, api.rollbackSession, ({ params: { id }, body: { version }, request }) => ({
     scope: id,
     work: async () => {
-      refuseMoreLive(request.tenant, registry, id);
-      const session = await registry.get(id);
+      const session = await awakeSession(registry, request.tenant, id);
       await session.rollback(version);
       const state = viewState(session.row, session.state, session.snapshotSupport);
       return { success: true as const, id, rolled_back_to: version, state };

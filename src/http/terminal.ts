@@ -25,8 +25,8 @@ import { AppError } from "../protocol/errors.ts";
 import type { SessionPrograms } from "../session/life/session-programs.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import { type Rules, tenantOf } from "./auth.ts";
-import { refuseMoreLive } from "./key-limits.ts";
 import type { KeyRing } from "./key-ring.ts";
+import { awakeSession } from "./obtain-session.ts";
 import { viewProcess } from "./processes.ts";
 import type { ProxyDomain } from "./proxy-domain.ts";
 import { nameFor } from "./sessions.ts";
@@ -100,9 +100,7 @@ async function find(
   const tenant = tenantOf(withKey(request.headers), keys, rules);
   if (!mayDo(tenant, "run"))
     throw new AppError("scope_missing", "Cannot do this with this key: it needs 'run'");
-  const name = nameFor(tenant, decodeURIComponent(id));
-  const { programs } = await registry.get(name);
-  refuseMoreLive(tenant, registry, name);
+  const { programs } = await awakeSession(registry, tenant, nameFor(tenant, decodeURIComponent(id)));
   await programs.find(program);
   return { programs, program, place: Number(after), tenant };
 }

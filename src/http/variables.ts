@@ -8,17 +8,13 @@ import { parseResults } from "../runs/rich-values.ts";
 import type { SessionRegistry } from "../session/registry.ts";
 import { deletingProgram, readingProgram, settingProgram } from "../session/saved/values.ts";
 import type { Session } from "../session/session.ts";
-import { refuseMoreLive } from "./key-limits.ts";
 import type { KeyRing } from "./key-ring.ts";
+import { awakeSession } from "./obtain-session.ts";
 import { serve } from "./serve.ts";
 import { viewState } from "./views.ts";
 
 export function addVariables(app: FastifyInstance, registry: SessionRegistry, keys: KeyRing): void {
-  /** A session that is about to be awake. */
-  const awake = ({ tenant }: FastifyRequest, id: string) => {
-    refuseMoreLive(tenant, registry, id);
-    return registry.get(id);
-  };
+  const awake = ({ tenant }: FastifyRequest, id: string) => awakeSession(registry, tenant, id);
   serve(app, api.getVariable, async ({ params: { id, name }, query, request, reply }) => {
     const session = await awake(request, id);
     const { form = "json", from = null, count = null } = query;
